@@ -1,0 +1,103 @@
+// The conversation between the control plane and a tenant node.
+// Node → control plane: DEALER to any member's ROUTER. Control plane → node: DEALER to the node's own ROUTER (port 5557).
+
+import type { Epoch, NodeId, TenantId } from '../../lib/brand.ts'
+import type { Placement, TenantSpec } from './tenant.ts'
+
+/** Bumped when a message changes meaning; a peer that speaks another version is refused with `version_mismatch`. */
+export const cpNodeVersion = 1
+
+export interface WorkerAddress {
+  /** 0-based. */
+  readonly index: number
+  /** `http://host:port`, reachable from gateways. */
+  readonly url: string
+}
+
+export interface NodeLoad {
+  readonly tenantsOpen: number
+  /** 0 to 1 of all cores, over the last heartbeat interval. */
+  readonly cpu: number
+  readonly memoryBytes: number
+  readonly diskFreeBytes: number
+  readonly requestsPerSecond: number
+  /** The largest replication lag of any open tenant. */
+  readonly replicationLagMsMax: number
+}
+
+/** Node → control plane. */
+export type NodeRequest =
+  | {
+      readonly type: 'node.register'
+      readonly nodeId: NodeId
+      /** Random per process start: a restarted node is told from a slow one. */
+      readonly incarnation: string
+      readonly ipcAddress: string
+      readonly workers: readonly WorkerAddress[]
+      readonly tenantsMax: number
+      readonly version: string
+      readonly featureLevel: number
+      readonly region: string
+      readonly zone: string
+      readonly labels: Readonly<Record<string, string>>
+    }
+  | {
+      readonly type: 'node.heartbeat'
+      readonly nodeId: NodeId
+      readonly incarnation: string
+      /** Always all of them: a restarted worker has a new port. */
+      readonly workers: readonly WorkerAddress[]
+      readonly load: NodeLoad
+      readonly draining: boolean
+    }
+  /** The worker asks before it opens a tenant: is it mine, and under which epoch? */
+  | { readonly type: 'placement.get'; readonly nodeId: NodeId; readonly tenantId: TenantId }
+  /** The node saw a higher epoch at the tail of the history, or lost a slot to one. */
+  | {
+      readonly type: 'placement.fenced'
+      readonly nodeId: NodeId
+      readonly tenantId: TenantId
+      readonly epoch: Epoch
+      readonly seenEpoch: Epoch
+    }
+
+export interface NodeReplies {
+  'node.register': { readonly heartbeatMs: number; readonly leaseMs: number }
+  /** `known: false` asks for a new `node.register` (another leader, or the node was declared down). */
+  'node.heartbeat': { readonly known: boolean; readonly leaseMs: number }
+  'placement.get': { readonly tenant: TenantSpec; readonly placement: Placement } | { readonly tenant: null }
+  'placement.fenced': { readonly ok: true }
+}
+
+/** Control plane → node: orders. Each is idempotent, so that it may be repeated after a lost reply. */
+export type NodeOrder =
+  /** Make the databases, the first superuser if given, and PUT slot 1 of each; answer once all are durable. */
+  | {
+      readonly type: 'tenant.create'
+      readonly tenant: TenantSpec
+      readonly placement: Placement
+      /** `passwordHash` is bcrypt, as the tenant stores it: the clear text never enters the replicated log. */
+      readonly superuser: { readonly email: string; readonly passwordHash: string } | null
+    }
+  /** Ship the tail and close; answer once closed. `epoch` is the highest the node may still hold it under. */
+  | { readonly type: 'tenant.release'; readonly tenantId: TenantId; readonly epoch: Epoch }
+  /** Settings changed (slug, domains, limits, status): take over without reopening where possible. */
+  | { readonly type: 'tenant.update'; readonly tenant: TenantSpec; readonly placement: Placement }
+  | {
+      readonly type: 'superuser.upsert'
+      readonly tenantId: TenantId
+      readonly email: string
+      readonly passwordHash: string
+    }
+  | { readonly type: 'node.drain' }
+
+export interface OrderReplies {
+  'tenant.create': {
+    readonly created: true /** One-time link path to make the first superuser. */
+    readonly setupPath: string | null
+  }
+  'tenant.release': { readonly released: true }
+  'tenant.update': { readonly ok: true }
+  'superuser.upsert': { readonly created: boolean }
+  'node.drain': { readonly draining: true }
+}
