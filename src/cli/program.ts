@@ -1,0 +1,71 @@
+// The verbs, and how their errors reach a person: one line on standard error that names the thing.
+
+import { Command, CommanderError } from 'commander'
+import { AppError, ConfigError, errorCode, errorMessage } from '../lib/errors.ts'
+import { version } from '../version.ts'
+import { CliError } from './cli-error.ts'
+import { exitFailed, exitOk, exitUsage } from './exit-codes.ts'
+import { registerServe } from './serve.ts'
+import { registerWorker } from './worker.ts'
+
+/** Runs one command line; returns the exit code. Never throws. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  let code = exitOk
+  const program = new Command('pocketfleet')
+    .description(
+      'Hosts very many PocketBase-compatible backends: control plane, tenant nodes and gateways in one binary.',
+    )
+    .version(version, '--version', 'print the version')
+    .helpCommand('help [verb]', 'show help for a verb')
+    .showSuggestionAfterError(true)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`pocketfleet: ${oneLine(text)}\n`) })
+  const setExitCode = (next: number) => {
+    code = next
+  }
+  registerServe(program, setExitCode)
+  registerWorker(program, setExitCode)
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => console.log(version))
+  for (const command of program.commands) inheritBehaviour(command, program)
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+    return code
+  } catch (error) {
+    return report(error)
+  }
+}
+
+/** Sub-commands made by `.command()` copy these settings only from their parent at creation; set them everywhere. */
+function inheritBehaviour(command: Command, parent: Command): void {
+  command.copyInheritedSettings(parent)
+  for (const child of command.commands) inheritBehaviour(child, command)
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitOk : exitUsage
+  if (error instanceof CliError) {
+    process.stderr.write(`pocketfleet: ${error.message}\n`)
+    return error.exitCode
+  }
+  if (error instanceof ConfigError) {
+    process.stderr.write(`pocketfleet: ${oneLine(error.message)}\n`)
+    return exitUsage
+  }
+  if (error instanceof AppError || errorCode(error) !== undefined) {
+    process.stderr.write(`pocketfleet: ${oneLine(errorMessage(error))}\n`)
+    return exitFailed
+  }
+  // Our own mistake: the stack is what a maintainer needs. `stack` alone, for minified sources fill the screen.
+  process.stderr.write(`pocketfleet: internal error: ${error instanceof Error ? error.stack : String(error)}\n`)
+  return exitFailed
+}
+
+function oneLine(text: string): string {
+  return text
+    .replace(/^error: /, '')
+    .trim()
+    .replace(/\s*\n\s*/g, ' ')
+}

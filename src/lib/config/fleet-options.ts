@@ -1,0 +1,313 @@
+// Every option of `serve`, once: flag, environment variable, unit, meaning. Nothing else reads the environment.
+
+import { isNodeId } from '../brand.ts'
+import { logLevels } from '../obs/log.ts'
+import { err, ok } from '../result.ts'
+import type { OptionSpec } from './resolve.ts'
+import {
+  flagValue,
+  httpUrl,
+  integer,
+  labels,
+  listenAddress,
+  listOf,
+  matching,
+  nonEmpty,
+  oneOf,
+  peerAddress,
+  portRange,
+  type ValueParser,
+} from './values.ts'
+
+export const modes = ['all-in-one', 'control-plane', 'tenant-node', 'gateway', 'standalone'] as const
+export type Mode = (typeof modes)[number]
+
+function option<T>(spec: OptionSpec<T>): OptionSpec<T> {
+  return spec
+}
+
+/** Raft members and control-plane addresses: the field has never needed more. */
+const membersMax = 16
+
+const raftPeer: ValueParser<{ readonly id: string; readonly address: string }> = (text) => {
+  const [left, right] = text.includes('=') ? text.split('=', 2) : [text.split(':')[0], text]
+  const address = peerAddress(right ?? '')
+  if (!left || !isNodeId(left) || !address.ok) return err('id=host:port or host:port')
+  return ok({ id: left, address: address.value })
+}
+
+const nodeId: ValueParser<string> = (text) =>
+  isNodeId(text) ? ok(text) : err('1 to 63 characters: letters, digits, dot, dash, underscore')
+
+const baseDomain = matching(
+  /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
+  'a lower-case domain name such as example.com',
+)
+
+const bucketName = matching(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'a bucket name of 3 to 63 characters')
+const keyPrefix = matching(
+  /^(?!\/)(?!.*\/\/)(?!.*(^|\/)\.\.?(\/|$))[\w.\-/]{1,256}$/,
+  'a key prefix without leading slash',
+)
+const clusterSecret = matching(/^.{32,512}$/s, 'at least 32 characters')
+
+export const fleetOptions = {
+  mode: option({
+    flag: 'mode',
+    env: 'MODE',
+    placeholder: 'MODE',
+    about: `What to run: ${modes.join(', ')}. Default all-in-one.`,
+    parse: oneOf(modes),
+  }),
+  http: option({
+    flag: 'http',
+    env: 'HTTP_ADDR',
+    placeholder: 'HOST:PORT',
+    about: 'HTTP listener. Default by mode: 127.0.0.1:8090, control-plane :8090, tenant-node :8091, gateway :8080.',
+    parse: listenAddress,
+  }),
+  dir: option({
+    flag: 'dir',
+    env: 'DATA_DIR',
+    placeholder: 'PATH',
+    about: 'Data directory. Default ./pocketfleet-data, standalone ./pb_data.',
+    parse: nonEmpty,
+  }),
+  nodeId: option({
+    flag: 'node-id',
+    env: 'NODE_ID',
+    placeholder: 'ID',
+    about: 'Name of this member or node, unique in the fleet. Default cp-1, node-1.',
+    parse: nodeId,
+  }),
+  raftPeers: option({
+    flag: 'raft-peers',
+    env: 'RAFT_PEERS',
+    placeholder: 'ID=HOST:PORT,…',
+    about: 'All members of the control plane. Default: this one alone.',
+    parse: listOf(raftPeer, membersMax),
+  }),
+  raftBind: option({
+    flag: 'raft-bind',
+    env: 'RAFT_BIND_ADDR',
+    placeholder: 'HOST:PORT',
+    about: 'Raft listener. Default :7000.',
+    parse: listenAddress,
+  }),
+  raftAdvertise: option({
+    flag: 'raft-advertise',
+    env: 'RAFT_ADVERTISE_ADDR',
+    placeholder: 'HOST:PORT',
+    about: 'Raft address that other members use.',
+    parse: peerAddress,
+  }),
+  ipcBind: option({
+    flag: 'ipc-bind',
+    env: 'IPC_BIND_ADDR',
+    placeholder: 'HOST:PORT',
+    about: 'IPC request listener. Default control-plane :5555, tenant-node :5557.',
+    parse: listenAddress,
+  }),
+  ipcPubBind: option({
+    flag: 'ipc-pub-bind',
+    env: 'IPC_PUB_BIND_ADDR',
+    placeholder: 'HOST:PORT',
+    about: 'IPC broadcast listener of the control plane. Default :5556.',
+    parse: listenAddress,
+  }),
+  ipcAdvertise: option({
+    flag: 'ipc-advertise',
+    env: 'IPC_ADVERTISE_ADDR',
+    placeholder: 'HOST',
+    about: 'Host name or address under which others reach the IPC listeners. Default: the bind host, or 127.0.0.1.',
+    parse: matching(/^[a-zA-Z0-9.:[\]-]{1,253}$/, 'a host name or address'),
+  }),
+  workerPorts: option({
+    flag: 'worker-ports',
+    env: 'WORKER_PORTS',
+    placeholder: 'FROM-TO',
+    about: 'Ports of the engine workers. Default: free ones.',
+    parse: portRange,
+  }),
+  controlPlane: option({
+    flag: 'control-plane',
+    env: 'CONTROL_PLANE_ADDRS',
+    placeholder: 'HOST:PORT,…',
+    about: 'HTTP addresses of the control plane, for tenant nodes and gateways.',
+    parse: listOf(peerAddress, membersMax),
+  }),
+  nodeAddress: option({
+    flag: 'node-address',
+    env: 'NODE_ADDRESS',
+    placeholder: 'HOST',
+    about: 'Private address under which gateways reach this node. Default 127.0.0.1.',
+    parse: matching(/^[a-zA-Z0-9.:[\]-]{1,253}$/, 'a host name or address'),
+  }),
+  tenantsMax: option({
+    flag: 'max-tenants',
+    env: 'MAX_TENANTS',
+    placeholder: 'COUNT',
+    about: 'Most tenants open at once on this node. Default 1000.',
+    parse: integer(1, 100_000),
+  }),
+  workers: option({
+    flag: 'workers',
+    env: 'WORKERS',
+    placeholder: 'COUNT',
+    about: 'Engine worker processes. Default: one a core.',
+    parse: integer(1, 256),
+  }),
+  region: option({
+    flag: 'region',
+    env: 'REGION',
+    placeholder: 'NAME',
+    about: 'Region of this node, for placement. Default local.',
+    parse: nodeId,
+  }),
+  zone: option({
+    flag: 'zone',
+    env: 'ZONE',
+    placeholder: 'NAME',
+    about: 'Failure zone of this node, for placement. Default local.',
+    parse: nodeId,
+  }),
+  labels: option({
+    flag: 'labels',
+    env: 'LABELS',
+    placeholder: 'KEY=VALUE,…',
+    about: 'Labels of this node, for placement.',
+    parse: labels,
+  }),
+  baseDomain: option({
+    flag: 'base-domain',
+    env: 'BASE_DOMAIN',
+    placeholder: 'DOMAIN',
+    about: 'Tenants answer on {slug}.DOMAIN. Default localhost.',
+    parse: baseDomain,
+  }),
+  s3Endpoint: option({
+    flag: 's3-endpoint',
+    env: 'S3_ENDPOINT',
+    placeholder: 'URL',
+    about: 'S3 endpoint. With a bucket and no endpoint: AWS.',
+    parse: httpUrl,
+  }),
+  s3Region: option({
+    flag: 's3-region',
+    env: 'S3_REGION',
+    placeholder: 'NAME',
+    about: 'S3 region. Default us-east-1.',
+    parse: matching(/^[a-z0-9-]{1,64}$/, 'a region name'),
+  }),
+  s3Bucket: option({
+    flag: 's3-bucket',
+    env: 'S3_BUCKET',
+    placeholder: 'NAME',
+    about: 'S3 bucket. Without it, objects go to a directory (all-in-one only, or --objects-dir).',
+    parse: bucketName,
+  }),
+  s3Prefix: option({
+    flag: 's3-prefix',
+    env: 'S3_PREFIX',
+    placeholder: 'PREFIX',
+    about: 'Key prefix inside the bucket. Default pocketfleet.',
+    parse: keyPrefix,
+  }),
+  s3AccessKey: option({
+    flag: 's3-access-key',
+    env: 'S3_ACCESS_KEY',
+    placeholder: 'KEY',
+    about: 'S3 access key.',
+    parse: nonEmpty,
+    secret: true,
+  }),
+  s3SecretKey: option({
+    flag: 's3-secret-key',
+    env: 'S3_SECRET_KEY',
+    placeholder: 'KEY',
+    about: 'S3 secret key.',
+    parse: nonEmpty,
+    secret: true,
+  }),
+  objectsDir: option({
+    flag: 'objects-dir',
+    env: 'OBJECTS_DIR',
+    placeholder: 'PATH',
+    about: 'Directory that serves as the object store when there is no bucket; shared by all processes of the fleet.',
+    parse: nonEmpty,
+  }),
+  httpsAddr: option({
+    flag: 'https-addr',
+    env: 'HTTPS_ADDR',
+    placeholder: 'HOST:PORT',
+    about: 'HTTPS listener of the gateway. Default :443 once a certificate is given.',
+    parse: listenAddress,
+  }),
+  tlsCert: option({
+    flag: 'tls-cert',
+    env: 'TLS_CERT',
+    placeholder: 'PATH',
+    about: 'PEM certificate chain of the gateway.',
+    parse: nonEmpty,
+  }),
+  tlsKey: option({
+    flag: 'tls-key',
+    env: 'TLS_KEY',
+    placeholder: 'PATH',
+    about: 'PEM private key of the gateway.',
+    parse: nonEmpty,
+  }),
+  clusterSecret: option({
+    flag: 'cluster-secret',
+    env: 'CLUSTER_SECRET',
+    placeholder: 'TEXT',
+    about:
+      'Secret of the fleet, at least 32 characters: all IPC and route keys derive from it. All-in-one makes its own.',
+    parse: clusterSecret,
+    secret: true,
+  }),
+  createAdmin: option({
+    flag: 'create-admin',
+    env: 'CREATE_ADMIN',
+    placeholder: 'EMAIL',
+    about: 'E-mail of the first cluster admin. Default admin@localhost.',
+    parse: matching(/^[^\s@]{1,64}@[^\s@]{1,190}$/, 'an e-mail address'),
+  }),
+  logLevel: option({
+    flag: 'log-level',
+    env: 'LOG_LEVEL',
+    placeholder: 'LEVEL',
+    about: `Least level that is logged: ${logLevels.join(', ')}. Default info.`,
+    parse: oneOf(logLevels),
+  }),
+  logFormat: option({
+    flag: 'log-format',
+    env: 'LOG_FORMAT',
+    placeholder: 'FORMAT',
+    about: 'json or text. Default: text on a terminal, else json.',
+    parse: oneOf(['json', 'text'] as const),
+  }),
+  idleMs: option({
+    flag: 'idle-ms',
+    env: 'IDLE_MS',
+    placeholder: 'MS',
+    about: 'A tenant without requests for this long is closed, ms. Default 60000.',
+    parse: integer(1_000, 86_400_000),
+  }),
+  encryptionEnv: option({
+    flag: 'encryption-env',
+    env: 'ENCRYPTION_ENV',
+    placeholder: 'NAME',
+    about: 'Standalone: environment variable with the 32 characters that encrypt the settings.',
+    parse: matching(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable'),
+  }),
+  dev: option({
+    flag: 'dev',
+    env: 'DEV',
+    placeholder: null,
+    about: 'Development mode: detailed logs, mails without SMTP go to the log.',
+    parse: flagValue,
+  }),
+} as const
+
+export type FleetOptionTable = typeof fleetOptions
