@@ -3,9 +3,12 @@
 import { Command, CommanderError } from 'commander'
 import { AppError, ConfigError, errorCode, errorMessage } from '../lib/errors.ts'
 import { version } from '../version.ts'
+import { registerAdmin } from './admin.ts'
 import { CliError } from './cli-error.ts'
 import { exitFailed, exitOk, exitUsage } from './exit-codes.ts'
+import { registerNode } from './node.ts'
 import { registerServe } from './serve.ts'
+import { registerTenant } from './tenant.ts'
 import { registerWorker } from './worker.ts'
 
 /** Runs one command line; returns the exit code. Never throws. */
@@ -24,6 +27,9 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     code = next
   }
   registerServe(program, setExitCode)
+  registerTenant(program)
+  registerNode(program)
+  registerAdmin(program)
   registerWorker(program, setExitCode)
   program
     .command('version')
@@ -31,11 +37,20 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .action(() => console.log(version))
   for (const command of program.commands) inheritBehaviour(command, program)
   try {
-    await program.parseAsync([...args], { from: 'user' })
+    await program.parseAsync(splitAssignments(args), { from: 'user' })
     return code
   } catch (error) {
     return report(error)
   }
+}
+
+/** `--flag=value` as two arguments, or an unknown flag would be compared with its value and get no suggestion. */
+function splitAssignments(args: readonly string[]): string[] {
+  const end = args.indexOf('--')
+  return args.flatMap((arg, index) => {
+    const match = end >= 0 && index > end ? null : /^(--[a-z0-9-]+)=(.*)$/s.exec(arg)
+    return match ? [match[1]!, match[2]!] : [arg]
+  })
 }
 
 /** Sub-commands made by `.command()` copy these settings only from their parent at creation; set them everywhere. */

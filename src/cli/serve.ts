@@ -42,7 +42,7 @@ export function registerServe(program: Command, setExitCode: (code: number) => v
   })
 }
 
-async function runServe(command: Command, domains: readonly string[]): Promise<number> {
+export async function runServe(command: Command, domains: readonly string[]): Promise<number> {
   const { config: configFlag, ...flags } = typedFlags(command)
   const configPath = configFlag ?? process.env['CONFIG_FILE']
   const lifeLine = configPath === '-' ? await readLifeLine() : null
@@ -65,7 +65,8 @@ async function runServe(command: Command, domains: readonly string[]): Promise<n
     fields: { mode },
   })
   const running = await startMode(mode, { options, log, isChild: lifeLine !== null, domains })
-  for (const line of running.banner) console.log(line)
+  if (lifeLine) console.log(JSON.stringify({ ready: true, banner: running.banner, facts: running.facts ?? {} }))
+  else for (const line of running.banner) console.log(line)
   return serveUntilStopped(running, lifeLine?.ended ?? null, log)
 }
 
