@@ -3,23 +3,13 @@
 import type { Command } from 'commander'
 import { systemClock } from '../lib/clock.ts'
 import { fleetOptions, type Mode } from '../lib/config/fleet-options.ts'
-import { type OptionValues, readSmallFile, resolveOptions } from '../lib/config/resolve.ts'
+import { readSmallFile, resolveOptions } from '../lib/config/resolve.ts'
 import { ConfigError } from '../lib/errors.ts'
 import { readLifeLine } from '../lib/life-line.ts'
-import { createLogger, type Logger } from '../lib/obs/log.ts'
+import { createLogger } from '../lib/obs/log.ts'
 import { type Running, serveUntilStopped } from './lifetime.ts'
+import type { ModeInput } from './mode.ts'
 import { addOptionFlags, typedFlags } from './option-flags.ts'
-
-export type FleetOptions = OptionValues<typeof fleetOptions>
-
-/** What every mode gets: checked options, a logger, and whether a parent process started it. */
-export interface ModeInput {
-  readonly options: FleetOptions
-  readonly log: Logger
-  readonly isChild: boolean
-  /** Domain arguments of `serve`, for standalone. */
-  readonly domains: readonly string[]
-}
 
 export function registerServe(program: Command, setExitCode: (code: number) => void): void {
   const serve = program

@@ -11,7 +11,7 @@ import { systemRng } from '../../lib/rng.ts'
 import { version } from '../../version.ts'
 import { Child } from '../child.ts'
 import { never, type Running } from '../lifetime.ts'
-import type { FleetOptions, ModeInput } from '../serve.ts'
+import type { FleetOptions, ModeInput } from '../mode.ts'
 
 /** 48 characters of 62 are 285 bits. */
 const clusterSecretLength = 48
