@@ -20,7 +20,17 @@ interface Totals {
 
 function unescapeXml(text: string): string {
   return text.replace(/&(lt|gt|quot|apos|amp|#10);/g, (_, name: string) =>
-    name === 'lt' ? '<' : name === 'gt' ? '>' : name === 'quot' ? '"' : name === 'apos' ? "'" : name === 'amp' ? '&' : '\n',
+    name === 'lt'
+      ? '<'
+      : name === 'gt'
+        ? '>'
+        : name === 'quot'
+          ? '"'
+          : name === 'apos'
+            ? "'"
+            : name === 'amp'
+              ? '&'
+              : '\n',
   )
 }
 

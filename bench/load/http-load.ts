@@ -1,0 +1,167 @@
+// A closed-loop HTTP/1.1 load generator on raw sockets: cheap enough not to be what is measured. It runs in a process
+// of its own (`bun bench/load/http-load.ts`, a JSON job on standard input, a JSON report on standard output).
+
+/** One request, ready to be sent: head and body as they go over the wire. */
+export interface LoadJob {
+  readonly host: string
+  readonly port: number
+  readonly connections: number
+  readonly durationMs: number
+  /** Sent round robin over all connections; base64, so that bodies may hold any bytes. */
+  readonly requests: readonly string[]
+  /** Requests a second in all; 0: as many as the server takes. */
+  readonly rate: number
+}
+
+export interface LoadReport {
+  readonly requests: number
+  readonly errors: number
+  /** Answers by status code. */
+  readonly statuses: Readonly<Record<string, number>>
+  readonly requestsPerSecond: number
+  readonly p50Ms: number
+  readonly p99Ms: number
+  readonly maxMs: number
+}
+
+/** Bounded memory for latencies: beyond this many, every second one is dropped, and so on. */
+const samplesMax = 1_000_000
+
+interface Connection {
+  buffered: Buffer
+  sentAtMs: number
+}
+
+async function run(job: LoadJob): Promise<LoadReport> {
+  const payloads = job.requests.map((each) => Buffer.from(each, 'base64'))
+  const samples: number[] = []
+  const statuses: Record<string, number> = {}
+  let next = 0
+  let requests = 0
+  let errors = 0
+  let stride = 1
+  const startedAtMs = performance.now()
+  const endAtMs = startedAtMs + job.durationMs
+  let open = 0
+  let finish: () => void = () => {}
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve
+  })
+
+  const send = (socket: Bun.Socket<Connection>) => {
+    const now = performance.now()
+    if (now >= endAtMs) {
+      socket.end()
+      return
+    }
+    if (job.rate > 0) {
+      const dueAtMs = startedAtMs + (next / job.rate) * 1_000
+      if (dueAtMs > now) {
+        const index = next++
+        setTimeout(() => write(socket, index), dueAtMs - now)
+        return
+      }
+    }
+    write(socket, next++)
+  }
+  const write = (socket: Bun.Socket<Connection>, index: number) => {
+    socket.data.sentAtMs = performance.now()
+    socket.data.buffered = Buffer.alloc(0)
+    socket.write(payloads[index % payloads.length]!)
+  }
+  const complete = (socket: Bun.Socket<Connection>, status: string) => {
+    requests++
+    statuses[status] = (statuses[status] ?? 0) + 1
+    if (requests % stride === 0) samples.push(performance.now() - socket.data.sentAtMs)
+    if (samples.length >= samplesMax) {
+      for (let i = 0; i < samples.length / 2; i++) samples[i] = samples[i * 2]!
+      samples.length = samples.length >> 1
+      stride *= 2
+    }
+    send(socket)
+  }
+  const receive = (socket: Bun.Socket<Connection>, chunk: Buffer) => {
+    const data = socket.data
+    data.buffered = data.buffered.length === 0 ? chunk : Buffer.concat([data.buffered, chunk])
+    const end = data.buffered.indexOf('\r\n\r\n')
+    if (end < 0) return
+    const head = data.buffered.toString('latin1', 0, end)
+    const status = head.slice(9, 12)
+    const length = /\r\ncontent-length:\s*(\d+)/i.exec(head)
+    const total = data.buffered.length - end - 4
+    if (
+      length
+        ? total >= Number(length[1])
+        : /chunked/i.test(head)
+          ? data.buffered.subarray(-5).toString() === '0\r\n\r\n'
+          : true
+    )
+      complete(socket, status)
+  }
+  const closed = () => {
+    if (--open === 0) finish()
+  }
+  for (let i = 0; i < job.connections; i++) {
+    open++
+    Bun.connect<Connection>({
+      hostname: job.host,
+      port: job.port,
+      data: { buffered: Buffer.alloc(0), sentAtMs: 0 },
+      socket: {
+        open: send,
+        data: receive,
+        close: closed,
+        error() {
+          errors++
+        },
+        connectError() {
+          errors++
+          closed()
+        },
+      },
+    }).catch(() => {})
+  }
+  await finished
+  const elapsedMs = performance.now() - startedAtMs
+  samples.sort((a, b) => a - b)
+  const at = (q: number) => samples[Math.min(samples.length - 1, Math.floor(samples.length * q))] ?? 0
+  return {
+    requests,
+    errors,
+    statuses,
+    requestsPerSecond: (requests / elapsedMs) * 1_000,
+    p50Ms: at(0.5),
+    p99Ms: at(0.99),
+    maxMs: samples.at(-1) ?? 0,
+  }
+}
+
+/** Runs a job in a process of its own. */
+export async function load(job: LoadJob): Promise<LoadReport> {
+  const child = Bun.spawn([process.execPath, import.meta.path], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' })
+  child.stdin.write(JSON.stringify(job))
+  await child.stdin.end()
+  const report = await new Response(child.stdout).json()
+  await child.exited
+  return report as LoadReport
+}
+
+/** The bytes of one request; adds Host and Content-Length. */
+export function encodeRequest(request: {
+  readonly method: string
+  readonly path: string
+  readonly host: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: unknown
+}): string {
+  const body = request.body === undefined ? '' : JSON.stringify(request.body)
+  const headers = {
+    host: request.host,
+    ...(body !== '' && { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
+    ...request.headers,
+  }
+  const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  return Buffer.from(`${request.method} ${request.path} HTTP/1.1\r\n${head.join('')}\r\n${body}`).toString('base64')
+}
+
+if (import.meta.main) console.log(JSON.stringify(await run((await Bun.stdin.json()) as LoadJob)))
