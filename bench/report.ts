@@ -1,0 +1,72 @@
+// How results are kept: one JSON file a run under `bench/results/`, with commit, machine and versions.
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { renderTable } from '../src/cli/output.ts'
+import { version } from '../src/version.ts'
+
+export interface Figure {
+  readonly name: string
+  readonly value: number
+  readonly unit: string
+  readonly note?: string
+}
+
+export interface Report {
+  readonly kind: string
+  readonly startedAt: string
+  readonly commit: string
+  /** Uncommitted changes were present. */
+  readonly dirty: boolean
+  readonly versions: Readonly<Record<string, string>>
+  readonly machine: Readonly<Record<string, string | number>>
+  readonly figures: readonly Figure[]
+  readonly details?: unknown
+}
+
+const folder = join(import.meta.dir, 'results')
+
+function git(...args: string[]): string {
+  return Bun.spawnSync(['git', ...args], { cwd: import.meta.dir })
+    .stdout.toString()
+    .trim()
+}
+
+/** Writes the report and returns its path; the name holds kind, day and commit. */
+export function storeReport(kind: string, figures: readonly Figure[], details?: unknown): string {
+  const now = new Date()
+  const commit = git('rev-parse', '--short=10', 'HEAD')
+  const report: Report = {
+    kind,
+    startedAt: now.toISOString(),
+    commit,
+    dirty: git('status', '--porcelain', '--untracked-files=no') !== '',
+    versions: { pocketfleet: version, bun: Bun.version },
+    machine: {
+      cpu: cpus()[0]?.model ?? 'unknown',
+      cores: cpus().length,
+      memoryBytes: totalmem(),
+      kernel: readFileSync('/proc/version', 'utf8').split(' ')[2] ?? 'unknown',
+    },
+    figures,
+    ...(details !== undefined && { details }),
+  }
+  mkdirSync(folder, { recursive: true })
+  const path = join(folder, `${kind}-${now.toISOString().slice(0, 10)}-${commit}.json`)
+  writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`)
+  return path
+}
+
+export function formatValue({ value, unit }: Figure): string {
+  const digits = value >= 1_000 ? 0 : value >= 10 ? 1 : 2
+  return `${value.toLocaleString('en', { maximumFractionDigits: digits })} ${unit}`
+}
+
+export function renderFigures(figures: readonly Figure[]): string {
+  return renderTable(figures, [
+    { title: 'what', text: (each) => each.name },
+    { title: 'figure', text: formatValue },
+    { title: 'note', text: (each) => each.note ?? '' },
+  ])
+}

@@ -1,0 +1,65 @@
+// `bun run test:long [crash]`: the long rounds, which the test command only samples. Each stores its seed, commit and
+// result under `bench/results/`.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Figure, storeReport } from '../bench/report.ts'
+import { runCrashRounds } from '../test/support/crash-rounds.ts'
+
+interface LongTest {
+  readonly about: string
+  run(seed: number, rounds: number, onRound: (line: string) => void): Promise<unknown>
+  readonly rounds: number
+}
+
+const longTests: Readonly<Record<string, LongTest>> = {
+  crash: {
+    about: 'random SIGKILLs of a fleet under load, with and without the loss of its disk',
+    rounds: 200,
+    async run(seed, rounds, onRound) {
+      const dir = mkdtempSync(join(tmpdir(), 'pf-crash-long-'))
+      try {
+        return await runCrashRounds({ dir, seed, rounds, onRound })
+      } finally {
+        rmSync(dir, { recursive: true, force: true })
+      }
+    },
+  },
+}
+
+const asked = process.argv.slice(2).filter((arg) => !arg.startsWith('--'))
+const roundsFlag = process.argv.find((arg) => arg.startsWith('--rounds='))?.slice('--rounds='.length)
+const unknown = asked.find((name) => !(name in longTests))
+if (unknown !== undefined || process.argv.includes('--help')) {
+  console.log('usage: bun run test:long [name …] [--rounds=N]      SEED=N replays')
+  for (const [name, { about, rounds }] of Object.entries(longTests))
+    console.log(`  ${name}  ${rounds} rounds: ${about}`)
+  process.exit(unknown === undefined ? 0 : 2)
+}
+let failed = 0
+const names = asked.length > 0 ? asked : Object.keys(longTests)
+for (const name of names) {
+  const { run, rounds: defaultRounds } = longTests[name]!
+  const rounds = roundsFlag === undefined ? defaultRounds : Number(roundsFlag)
+  const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
+  console.log(`${name}: ${rounds} rounds, SEED=${seed}`)
+  const startedAtMs = performance.now()
+  const figure = (passed: boolean): Figure[] => [
+    { name: 'rounds', value: rounds, unit: 'rounds' },
+    { name: 'passed', value: passed ? 1 : 0, unit: 'boolean' },
+    { name: 'time', value: Math.round((performance.now() - startedAtMs) / 1_000), unit: 's' },
+  ]
+  try {
+    const result = await run(seed, rounds, (line) => console.log(`  ${line}`))
+    console.log(`${name} passed: ${JSON.stringify(result)}`)
+    console.log(`stored ${storeReport(`long-${name}`, figure(true), { seed, result })}`)
+  } catch (error) {
+    failed++
+    const message = error instanceof Error ? error.message : String(error)
+    console.error(`${name} failed: ${message}`)
+    storeReport(`long-${name}`, figure(false), { seed, error: message.slice(0, 10_000) })
+  }
+}
+console.log(`${names.length - failed} passed, ${failed} failed`)
+process.exit(failed === 0 ? 0 : 1)
