@@ -75,6 +75,8 @@ export interface SubscriberOptions extends DealerOptions {
 /** Everything one process says and hears, under one role. Sockets that are still open are closed with it. */
 export interface Messaging {
   readonly role: Role
+  /** A rotation is going on: peers may still hold the previous secret, see `DealerOptions.usePreviousSecret`. */
+  readonly hasPreviousSecret: boolean
   dealer(options: DealerOptions): DealerSocket
   /** Throws MessagingError when the address cannot be bound. */
   router(options: BindOptions): RouterSocket
