@@ -1,0 +1,94 @@
+// Goal: one writer, readers that see only what is committed, and nothing half-done.
+
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { CorruptDatabaseError, Database } from './database.ts'
+
+let dir: string
+let db: Database
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'pf-db-'))
+  db = Database.open({ path: join(dir, 'data.db'), checkpoint: 'owner' })
+  await db.transaction(() => db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)'))
+})
+
+afterEach(async () => {
+  await db.close()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+test('a transaction reads its own writes, others only committed ones', async () => {
+  let inside: (() => void) | undefined
+  let go: (() => void) | undefined
+  const started = new Promise<void>((resolve) => {
+    inside = resolve
+  })
+  const gate = new Promise<void>((resolve) => {
+    go = resolve
+  })
+  const writing = db.transaction(async () => {
+    db.run('INSERT INTO t (v) VALUES (?)', ['a'])
+    expect(db.all('SELECT * FROM t')).toHaveLength(1)
+    inside?.()
+    await gate
+    expect(db.all('SELECT * FROM t')).toHaveLength(1)
+  })
+  await started
+  expect(db.inTransaction).toBe(false)
+  expect(db.all('SELECT * FROM t')).toHaveLength(0)
+  go?.()
+  await writing
+  expect(db.all('SELECT * FROM t')).toHaveLength(1)
+})
+
+test('an error rolls back all of it, also from a joined transaction', async () => {
+  const seen: string[] = []
+  const failing = db.transaction(async () => {
+    db.afterCommit(() => void seen.push('committed'))
+    db.afterRollback(() => void seen.push('rolled back'))
+    db.run('INSERT INTO t (v) VALUES (?)', ['a'])
+    await db.transaction(() => db.run('INSERT INTO t (v) VALUES (?)', ['b']))
+    throw new Error('no')
+  })
+  expect(failing).rejects.toThrow('no')
+  await failing.catch(() => {})
+  expect(db.all('SELECT * FROM t')).toHaveLength(0)
+  expect(seen).toEqual(['rolled back'])
+})
+
+test('writers take turns', async () => {
+  await Promise.all(
+    Array.from({ length: 50 }, (_, i) =>
+      db.transaction(async () => {
+        const { n } = db.get<{ n: number }>('SELECT count(*) AS n FROM t')!
+        await Promise.resolve()
+        db.run('INSERT INTO t (id, v) VALUES (?, ?)', [n + 1, String(i)])
+      }),
+    ),
+  )
+  expect(db.get('SELECT max(id) AS m, count(*) AS n FROM t')).toEqual({ m: 50, n: 50 })
+  expect(db.commitSeq).toBe(51)
+})
+
+test('writes outside a transaction are our own mistake', () => {
+  expect(() => db.run('DELETE FROM t')).toThrow('transaction')
+})
+
+test('the WAL outlives the last connection, and nothing is checkpointed behind the owner', async () => {
+  for (let i = 0; i < 1_500; i++)
+    await db.transaction(() => db.run('INSERT INTO t (v) VALUES (?)', ['x'.repeat(4_000)]))
+  const before = await db.exclusively(() => db.checkpoint('PASSIVE'))
+  expect(before.logFrames).toBeGreaterThan(1_500)
+  await db.transaction(() => db.run('INSERT INTO t (v) VALUES (?)', ['y']))
+  await db.close()
+  expect(existsSync(db.walPath)).toBe(true)
+})
+
+test('a file that is no database is named', () => {
+  const path = join(dir, 'junk.db')
+  writeFileSync(path, 'not a database, but long enough to look at '.repeat(100))
+  expect(() => Database.open({ path, checkpoint: 'sqlite' })).toThrow(CorruptDatabaseError)
+})

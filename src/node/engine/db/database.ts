@@ -1,0 +1,296 @@
+// One SQLite file with one writer. All writes pass an asynchronous mutex; reads use a connection of their own, so that
+// they see only what is committed, except inside a transaction, which reads its own writes through the writer.
+
+import { constants, Database as Sqlite, type Statement } from 'bun:sqlite'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { AppError, TimeoutError } from '../../../lib/errors.ts'
+import { LruMap } from '../../../lib/lru.ts'
+import { Mutex } from '../../../lib/mutex.ts'
+import type { MaybePromise } from '../../../lib/result.ts'
+import type { Row, SqlParams, SqlValue } from './sql.ts'
+
+/** Prepared statements kept per connection; each holds a few KB. */
+const statementsMax = 64
+/** Page cache of one connection, KiB: thousands of tenants are open in one process. */
+const cacheKiB = 256
+/** Writers that may wait for their turn. */
+const writersWaitingMax = 5_000
+/** How long SQLite itself waits for a lock: only another process (a backup, an operator's shell) can hold one. */
+const busyTimeoutMs = 10_000
+
+export interface ReadOptions {
+  /** Give up after this long, ms. In-place reads check it before they start; the reader process enforces it. */
+  readonly deadlineMs?: number
+}
+
+export interface DatabaseOptions {
+  readonly path: string
+  /**
+   * `sqlite`: SQLite checkpoints by itself (standalone). `owner`: nobody but the owner of this object checkpoints, and
+   * the WAL outlives the last connection: what replication needs.
+   */
+  readonly checkpoint: 'sqlite' | 'owner'
+}
+
+/** The file is not a database, or is damaged. */
+export class CorruptDatabaseError extends AppError {
+  readonly code = 'corrupt_database'
+}
+
+export interface CheckpointResult {
+  readonly busy: boolean
+  /** Frames in the WAL, and how many of them are in the database file now. */
+  readonly logFrames: number
+  readonly checkpointedFrames: number
+}
+
+class Connection {
+  readonly sqlite: Sqlite
+  readonly #statements = new LruMap<string, Statement>(statementsMax)
+
+  constructor(options: DatabaseOptions) {
+    this.sqlite = new Sqlite(options.path, { create: true, readwrite: true, strict: false, safeIntegers: false })
+    this.sqlite.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`)
+    this.sqlite.run('PRAGMA journal_mode = WAL')
+    this.sqlite.run('PRAGMA synchronous = NORMAL')
+    this.sqlite.run(`PRAGMA cache_size = -${cacheKiB}`)
+    this.sqlite.run('PRAGMA foreign_keys = ON')
+    this.sqlite.run('PRAGMA temp_store = MEMORY')
+    this.sqlite.run('PRAGMA trusted_schema = ON')
+    if (options.checkpoint === 'owner') {
+      this.sqlite.run('PRAGMA wal_autocheckpoint = 0')
+      this.sqlite.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1)
+    } else {
+      this.sqlite.run('PRAGMA journal_size_limit = 200000000')
+    }
+  }
+
+  statement(sql: string): Statement {
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) {
+      statement = this.sqlite.prepare(sql)
+      this.#statements.set(sql, statement)
+    }
+    return statement
+  }
+
+  close(): void {
+    this.#statements.clear()
+    this.sqlite.close()
+  }
+}
+
+interface TransactionScope {
+  readonly database: Database
+  active: boolean
+  readonly afterCommit: (() => MaybePromise<void>)[]
+  readonly afterRollback: (() => MaybePromise<void>)[]
+}
+
+const scopes = new AsyncLocalStorage<TransactionScope[]>()
+
+export class Database {
+  readonly path: string
+  readonly #options: DatabaseOptions
+  readonly #writer: Connection
+  #reader: Connection | null = null
+  readonly #mutex = new Mutex(writersWaitingMax)
+  #commitSeq = 0
+  #onCommit: (() => void) | null = null
+  #closed = false
+
+  private constructor(options: DatabaseOptions) {
+    this.path = options.path
+    this.#options = options
+    this.#writer = new Connection(options)
+  }
+
+  /** Opens or creates the file. Throws CorruptDatabaseError when it is none of SQLite's. */
+  static open(options: DatabaseOptions): Database {
+    try {
+      return new Database(options)
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error)
+      if (/not a database|malformed|disk image/i.test(text))
+        throw new CorruptDatabaseError(`${options.path} is not a usable SQLite database`, { cause: error })
+      throw error
+    }
+  }
+
+  get walPath(): string {
+    return `${this.path}-wal`
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  /** Counts committed write transactions of this object; what the output gate waits for. */
+  get commitSeq(): number {
+    return this.#commitSeq
+  }
+
+  /** Called synchronously after each commit, still under the write mutex. One listener: the shipper. */
+  set onCommit(listener: (() => void) | null) {
+    this.#onCommit = listener
+  }
+
+  /** Whether the caller runs inside a transaction of this database. */
+  get inTransaction(): boolean {
+    return this.#scope() !== null
+  }
+
+  /** Rows of a query that is cheap by construction: a key look-up, an index-shaped page. Never waits. */
+  all<T = Row>(sql: string, params: SqlParams = []): T[] {
+    return this.#connection()
+      .statement(sql)
+      .all(...(params as SqlValue[])) as T[]
+  }
+
+  /** The first row, or null. */
+  get<T = Row>(sql: string, params: SqlParams = []): T | null {
+    return this.#connection()
+      .statement(sql)
+      .get(...(params as SqlValue[])) as T | null
+  }
+
+  /** Rows as arrays of values, in the order of the columns. */
+  values(sql: string, params: SqlParams = []): SqlValue[][] {
+    return this.#connection()
+      .statement(sql)
+      .values(...(params as SqlValue[])) as SqlValue[][]
+  }
+
+  /**
+   * Rows of a query that may scan. May answer with a promise; never throws synchronously what a promise could carry.
+   * Throws TimeoutError when the deadline has passed.
+   */
+  read<T = Row>(sql: string, params: SqlParams = [], options: ReadOptions = {}): MaybePromise<T[]> {
+    if (options.deadlineMs !== undefined && options.deadlineMs <= 0)
+      throw new TimeoutError('the query had no time left')
+    return this.all<T>(sql, params)
+  }
+
+  /** Runs one statement that changes rows; only inside {@link transaction}. */
+  run(sql: string, params: SqlParams = []): { readonly changes: number } {
+    if (this.#scope() === null) throw new Error('writes belong into a transaction')
+    return this.#writer.statement(sql).run(...(params as SqlValue[]))
+  }
+
+  /** Runs DDL or several statements, unprepared; only inside {@link transaction}. */
+  exec(sql: string): void {
+    if (this.#scope() === null) throw new Error('writes belong into a transaction')
+    this.#writer.sqlite.run(sql)
+  }
+
+  /**
+   * Runs `body` as one transaction; a call from inside joins the outer one. What `body` throws rolls everything back.
+   * Callbacks of {@link afterCommit} and {@link afterRollback} run once the outermost transaction has ended, outside it.
+   */
+  async transaction<T>(body: () => MaybePromise<T>): Promise<T> {
+    if (this.#scope() !== null) return body()
+    await this.#mutex.acquire()
+    const scope: TransactionScope = { database: this, active: true, afterCommit: [], afterRollback: [] }
+    let result: T
+    try {
+      this.#writer.sqlite.run('BEGIN IMMEDIATE')
+      try {
+        result = await scopes.run([...(scopes.getStore() ?? []), scope], body)
+        this.#writer.sqlite.run('COMMIT')
+      } catch (error) {
+        if (this.#writer.sqlite.inTransaction) this.#writer.sqlite.run('ROLLBACK')
+        throw error
+      }
+      this.#commitSeq++
+      this.#onCommit?.()
+    } catch (error) {
+      scope.active = false
+      this.#mutex.release()
+      for (const callback of scope.afterRollback) await callback()
+      throw error
+    }
+    scope.active = false
+    this.#mutex.release()
+    for (const callback of scope.afterCommit) await callback()
+    return result
+  }
+
+  /** Runs `callback` after the current transaction has committed; at once when there is none. */
+  afterCommit(callback: () => MaybePromise<void>): MaybePromise<void> {
+    const scope = this.#scope()
+    if (scope === null) return callback()
+    scope.afterCommit.push(callback)
+  }
+
+  /** Runs `callback` after the current transaction was rolled back; never when there is none. */
+  afterRollback(callback: () => MaybePromise<void>): void {
+    this.#scope()?.afterRollback.push(callback)
+  }
+
+  /** Runs `body` while no write transaction is open or can start: for replication, backup and checkpoints. */
+  exclusively<T>(body: () => MaybePromise<T>): Promise<T> {
+    return this.#mutex.run(body)
+  }
+
+  /** Moves WAL frames into the file. The caller holds {@link exclusively}. */
+  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
+    // A cached statement of the reader that was not run to its end would pin the WAL; `all`, `get` and `values` reset.
+    const row = this.#writer.sqlite.query(`PRAGMA wal_checkpoint(${mode})`).get() as Record<string, number>
+    return { busy: row['busy'] !== 0, logFrames: row['log'] ?? 0, checkpointedFrames: row['checkpointed'] ?? 0 }
+  }
+
+  get pageSize(): number {
+    return (this.#writer.sqlite.query('PRAGMA page_size').get() as { page_size: number }).page_size
+  }
+
+  /** The whole database with its WAL, byte for byte as after a complete checkpoint; in memory. */
+  image(): Uint8Array {
+    return this.#writer.sqlite.serialize()
+  }
+
+  /** Writes a consistent, compacted copy to a new file. */
+  vacuumInto(path: string): void {
+    this.#readerConnection().sqlite.run('VACUUM INTO ?', [path])
+  }
+
+  /** Registers an SQL function on both connections. */
+  define(name: string, options: { readonly deterministic?: boolean }, body: (...args: SqlValue[]) => SqlValue): void {
+    for (const { sqlite } of [this.#writer, this.#readerConnection()]) {
+      const target = sqlite as unknown as {
+        function(name: string, options: object, body: (...args: SqlValue[]) => SqlValue): void
+      }
+      target.function(name, options, body)
+    }
+  }
+
+  /** Throws CorruptDatabaseError unless `PRAGMA quick_check` says ok. */
+  quickCheck(): void {
+    const row = this.get<{ quick_check: string }>('PRAGMA quick_check(1)')
+    if (row?.quick_check !== 'ok') throw new CorruptDatabaseError(`${this.path}: ${row?.quick_check}`)
+  }
+
+  /** Waits for the running transaction, then closes both connections. Closing again does nothing. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    await this.#mutex.acquire()
+    this.#closed = true
+    this.#reader?.close()
+    this.#writer.close()
+    this.#mutex.release()
+  }
+
+  #scope(): TransactionScope | null {
+    const stack = scopes.getStore()
+    if (stack === undefined) return null
+    for (const scope of stack) if (scope.database === this && scope.active) return scope
+    return null
+  }
+
+  #connection(): Connection {
+    return this.#scope() === null ? this.#readerConnection() : this.#writer
+  }
+
+  #readerConnection(): Connection {
+    return (this.#reader ??= new Connection(this.#options))
+  }
+}
