@@ -213,7 +213,7 @@ for (const [name, implementation] of Object.entries(implementations)) {
       const open = implementation()
       const server = startServer(open('control-plane'))
       const member = startClient(open('control-plane'), server.address)
-      expect(await failure(member.request({ type: 'echo', text: '' }, { deadlineMs: 500 }))).toMatchObject({
+      expect(await failure(member.request({ type: 'echo', text: '' }, { deadlineMs: 250 }))).toMatchObject({
         code: 'peer_unreachable',
         delivered: 'no',
       })
@@ -222,7 +222,7 @@ for (const [name, implementation] of Object.entries(implementations)) {
         openRpcServer({ messaging: open('node'), bind: 'tcp://127.0.0.1:0', allow: ['gateway'], clock, log }),
       )
       const gateway = startClient(open('gateway'), pretender.address)
-      expect(await failure(gateway.request({ type: 'echo', text: '' }, { deadlineMs: 500 }))).toMatchObject({
+      expect(await failure(gateway.request({ type: 'echo', text: '' }, { deadlineMs: 250 }))).toMatchObject({
         code: 'peer_unreachable',
         delivered: 'no',
       })
@@ -233,7 +233,7 @@ for (const [name, implementation] of Object.entries(implementations)) {
       const rotating = clusterSecrets('a newer secret, long enough', 'a secret that is long enough')
       const server = startServer(open('control-plane', rotating))
       const stranger = startClient(open('node', clusterSecrets('quite another secret')), server.address)
-      expect(await failure(stranger.request({ type: 'echo', text: '' }, { deadlineMs: 500 }))).toMatchObject({
+      expect(await failure(stranger.request({ type: 'echo', text: '' }, { deadlineMs: 250 }))).toMatchObject({
         code: 'peer_unreachable',
         delivered: 'no',
       })

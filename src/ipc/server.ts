@@ -150,9 +150,10 @@ class Server implements RpcServer {
       })
     const controller = new AbortController()
     this.#underWay.add(controller)
-    const cancelDeadline = this.#options.clock.setTimer(deadlineMs, () =>
-      controller.abort(new TimeoutError(`the caller's deadline of ${deadlineMs} ms passed`)),
-    )
+    const cancelDeadline = this.#options.clock.setTimer(deadlineMs, () => {
+      controller.abort(new TimeoutError(`the caller's deadline of ${deadlineMs} ms passed`))
+      this.#underWay.delete(controller) // also for a handler that does not listen: nobody waits for it any more
+    })
     try {
       const context: RpcContext = { role: peer.role, peer: peer.id, deadlineMs, signal: controller.signal }
       const body = await found.handler(request.body, context)

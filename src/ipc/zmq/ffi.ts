@@ -1,7 +1,7 @@
 // libzmq's C API over bun:ffi, as thin as it gets: symbols, constants, and the few calls that need care with memory.
 // Casts of pointers live here and nowhere else.
 
-import { CString, dlopen, FFIType, type Pointer, ptr, toArrayBuffer } from 'bun:ffi'
+import { CString, dlopen, FFIType, type Pointer, toArrayBuffer } from 'bun:ffi'
 import { assert } from '../../lib/assert.ts'
 import { errorMessage } from '../../lib/errors.ts'
 import { MessagingError } from '../errors.ts'
@@ -120,7 +120,8 @@ function openLibrary(): Library {
   const check = (result: number, what: string) => {
     if (result < 0) fail(what)
   }
-  // Reused by every call: libzmq is only ever called from this thread, and none of these calls nest.
+  // Reused by every call: libzmq is only ever called from this thread, and none of these calls nest. They are passed as
+  // arrays and never as addresses: an address does not keep its array from the garbage collector.
   const int = new Int32Array(1)
   const long = new BigInt64Array(1)
   const size = new BigUint64Array(1)
@@ -129,27 +130,25 @@ function openLibrary(): Library {
   const nothing = new Uint8Array(1)
   const one = new BigUint64Array([1n])
   const userIdName = cText('User-Id')
-  const messagePtr = ptr(message)
-  const userIdPtr = ptr(userIdName)
 
   const receive: Library['receive'] = (socket) => {
     const frames: Uint8Array[] = []
     let user = ''
     for (let more = true; more; ) {
-      zmq.zmq_msg_init(messagePtr)
-      const length = zmq.zmq_msg_recv(messagePtr, socket, sendFlag.dontWait)
+      zmq.zmq_msg_init(message)
+      const length = zmq.zmq_msg_recv(message, socket, sendFlag.dontWait)
       if (length < 0) {
-        zmq.zmq_msg_close(messagePtr)
+        zmq.zmq_msg_close(message)
         // Parts of one message arrive together, so there is nothing to resume after a failure between them.
         return null
       }
-      frames.push(length === 0 ? new Uint8Array(0) : copyOut(asPointer(zmq.zmq_msg_data(messagePtr)), length))
-      more = zmq.zmq_msg_more(messagePtr) !== 0
+      frames.push(length === 0 ? new Uint8Array(0) : copyOut(asPointer(zmq.zmq_msg_data(message)), length))
+      more = zmq.zmq_msg_more(message) !== 0
       if (!more) {
-        const id = asPointer(zmq.zmq_msg_gets(messagePtr, userIdPtr))
+        const id = asPointer(zmq.zmq_msg_gets(message, userIdName))
         if (id !== null) user = new CString(id).toString()
       }
-      zmq.zmq_msg_close(messagePtr)
+      zmq.zmq_msg_close(message)
     }
     return { frames, user }
   }

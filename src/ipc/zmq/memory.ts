@@ -78,7 +78,7 @@ class Pipe {
     const atMs = Math.max(clock.monotonic() + this.#network.drawDelayMs(), this.#lastAtMs)
     this.#lastAtMs = atMs
     this.#queued++
-    this.#network.later(atMs - clock.monotonic(), () => {
+    this.#network.later(Math.max(0, atMs - clock.monotonic()), () => {
       this.#queued--
       this.#deliver(copy)
     })
