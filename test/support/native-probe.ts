@@ -16,7 +16,7 @@ interface Answers {
 const conversation: Conversation<Ask, Answers> = { name: 'probe', version: 1, callers: ['node'] }
 
 async function probeRocks(dir: string): Promise<string> {
-  const { default: open } = (await import('rocksdb')) as unknown as { default: (dir: string) => Rocks }
+  const open: (dir: string) => Rocks = require('rocksdb') // the package has no types
   const db = open(dir)
   const call = <T>(body: (done: (error: unknown, value?: T) => void) => void) =>
     new Promise<T>((resolve, reject) => body((error, value) => (error ? reject(error) : resolve(value as T))))
