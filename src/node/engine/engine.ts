@@ -1,0 +1,138 @@
+// One tenant as a library: PocketBase's semantics over two SQLite files, without HTTP and without a fleet.
+
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock } from '../../lib/clock.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import type { MaybePromise } from '../../lib/result.ts'
+import type { Rng } from '../../lib/rng.ts'
+import type { PasswordHasher } from './auth/password.ts'
+import { CollectionStore } from './collections/collection-store.ts'
+import { Database } from './db/database.ts'
+import type { FileStorage } from './files/storage.ts'
+import { type OutputGate, openGate } from './output-gate.ts'
+import { RecordChains } from './records/events.ts'
+import { RecordStore } from './records/record-store.ts'
+import { createAuxiliaryTables, createSystemCollections, createSystemTables, hasSystemTables } from './schema/fresh.ts'
+import type { Settings } from './settings/settings.ts'
+import { SettingsStore } from './settings/store.ts'
+
+export interface EngineOptions {
+  /** Holds `data.db` and `auxiliary.db`; made when missing. */
+  readonly dir: string
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  readonly passwords: PasswordHasher
+  readonly files: FileStorage
+  /** See DatabaseOptions: `owner` for tenants of a fleet. */
+  readonly checkpoint: 'sqlite' | 'owner'
+  /** 32 characters that encrypt the settings, or null. */
+  readonly encryptionKey?: string | null
+  readonly gate?: OutputGate
+  readonly isDev?: boolean
+}
+
+export class Engine implements AsyncDisposable {
+  readonly dir: string
+  readonly data: Database
+  readonly aux: Database
+  readonly collections: CollectionStore
+  readonly records: RecordStore
+  readonly settingsStore: SettingsStore
+  readonly chains: RecordChains
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  readonly passwords: PasswordHasher
+  readonly files: FileStorage
+  readonly isDev: boolean
+  /** What leaves the node after a write passes here first. Set once, by whoever replicates the tenant. */
+  gate: OutputGate
+  readonly #onClose: (() => MaybePromise<void>)[] = []
+  #closed = false
+
+  constructor(
+    options: EngineOptions,
+    opened: {
+      readonly data: Database
+      readonly aux: Database
+      readonly collections: CollectionStore
+      readonly settings: SettingsStore
+    },
+  ) {
+    this.dir = options.dir
+    this.data = opened.data
+    this.aux = opened.aux
+    this.collections = opened.collections
+    this.settingsStore = opened.settings
+    this.clock = options.clock
+    this.rng = options.rng
+    this.log = options.log
+    this.passwords = options.passwords
+    this.files = options.files
+    this.isDev = options.isDev ?? false
+    this.gate = options.gate ?? openGate
+    this.chains = new RecordChains()
+    this.records = new RecordStore(this)
+  }
+
+  get settings(): Settings {
+    return this.settingsStore.current
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  /** Runs `body` as one transaction of `data.db`; calls from inside join it. */
+  transaction<T>(body: () => MaybePromise<T>): Promise<T> {
+    return this.data.transaction(body)
+  }
+
+  /** Runs when the engine closes, latest first: parts that hold timers or connections end themselves here. */
+  onClose(end: () => MaybePromise<void>): void {
+    this.#onClose.push(end)
+  }
+
+  /** Ends everything that hangs on the engine, then closes its databases. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    for (const end of this.#onClose.reverse()) await end()
+    await this.data.close()
+    await this.aux.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+/**
+ * Opens a tenant's directory: an existing `pb_data`, or a new one with PocketBase's system collections.
+ * Throws CorruptDatabaseError, or an error of the settings; then nothing stays open.
+ */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  mkdirSync(options.dir, { recursive: true })
+  await using opened = new AsyncDisposableStack()
+  const open = (name: string) => {
+    const database = Database.open({ path: join(options.dir, name), checkpoint: options.checkpoint })
+    opened.defer(() => database.close())
+    return database
+  }
+  const data = open('data.db')
+  const aux = open('auxiliary.db')
+  if (!hasSystemTables(data)) await createSystemTables(data, options.clock)
+  await createAuxiliaryTables(aux)
+  const collections = new CollectionStore({ db: data, clock: options.clock, rng: options.rng })
+  await createSystemCollections(collections, options.rng)
+  const settings = await SettingsStore.open({
+    database: data,
+    clock: options.clock,
+    rng: options.rng,
+    encryptionKey: options.encryptionKey ?? null,
+  })
+  opened.move()
+  return new Engine(options, { data, aux, collections, settings })
+}

@@ -1,0 +1,110 @@
+// JSON as PocketBase sends it: keys in the order given, `<`, `>`, `&`, U+2028 and U+2029 escaped, and stored JSON texts
+// passed through byte for byte. Go: encoding/json.
+
+/** JSON that is already text, kept as it was stored. */
+export class JsonText {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+
+  static readonly null = new JsonText('null')
+
+  /** The parsed value; undefined when the text is no JSON. */
+  parse(): unknown {
+    try {
+      return JSON.parse(this.text)
+    } catch {
+      return undefined // stored by hand, or by a migration from elsewhere: shown as text, never trusted
+    }
+  }
+
+  get isValid(): boolean {
+    return this.parse() !== undefined
+  }
+
+  /** For plain JSON.stringify, in logs and tests. */
+  toJSON(): unknown {
+    return this.parse() ?? null
+  }
+}
+
+const unsafe = /[<>&\u2028\u2029]/g
+const escapes: Readonly<Record<string, string>> = {
+  '<': '\\u003c',
+  '>': '\\u003e',
+  '&': '\\u0026',
+  '\u2028': '\\u2028',
+  '\u2029': '\\u2029',
+}
+
+/** A JSON string literal with Go's escapes. */
+export function quoteJson(text: string): string {
+  const quoted = JSON.stringify(text)
+  // JSON.stringify writes \b and \f in short form; Go writes \b and \f so too since 1.22.
+  return quoted.search(unsafe) < 0 ? quoted : quoted.replace(unsafe, (each) => escapes[each]!)
+}
+
+/** Deeper values are our own mistake: bodies are limited when they are read. */
+const depthMax = 1_000
+
+/**
+ * Writes a value as Go would. Members that are undefined are left out; numbers that JSON lacks become null.
+ * Throws RangeError past {@link depthMax} levels.
+ */
+export function toJson(value: unknown, depth = 0): string {
+  if (depth > depthMax) throw new RangeError(`JSON deeper than ${depthMax} levels`)
+  switch (typeof value) {
+    case 'string':
+      return quoteJson(value)
+    case 'number':
+      return numberToJson(value)
+    case 'boolean':
+      return value ? 'true' : 'false'
+    case 'bigint':
+      return value.toString()
+    case 'object':
+      break
+    default:
+      return 'null'
+  }
+  if (value === null) return 'null'
+  if (value instanceof JsonText) return escapeText(value.text)
+  if (Array.isArray(value)) {
+    let text = '['
+    for (let i = 0; i < value.length; i++) text += (i === 0 ? '' : ',') + toJson(value[i], depth + 1)
+    return `${text}]`
+  }
+  if ('toJSON' in value && typeof value.toJSON === 'function') return toJson(value.toJSON(), depth + 1)
+  let text = '{'
+  for (const key in value) {
+    const member = (value as Record<string, unknown>)[key]
+    if (member === undefined) continue
+    text += `${text.length === 1 ? '' : ','}${quoteJson(key)}:${toJson(member, depth + 1)}`
+  }
+  return `${text}}`
+}
+
+function numberToJson(value: number): string {
+  if (Number.isFinite(value)) return Object.is(value, -0) ? '-0' : String(value)
+  return 'null'
+}
+
+function escapeText(text: string): string {
+  return text.search(unsafe) < 0 ? text : text.replace(unsafe, (each) => escapes[each]!)
+}
+
+/** A JSON value re-written as Go's map[string]any would be: keys sorted, whitespace gone. */
+export function toSortedJson(value: unknown): string {
+  return toJson(sortKeys(value, 0))
+}
+
+function sortKeys(value: unknown, depth: number): unknown {
+  if (depth > depthMax) throw new RangeError(`JSON deeper than ${depthMax} levels`)
+  if (Array.isArray(value)) return value.map((each) => sortKeys(each, depth + 1))
+  if (typeof value !== 'object' || value === null || value instanceof JsonText) return value
+  const sorted: Record<string, unknown> = {}
+  for (const key of Object.keys(value).sort())
+    sorted[key] = sortKeys((value as Record<string, unknown>)[key], depth + 1)
+  return sorted
+}

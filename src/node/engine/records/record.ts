@@ -1,0 +1,169 @@
+// One record in memory: values by field name, what they were when loaded, and what an answer may show of them.
+// PocketBase: core/record_model.go.
+
+import type { Collection } from '../collections/collection.ts'
+import type { SqlValue } from '../db/sql.ts'
+import { kindOf } from '../fields/kinds.ts'
+import type { FieldValue } from '../fields/value.ts'
+
+export type Values = Record<string, FieldValue>
+
+export class EngineRecord {
+  readonly collection: Collection
+  /** Current values by field name. Change them with {@link set}; {@link setRaw} skips the casts. */
+  readonly values: Values
+  /** Values as loaded or last saved; empty for a new record. */
+  original: Readonly<Values>
+  isNew: boolean
+  /** Relations that were expanded, by field name; null when nothing was asked for. */
+  expand: Record<string, EngineRecord | EngineRecord[]> | null = null
+  /** Shows the e-mail whatever `emailVisibility` says: superusers, the owner, managers. */
+  ignoreEmailVisibility = false
+  /** Overrides `hidden` per key: true shows, false hides. */
+  visibility: Record<string, boolean> | null = null
+  /** Members beside the fields, for enrichment hooks. */
+  extra: Record<string, unknown> | null = null
+
+  private constructor(collection: Collection, values: Values, isNew: boolean) {
+    this.collection = collection
+    this.values = values
+    this.original = isNew ? {} : { ...values }
+    this.isNew = isNew
+  }
+
+  /** A new record with the zero value of every field. */
+  static blank(collection: Collection): EngineRecord {
+    const values: Values = {}
+    for (const field of collection.fields) values[field.name] = kindOf(field).cast(field, null)
+    return new EngineRecord(collection, values, true)
+  }
+
+  /** A stored record; columns that no field has are ignored. */
+  static fromRow(collection: Collection, row: Readonly<Record<string, SqlValue>>): EngineRecord {
+    const values: Values = {}
+    for (const field of collection.fields) values[field.name] = kindOf(field).fromDriver(field, row[field.name] ?? null)
+    return new EngineRecord(collection, values, false)
+  }
+
+  get id(): string {
+    return this.values['id'] as string
+  }
+
+  get(name: string): FieldValue | undefined {
+    return this.values[name]
+  }
+
+  text(name: string): string {
+    const value = this.values[name]
+    return typeof value === 'string' ? value : ''
+  }
+
+  bool(name: string): boolean {
+    return this.values[name] === true
+  }
+
+  /** The names or ids of a select, relation or file field, as a list whatever its number. */
+  texts(name: string): string[] {
+    const value = this.values[name]
+    if (Array.isArray(value)) return value.filter((each): each is string => typeof each === 'string')
+    return typeof value === 'string' && value !== '' ? [value] : []
+  }
+
+  /**
+   * Sets a field by name, with its casts, or through a modifier: `name+`, `+name`, `name-`, `name:autogenerate`.
+   * @returns false when no field and no modifier of a field has this key.
+   */
+  set(key: string, raw: unknown): boolean {
+    const exact = this.collection.field(key)
+    if (exact !== undefined) {
+      kindOf(exact).set(this, exact, raw)
+      return true
+    }
+    for (const field of this.collection.fields) {
+      const modify = key.includes(field.name) ? kindOf(field).modifier?.(field, key) : undefined
+      if (modify === undefined) continue
+      modify(this, raw)
+      return true
+    }
+    return false
+  }
+
+  setRaw(name: string, value: FieldValue): void {
+    this.values[name] = value
+  }
+
+  /** The same record as loaded, without what was set since. */
+  fresh(): EngineRecord {
+    const copy = new EngineRecord(this.collection, { ...this.values, ...this.original }, this.isNew)
+    copy.original = this.original
+    return copy
+  }
+
+  /** A copy that can be changed apart, with the same state. */
+  clone(): EngineRecord {
+    const copy = new EngineRecord(this.collection, { ...this.values }, this.isNew)
+    copy.original = this.original
+    copy.expand = this.expand
+    copy.ignoreEmailVisibility = this.ignoreEmailVisibility
+    copy.visibility = this.visibility
+    return copy
+  }
+
+  /** After a save: what is here is what is stored. */
+  markSaved(): void {
+    this.isNew = false
+    this.original = { ...this.values }
+  }
+
+  /** What an answer shows, keys in the order of their JSON. */
+  export(): Record<string, unknown> {
+    const { collection, values } = this
+    const { visibility } = this
+    const exported: Record<string, unknown> = {}
+    const keys =
+      visibility === null && this.expand === null && this.extra === null ? collection.exportedKeys : this.#keys()
+    const hidesEmail = collection.isAuth && !this.ignoreEmailVisibility && values['emailVisibility'] !== true
+    for (const key of keys) {
+      if (collection.isAuth && (key === 'password' || key === 'tokenKey' || (hidesEmail && key === 'email'))) continue
+      exported[key] = this.#show(key)
+    }
+    return exported
+  }
+
+  toJSON(): Record<string, unknown> {
+    return this.export()
+  }
+
+  /** Columns and driver values, for INSERT and UPDATE. */
+  toRow(): Record<string, SqlValue> {
+    const row: Record<string, SqlValue> = {}
+    for (const field of this.collection.fields)
+      row[field.name] = kindOf(field).toDriver(field, this.values[field.name]!)
+    return row
+  }
+
+  #keys(): string[] {
+    const keys = new Set<string>(this.collection.exportedKeys)
+    if (this.extra !== null) for (const key of Object.keys(this.extra)) keys.add(key)
+    if (this.expand !== null) keys.add('expand')
+    for (const [key, visible] of Object.entries(this.visibility ?? {})) {
+      if (visible && this.collection.field(key) !== undefined) keys.add(key)
+      if (!visible) keys.delete(key)
+    }
+    return [...keys].sort()
+  }
+
+  #show(key: string): unknown {
+    if (key === 'collectionId') return this.collection.id
+    if (key === 'collectionName') return this.collection.name
+    const field = this.collection.field(key)
+    if (field !== undefined) return kindOf(field).show(field, this.values[key]!)
+    if (key !== 'expand') return this.extra?.[key]
+    const expand = this.expand ?? {}
+    return Object.fromEntries(
+      Object.keys(expand)
+        .sort()
+        .map((name) => [name, expand[name]]),
+    )
+  }
+}
