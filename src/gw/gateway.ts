@@ -89,7 +89,7 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
   const isReady = () => controlPlane.members.length > 0
   const makeApp = (scheme: 'http' | 'https') =>
     new Elysia()
-      .onRequest(({ request, server }) => (server === null ? undefined : handle(request, server, scheme)))
+      .onRequest(async ({ request, server }) => (server === null ? undefined : handle(request, server, scheme)))
       .get('/health/live', () => ({ status: 'live' }))
       .get('/health/ready', ({ status }) => {
         if (isReady()) return { status: 'ready' }

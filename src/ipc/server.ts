@@ -12,7 +12,7 @@ import {
   type OutgoingEnvelope,
   payloadBytesMaxDefault,
 } from './codec.ts'
-import type { Conversation, ReplyTo, TypedMessage } from './conversation.ts'
+import type { Conversation, TypedMessage } from './conversation.ts'
 import { EncodeError, RpcRefusal } from './errors.ts'
 import type { Role } from './keys.ts'
 import type { BindOptions, Frames, Messaging, RouterPeer, RouterSocket } from './zmq/messaging.ts'
@@ -36,7 +36,7 @@ export type Handlers<Message extends TypedMessage, Replies> = {
   readonly [T in Message['type'] & keyof Replies & string]: (
     message: Extract<Message, { readonly type: T }>,
     context: RpcContext,
-  ) => MaybePromise<ReplyTo<Replies, T>>
+  ) => MaybePromise<Replies[T]>
 }
 
 /** Handlers of the one-way messages of a conversation: those that have no entry in its reply map. */
@@ -53,7 +53,7 @@ export interface RpcServer {
   /** Serves a conversation; each name once. */
   serve<Message extends TypedMessage, Replies>(
     conversation: Conversation<Message, Replies>,
-    handlers: Handlers<Message, Replies> & OneWayHandlers<Message, Replies>,
+    handlers: Handlers<NoInfer<Message>, NoInfer<Replies>> & OneWayHandlers<NoInfer<Message>, NoInfer<Replies>>,
   ): void
   /** Stops taking requests, aborts those under way and closes the socket. */
   close(): void
@@ -106,7 +106,7 @@ class Server implements RpcServer {
 
   serve<Message extends TypedMessage, Replies>(
     conversation: Conversation<Message, Replies>,
-    handlers: Handlers<Message, Replies> & OneWayHandlers<Message, Replies>,
+    handlers: Handlers<NoInfer<Message>, NoInfer<Replies>> & OneWayHandlers<NoInfer<Message>, NoInfer<Replies>>,
   ): void {
     assert(!this.#served.has(conversation.name), `conversation ${conversation.name} is served once`)
     // The decoder yields plain data whose `type` picks the handler; its shape is the contract of the version, checked below.

@@ -1,0 +1,451 @@
+// Goal: a gateway routes, streams, strips, retries and refuses as designed. Method: a real gateway over real IPC with a
+// control plane made of a map, and real HTTP servers as workers.
+
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { connect } from 'node:net'
+import type { Gateway } from '../../src/gw/config.ts'
+import { openGateway } from '../../src/gw/gateway.ts'
+import { clusterSecrets } from '../../src/ipc/keys.ts'
+import { routeHeaderKeys, routeHeaderName, verifyRouteHeader } from '../../src/ipc/messages/route-header.ts'
+import { systemClock } from '../../src/lib/clock.ts'
+import { silentLogger } from '../../src/lib/obs/log.ts'
+import { Metrics } from '../../src/lib/obs/metrics.ts'
+import { systemRng } from '../../src/lib/rng.ts'
+import { type FakeControlPlane, makeRoute, startFakeControlPlane } from '../support/fake-control-plane.ts'
+import { until } from '../support/wait.ts'
+
+const secrets = clusterSecrets('a secret for the tests of the gateway')
+const keys = routeHeaderKeys(secrets)
+const deps = () => ({ clock: systemClock, rng: systemRng, log: silentLogger, metrics: new Metrics() })
+
+let controlPlane: FakeControlPlane
+let gateway: Gateway
+let base: string
+const closers: (() => unknown)[] = []
+
+beforeAll(async () => {
+  controlPlane = startFakeControlPlane(secrets)
+  gateway = await openGateway(
+    {
+      http: { host: '127.0.0.1', port: 0 },
+      https: null,
+      controlPlane: [controlPlane.address],
+      baseDomain: 'fleet.test',
+      secrets,
+      limits: { bodyBytesMax: 300 * 1024 * 1024, holdMs: 2_000, resolveMs: 1_000 },
+    },
+    deps(),
+  )
+  base = gateway.httpUrl
+  await until('the gateway to be ready', async () => (await fetch(`${base}/health/ready`)).status === 200)
+})
+
+afterAll(async () => {
+  await gateway.close()
+  await controlPlane.close()
+  for (const close of closers) await close()
+})
+
+type Fetch = (request: Request) => Response | Promise<Response>
+
+/** A worker that owns a new tenant, announced to the control plane. */
+let tenants = 0
+function startTenant(
+  answer: Fetch,
+  options: { hostname?: string } = {},
+): { slug: string; url: string; stop: () => Promise<void> } {
+  const slug = `tenant-${++tenants}`
+  const server = Bun.serve({
+    port: 0,
+    hostname: options.hostname ?? '127.0.0.1',
+    development: false,
+    idleTimeout: 0,
+    maxRequestBodySize: 1024 ** 3,
+    fetch: answer,
+  })
+  const url = `http://127.0.0.1:${server.port}`
+  controlPlane.replies.set(slug, { found: 'route', route: makeRoute(slug, url) })
+  closers.push(() => server.stop(true))
+  return { slug, url, stop: () => server.stop(true) }
+}
+
+const ask = (slug: string, path = '/', init: RequestInit & { headers?: Record<string, string> } = {}) =>
+  fetch(base + path, { redirect: 'manual', ...init, headers: { host: `${slug}.fleet.test`, ...init.headers } })
+
+/** Sends raw bytes and returns everything that comes back. */
+function raw(text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(new URL(base).port), '127.0.0.1', () => socket.write(text))
+    let received = ''
+    socket.on('data', (data) => {
+      received += data
+    })
+    socket.on('close', () => resolve(received))
+    socket.on('error', reject)
+  })
+}
+
+describe('what reaches the worker', () => {
+  test('is the request, with the signed route header and the gateway’s own forwarding headers', async () => {
+    const { slug } = startTenant(async (request) =>
+      Response.json({
+        method: request.method,
+        url: request.url,
+        headers: Object.fromEntries(request.headers),
+        body: await request.text(),
+      }),
+    )
+    const response = await ask(slug, '/api/a%2Fb/?filter=(x%3D%27y%27)&q=%zz', {
+      method: 'POST',
+      body: 'hello',
+      headers: {
+        'x-pocketfleet-route': 'v1.forged.forged',
+        'x-pocketfleet-anything': 'forged',
+        'x-forwarded-for': '6.6.6.6',
+        'x-forwarded-proto': 'https',
+        'x-real-ip': '6.6.6.6',
+        forwarded: 'for=6.6.6.6',
+        'x-tenant-id': 'someone-else',
+        connection: 'x-custom-hop',
+        'x-custom-hop': 'dropped',
+        authorization: 'kept',
+        te: 'trailers',
+      },
+    })
+    const seen = (await response.json()) as {
+      method: string
+      url: string
+      body: string
+      headers: Record<string, string>
+    }
+    expect(seen.method).toBe('POST')
+    expect(seen.body).toBe('hello')
+    expect(seen.url).toEndWith('/api/a%2Fb/?filter=(x%3D%27y%27)&q=%zz')
+    expect(seen.headers).toMatchObject({
+      host: `${slug}.fleet.test`,
+      authorization: 'kept',
+      'x-forwarded-for': '127.0.0.1',
+      'x-forwarded-proto': 'http',
+      'x-forwarded-host': `${slug}.fleet.test`,
+      'x-real-ip': '127.0.0.1',
+    })
+    for (const name of ['x-pocketfleet-anything', 'forwarded', 'x-tenant-id', 'x-custom-hop', 'te'])
+      expect(seen.headers[name]).toBeUndefined()
+    const route = makeRoute(slug, '')
+    expect(verifyRouteHeader(keys, seen.headers[routeHeaderName] ?? '', Date.now())).toMatchObject({
+      ok: true,
+      value: {
+        tenantId: route.tenantId,
+        epoch: 1,
+        clientAddress: '127.0.0.1',
+        scheme: 'http',
+        host: `${slug}.fleet.test`,
+      },
+    })
+  })
+
+  test('is chosen by X-Tenant-ID on a bare host only', async () => {
+    const { slug } = startTenant(() => new Response('mine'))
+    const byHeader = await fetch(base, { headers: { host: 'fleet.test', 'x-tenant-id': slug } })
+    expect(await byHeader.text()).toBe('mine')
+    expect(await (await fetch(base, { headers: { 'x-tenant-id': slug } })).text()).toBe('mine')
+    const { slug: other } = startTenant(() => new Response('other'))
+    expect(await (await ask(other, '/', { headers: { 'x-tenant-id': slug } })).text()).toBe('other')
+  })
+})
+
+describe('what comes back', () => {
+  test('keeps status, cookies, compressed bytes and lengths', async () => {
+    const zipped = Bun.gzipSync(Buffer.from('x'.repeat(10_000)))
+    const { slug } = startTenant((request) => {
+      const { pathname } = new URL(request.url)
+      if (pathname === '/cookies') {
+        const headers = new Headers({ 'x-pocketfleet-internal': 'secret', connection: 'keep-alive' })
+        headers.append('set-cookie', 'a=1; Path=/')
+        headers.append('set-cookie', 'b=2; Path=/')
+        return new Response('ok', { headers })
+      }
+      if (pathname === '/zip') return new Response(zipped, { headers: { 'content-encoding': 'gzip' } })
+      if (pathname === '/none') return new Response(null, { status: 204 })
+      if (pathname === '/same') return new Response(null, { status: 304, headers: { etag: '"1"' } })
+      if (pathname === '/away') return Response.redirect('/elsewhere', 302)
+      return new Response('12345', { status: 418, headers: { 'content-type': 'text/plain' } })
+    })
+    const cookies = await ask(slug, '/cookies')
+    expect(cookies.headers.getSetCookie()).toEqual(['a=1; Path=/', 'b=2; Path=/'])
+    expect(cookies.headers.get('x-pocketfleet-internal')).toBeNull()
+    const zip = await ask(slug, '/zip', { decompress: false } as object)
+    expect(zip.headers.get('content-encoding')).toBe('gzip')
+    expect(zip.headers.get('content-length')).toBe(String(zipped.length))
+    expect(Buffer.compare(Buffer.from(await zip.arrayBuffer()), zipped)).toBe(0)
+    expect((await ask(slug, '/none')).status).toBe(204)
+    const same = await ask(slug, '/same')
+    expect([same.status, same.headers.get('etag')]).toEqual([304, '"1"'])
+    const away = await ask(slug, '/away')
+    expect([away.status, away.headers.get('location')]).toEqual([302, '/elsewhere'])
+    const head = await ask(slug, '/head', { method: 'HEAD' })
+    expect([head.status, head.headers.get('content-length'), await head.text()]).toEqual([418, '5', ''])
+    const teapot = await ask(slug, '/any')
+    expect([teapot.status, await teapot.text()]).toEqual([418, '12345'])
+  })
+
+  test('is compressed only when the client asked for it', async () => {
+    const { slug } = startTenant((request) => new Response(request.headers.get('accept-encoding')))
+    const silent = await raw(`GET / HTTP/1.1\r\nHost: ${slug}.fleet.test\r\nConnection: close\r\n\r\n`)
+    expect(silent).toEndWith('identity')
+  })
+
+  test('streams: each event arrives before the next is sent', async () => {
+    let push: (text: string) => void = () => {}
+    let ended = false
+    const { slug } = startTenant(
+      () =>
+        new Response(
+          new ReadableStream({
+            start(controller) {
+              push = (text) => controller.enqueue(new TextEncoder().encode(text))
+              push('data: 0\n\n')
+            },
+            cancel() {
+              ended = true
+            },
+          }),
+          { headers: { 'content-type': 'text/event-stream' } },
+        ),
+    )
+    const controller = new AbortController()
+    const response = await ask(slug, '/api/realtime', { signal: controller.signal })
+    const reader = response.body!.getReader()
+    for (let i = 0; i < 5; i++) {
+      const { value } = await reader.read()
+      expect(new TextDecoder().decode(value)).toBe(`data: ${i}\n\n`)
+      push(`data: ${i + 1}\n\n`)
+    }
+    controller.abort()
+    await until('the worker to hear that the client left', () => ended)
+  })
+})
+
+describe('large bodies', () => {
+  const sizeBytes = 150 * 1024 * 1024
+  const chunk = new Uint8Array(1024 * 1024).fill(7)
+  const generated = () => {
+    let sent = 0
+    return new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (sent >= sizeBytes) return controller.close()
+        sent += chunk.length
+        controller.enqueue(chunk)
+      },
+    })
+  }
+
+  test('go up and down with flat memory', async () => {
+    const { slug } = startTenant(async (request) => {
+      if (request.method === 'GET') return new Response(generated())
+      let received = 0
+      for await (const part of request.body!) received += part.length
+      return Response.json({ received })
+    })
+    let peakBytes = 0
+    const watch = setInterval(() => {
+      peakBytes = Math.max(peakBytes, process.memoryUsage.rss())
+    }, 10)
+    const beforeBytes = process.memoryUsage.rss()
+    const up = await ask(slug, '/up', { method: 'POST', body: generated() })
+    expect(await up.json()).toEqual({ received: sizeBytes })
+    const down = await ask(slug, '/down')
+    let received = 0
+    for await (const part of down.body!) received += part.length
+    expect(received).toBe(sizeBytes)
+    clearInterval(watch)
+    // Client, gateway and worker share this process; buffering in the gateway alone would cost the whole body.
+    expect(peakBytes - beforeBytes).toBeLessThan(sizeBytes * 0.8)
+  }, 60_000)
+
+  test('beyond the limit are refused before anything is sent on', async () => {
+    let reached = false
+    const { slug } = startTenant(() => {
+      reached = true
+      return new Response('ok')
+    })
+    const answer = await raw(
+      `POST / HTTP/1.1\r\nHost: ${slug}.fleet.test\r\nContent-Length: ${400 * 1024 * 1024}\r\nConnection: close\r\n\r\n`,
+    )
+    expect(answer).toStartWith('HTTP/1.1 413')
+    expect(reached).toBe(false)
+  })
+})
+
+describe('hosts', () => {
+  const get = (host: string, more = '') => raw(`GET / HTTP/1.1\r\nHost: ${host}\r\n${more}Connection: close\r\n\r\n`)
+
+  test('in any spelling lead to their tenant', async () => {
+    const { slug } = startTenant(() => new Response('here'))
+    for (const host of [`${slug.toUpperCase()}.Fleet.TEST`, `${slug}.fleet.test:8443`, `${slug}.fleet.test.`])
+      expect(await get(host)).toEndWith('here')
+  })
+
+  test('that are odd or forged are refused in PocketBase’s shape', async () => {
+    for (const host of ['a b', 'x/../y', 'a.fleet.test, b.fleet.test', '..', '[::1', 'x@y'])
+      expect(await get(host)).toStartWith('HTTP/1.1 400')
+    expect(await raw('GET / HTTP/1.1\r\nConnection: close\r\n\r\n')).toStartWith('HTTP/1.1 400')
+    expect(await get('fleet.test', 'X-Tenant-ID: ../../etc\r\n')).toStartWith('HTTP/1.1 400')
+    const answer = await get('deep.sub.fleet.test')
+    expect(answer).toStartWith('HTTP/1.1 404')
+    expect(JSON.parse(answer.slice(answer.indexOf('{')))).toEqual({
+      status: 404,
+      message: 'There is no tenant here.',
+      data: {},
+    })
+  })
+
+  test('of nobody are 404 and asked for once', async () => {
+    const before = controlPlane.asked()
+    const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await ask('nobody')).status))
+    expect(new Set(statuses)).toEqual(new Set([404]))
+    expect((await ask('nobody')).status).toBe(404)
+    expect(controlPlane.asked() - before).toBe(1)
+  })
+
+  test('of the platform lead to the control plane, without what only gateways may say', async () => {
+    for (const host of ['fleet.test', 'app.fleet.test', 'admin.fleet.test', 'api.fleet.test', '127.0.0.1']) {
+      const response = await fetch(`${base}/api/cp/health`, {
+        headers: { host, 'x-pocketfleet-peer': 'v1.node.1.00' },
+      })
+      expect(await response.json()).toMatchObject({
+        controlPlane: '/api/cp/health',
+        headers: { host, 'x-forwarded-for': '127.0.0.1' },
+      })
+    }
+    const directory = await fetch(`${base}/api/cp/ipc`, { headers: { 'x-pocketfleet-peer': 'v1.node.1.00' } })
+    expect(directory.status).toBe(401)
+  })
+
+  test('that are bare have the gateway’s own endpoints, which shadow no tenant', async () => {
+    const { slug } = startTenant((request) => new Response(`tenant ${new URL(request.url).pathname}`))
+    expect(await (await fetch(`${base}/health/live`)).json()).toEqual({ status: 'live' })
+    expect(await (await fetch(`${base}/metrics`)).text()).toContain('pocketfleet_gateway_requests_total')
+    for (const path of ['/health/live', '/metrics', '/api/health'])
+      expect(await (await ask(slug, path)).text()).toBe(`tenant ${path}`)
+  })
+})
+
+describe('failures', () => {
+  test('a dead worker is 502 with Retry-After, then the breaker answers early', async () => {
+    const tenant = startTenant(() => new Response('alive'))
+    expect(await (await ask(tenant.slug)).text()).toBe('alive')
+    await tenant.stop()
+    const first = await Promise.all(Array.from({ length: 5 }, () => ask(tenant.slug)))
+    expect(first.map((response) => response.status)).toEqual([502, 502, 502, 502, 502])
+    expect(first[0]!.headers.get('retry-after')).toBe('1')
+    expect(await first[0]!.json()).toMatchObject({ status: 502, data: {} })
+    const startedMs = performance.now()
+    const early = await ask(tenant.slug)
+    expect([early.status, early.headers.get('retry-after')]).toEqual([503, '1'])
+    expect(performance.now() - startedMs).toBeLessThan(500)
+  }, 15_000)
+
+  test('a worker that comes back elsewhere costs its callers only time', async () => {
+    const tenant = startTenant(() => new Response('old'))
+    await ask(tenant.slug)
+    await tenant.stop()
+    const asking = Promise.all(
+      Array.from({ length: 10 }, async (_, i) =>
+        (await ask(tenant.slug, '/', { method: 'POST', body: `${i}` })).text(),
+      ),
+    )
+    await Bun.sleep(300)
+    const next = startTenant(async (request) => new Response(`new ${await request.text()}`))
+    const route = makeRoute(tenant.slug, next.url)
+    controlPlane.replies.set(tenant.slug, { found: 'route', route })
+    controlPlane.publish('node.', { type: 'node.changed', nodeId: route.nodeId })
+    expect(await asking).toEqual(Array.from({ length: 10 }, (_, i) => `new ${i}`))
+  }, 15_000)
+
+  test('a wrong owner is corrected once per request, with its body', async () => {
+    const wrong = startTenant(() => new Response(null, { status: 421 }))
+    const right = startTenant(async (request) => new Response(`got ${(await request.text()).length}`))
+    await ask(wrong.slug, '/', { signal: AbortSignal.timeout(100) }).catch(() => {}) // fills the cache
+    controlPlane.replies.set(wrong.slug, { found: 'route', route: makeRoute(wrong.slug, right.url, 2) })
+    const response = await ask(wrong.slug, '/', { method: 'POST', body: 'x'.repeat(100_000) })
+    expect([response.status, await response.text()]).toEqual([200, 'got 100000'])
+  })
+
+  test('a tenant that moves is held, then served; one that stays away is 503', async () => {
+    const tenant = startTenant(() => new Response('arrived'))
+    const route = makeRoute(tenant.slug, tenant.url, 2)
+    controlPlane.replies.set(tenant.slug, { found: 'unavailable', tenantId: route.tenantId, reason: 'moving' })
+    const held = Array.from({ length: 20 }, async () => (await ask(tenant.slug)).text())
+    await Bun.sleep(100)
+    controlPlane.replies.set(tenant.slug, { found: 'route', route })
+    controlPlane.publish('route.', { type: 'route.changed', tenantId: route.tenantId, names: [tenant.slug], route })
+    expect(new Set(await Promise.all(held))).toEqual(new Set(['arrived']))
+    const gone = makeRoute('gone', '')
+    controlPlane.replies.set('gone', { found: 'unavailable', tenantId: gone.tenantId, reason: 'failing over' })
+    const response = await ask('gone')
+    expect([response.status, response.headers.get('retry-after')]).toEqual([503, '1'])
+    controlPlane.replies.set('paused', { found: 'unavailable', tenantId: gone.tenantId, reason: 'suspended' })
+    const startedMs = performance.now()
+    expect((await ask('paused')).status).toBe(503)
+    expect(performance.now() - startedMs).toBeLessThan(1_000)
+  }, 15_000)
+
+  test('a broadcast moves the next request, without a question', async () => {
+    const one = startTenant(() => new Response('one'))
+    const two = startTenant(() => new Response('two'))
+    expect(await (await ask(one.slug)).text()).toBe('one')
+    const before = controlPlane.asked()
+    const route = makeRoute(one.slug, two.url, 2)
+    controlPlane.publish('route.', { type: 'route.changed', tenantId: route.tenantId, names: [one.slug], route })
+    await until('the route to move', async () => (await (await ask(one.slug)).text()) === 'two')
+    expect(controlPlane.asked()).toBe(before)
+  })
+
+  test('a reset after delivery is retried for safe methods only', async () => {
+    let calls = 0
+    const server = Bun.listen({
+      hostname: '127.0.0.1',
+      port: 0,
+      socket: {
+        data(socket) {
+          calls++
+          if (calls % 2 === 1) socket.terminate()
+          else socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok')
+        },
+      },
+    })
+    closers.push(() => server.stop(true))
+    controlPlane.replies.set('flaky', { found: 'route', route: makeRoute('flaky', `http://127.0.0.1:${server.port}`) })
+    expect(await (await ask('flaky')).text()).toBe('ok')
+    expect(calls).toBe(2)
+    const post = await ask('flaky', '/', { method: 'POST', body: 'once' })
+    expect(post.status).toBe(502)
+    expect(calls).toBe(3)
+  })
+})
+
+test('without the control plane known tenants keep answering, unknown ones are 503', async () => {
+  const own = startFakeControlPlane(secrets)
+  const alone = await openGateway(
+    {
+      http: { host: '127.0.0.1', port: 0 },
+      https: null,
+      controlPlane: [own.address],
+      baseDomain: 'fleet.test',
+      secrets,
+      limits: { resolveMs: 300, holdMs: 300 },
+    },
+    deps(),
+  )
+  closers.push(() => alone.close())
+  const tenant = startTenant(() => new Response('still here'))
+  own.replies.set(tenant.slug, { found: 'route', route: makeRoute(tenant.slug, tenant.url) })
+  const get = (slug: string) => fetch(alone.httpUrl, { headers: { host: `${slug}.fleet.test` } })
+  await until('the first answer', async () => (await get(tenant.slug)).status === 200)
+  await own.close()
+  for (let i = 0; i < 20; i++) expect(await (await get(tenant.slug)).text()).toBe('still here')
+  const unknown = await get('stranger')
+  expect([unknown.status, unknown.headers.get('retry-after')]).toEqual([503, '1'])
+  expect((await fetch(alone.httpUrl)).status).toBe(503)
+}, 20_000)
