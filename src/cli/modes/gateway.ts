@@ -1,6 +1,7 @@
 // From options to a gateway. `fetch` reads its limit of upstream requests before any code runs, so a gateway that was
 // started without it starts itself once more.
 
+import { ensureGatewayEnvironment } from '../../gw/environment.ts'
 import { openGateway } from '../../gw/gateway.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
@@ -10,7 +11,8 @@ import { fleetSecrets, requireControlPlane } from '../fleet-config.ts'
 import { never, type Running } from '../lifetime.ts'
 import type { ModeInput } from '../mode.ts'
 
-export async function startGateway({ options, log }: ModeInput): Promise<Running> {
+export async function startGateway({ options, log, isChild }: ModeInput): Promise<Running> {
+  if (!isChild) ensureGatewayEnvironment() // a child's parent sets it, and its configuration line is read already
   const { tlsCert, tlsKey } = options
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new ConfigError('--tls-cert and --tls-key belong together')
