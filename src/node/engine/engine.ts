@@ -6,6 +6,7 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { MaybePromise } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
+import { AuthService } from './auth/auth-service.ts'
 import type { PasswordHasher } from './auth/password.ts'
 import { CollectionStore } from './collections/collection-store.ts'
 import { Database } from './db/database.ts'
@@ -31,6 +32,11 @@ export interface EngineOptions {
   readonly encryptionKey?: string | null
   readonly gate?: OutputGate
   readonly isDev?: boolean
+  /**
+   * Whether mails and OAuth2 requests may go to private networks. Default: only where SQLite checkpoints by itself, that
+   * is on a machine of one's own; never on nodes that others share.
+   */
+  readonly mayReachPrivate?: boolean
 }
 
 export class Engine implements AsyncDisposable {
@@ -47,6 +53,8 @@ export class Engine implements AsyncDisposable {
   readonly passwords: PasswordHasher
   readonly files: FileStorage
   readonly isDev: boolean
+  readonly mayReachPrivate: boolean
+  readonly auth: AuthService
   /** What leaves the node after a write passes here first. Set once, by whoever replicates the tenant. */
   gate: OutputGate
   readonly #onClose: (() => MaybePromise<void>)[] = []
@@ -75,6 +83,8 @@ export class Engine implements AsyncDisposable {
     this.gate = options.gate ?? openGate
     this.chains = new RecordChains()
     this.records = new RecordStore(this)
+    this.mayReachPrivate = options.mayReachPrivate ?? options.checkpoint === 'sqlite'
+    this.auth = new AuthService(this)
   }
 
   get settings(): Settings {

@@ -1,0 +1,94 @@
+// The mails that auth records get: which template, which token, and to whom. PocketBase: mails/record.go.
+
+import type { AuthHost } from '../auth/auth-host.ts'
+import { installerEmail } from '../auth/system-records.ts'
+import { newEmailChangeToken, newPasswordResetToken, newVerificationToken } from '../auth/tokens.ts'
+import { otpsName } from '../collections/collection.ts'
+import { toText } from '../fields/cast.ts'
+import type { Field } from '../fields/field.ts'
+import { kindOf } from '../fields/kinds.ts'
+import type { EngineRecord } from '../records/record.ts'
+import { logMailer, type Mailer } from './mailer.ts'
+import { MailError, smtpMailer } from './smtp.ts'
+import { escapeHtml, fillTemplate, type MailTemplate, mailDocument } from './template.ts'
+
+/** The mail server of the settings; without one, the log. */
+export function mailerOf(host: AuthHost): Mailer {
+  const { smtp } = host.settings
+  return smtp.enabled ? smtpMailer(smtp, { mayReachPrivate: host.mayReachPrivate }) : logMailer(host.log)
+}
+
+export function sendVerification(host: AuthHost, record: EngineRecord): Promise<void> {
+  const token = newVerificationToken(record, host.clock.now())
+  return send(host, record, record.collection.auth.verificationTemplate, { '{TOKEN}': token })
+}
+
+export async function sendPasswordReset(host: AuthHost, record: EngineRecord): Promise<void> {
+  if (record.collection.isSuperusers && record.text('email') === installerEmail)
+    throw new MailError('the installer has no password to reset')
+  const token = newPasswordResetToken(record, host.clock.now())
+  await send(host, record, record.collection.auth.resetPasswordTemplate, { '{TOKEN}': token })
+}
+
+export function sendEmailChange(host: AuthHost, record: EngineRecord, newEmail: string): Promise<void> {
+  const token = newEmailChangeToken(record, newEmail, host.clock.now())
+  return send(host, record, record.collection.auth.confirmEmailChangeTemplate, { '{TOKEN}': token }, newEmail)
+}
+
+/** @param info when, from where and with what somebody signed in; as plain text. */
+export function sendAuthAlert(host: AuthHost, record: EngineRecord, info: string): Promise<void> {
+  const { emailTemplate } = record.collection.auth.authAlert
+  return send(host, record, emailTemplate, { '{ALERT_INFO}': escapeHtml(info) })
+}
+
+/** Sends a one-time password and notes on it where it was sent to, which later counts as proof of the address. */
+export async function sendOtp(host: AuthHost, record: EngineRecord, otpId: string, password: string): Promise<void> {
+  const email = record.text('email')
+  await send(host, record, record.collection.auth.otp.emailTemplate, { '{OTP_ID}': otpId, '{OTP}': password })
+  const otp = host.records.findById(host.collections.require(otpsName), otpId)
+  if (otp === null || otp.text('sentTo') !== '') return // used up in the meantime, or already sent elsewhere
+  otp.set('sentTo', email)
+  await host.records.save(otp)
+}
+
+async function send(
+  host: AuthHost,
+  record: EngineRecord,
+  template: MailTemplate,
+  values: Readonly<Record<string, string>>,
+  to = record.text('email'),
+): Promise<void> {
+  const { meta } = host.settings
+  const filled = fillTemplate(template, new Map([...commonValues(host, record), ...Object.entries(values)]))
+  await host.gate.pass() // a mail may tell of a change that must be durable first
+  await mailerOf(host).send({
+    from: { name: meta.senderName, address: meta.senderAddress },
+    to: [{ address: to }],
+    subject: filled.subject,
+    html: mailDocument(filled.body),
+  })
+}
+
+/** Values that stand for nothing but themselves, whoever reads the mail. */
+const unescapedTypes: readonly string[] = ['autodate', 'date', 'bool', 'number']
+
+function commonValues(host: AuthHost, record: EngineRecord): [string, string][] {
+  const { meta } = host.settings
+  const values: [string, string][] = [
+    ['{APP_NAME}', meta.appName],
+    ['{APP_URL}', meta.appURL],
+  ]
+  for (const field of record.collection.fields) {
+    if (field.hidden || field.type === 'password') continue
+    const shown = textOf(record, field)
+    values.push([`{RECORD:${field.name}}`, unescapedTypes.includes(field.type) ? shown : escapeHtml(shown)])
+  }
+  return values
+}
+
+function textOf(record: EngineRecord, field: Field): string {
+  const value = record.get(field.name)
+  if (value === undefined) return ''
+  const shown = kindOf(field).show(field, value)
+  return typeof shown === 'object' && shown !== null ? JSON.stringify(shown) : toText(shown)
+}
