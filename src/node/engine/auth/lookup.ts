@@ -1,7 +1,7 @@
 // Finding auth records. Case matters unless the collection's own unique index says that it does not.
 
 import type { Collection } from '../collections/collection.ts'
-import { findSingleColumnUniqueIndex } from '../collections/index-sql.ts'
+import { findSingleColumnUniqueIndex, type ParsedIndex } from '../collections/index-sql.ts'
 import { quoteName, type Row } from '../db/sql.ts'
 import { EngineRecord } from '../records/record.ts'
 import type { AuthHost } from './auth-host.ts'
@@ -9,7 +9,7 @@ import type { AuthHost } from './auth-host.ts'
 /** The record with this address, or null. */
 export function findByEmail({ data }: AuthHost, collection: Collection, email: string): EngineRecord | null {
   const index = findSingleColumnUniqueIndex(collection.data.indexes, 'email')
-  return findByText(data, collection, 'email', email, isCaseBlind(index))
+  return findByText(data, collection, 'email', email, index)
 }
 
 /**
@@ -24,13 +24,13 @@ export function findByIdentity(
 ): EngineRecord | null {
   if (!collection.auth.passwordAuth.identityFields.includes(field) || collection.field(field) === undefined) return null
   const index = findSingleColumnUniqueIndex(collection.data.indexes, field)
-  return index === null ? null : findByText(data, collection, field, value, isCaseBlind(index))
+  return index === null ? null : findByText(data, collection, field, value, index)
 }
 
 /** Whether another record has `value` in a field that must be unique; false where it need not be. */
 export function isTaken({ data }: AuthHost, collection: Collection, field: string, value: string): boolean {
   const index = findSingleColumnUniqueIndex(collection.data.indexes, field)
-  return index !== null && findByText(data, collection, field, value, isCaseBlind(index)) !== null
+  return index !== null && findByText(data, collection, field, value, index) !== null
 }
 
 function findByText(
@@ -38,13 +38,15 @@ function findByText(
   collection: Collection,
   field: string,
   value: string,
-  caseBlind: boolean,
+  index: ParsedIndex | null,
 ): EngineRecord | null {
-  const match = `${quoteName(field)} = ?${caseBlind ? ' COLLATE NOCASE' : ''}`
+  const collate = index?.columns[0]?.collate.toLowerCase() === 'nocase' ? ' COLLATE NOCASE' : ''
+  // SQLite uses an index over non-empty values only where the query says that it wants no others.
+  const isPartial = index !== null && notEmptyPattern.test(index.where) && value !== ''
+  const match = `${quoteName(field)} = ?${collate}${isPartial ? ` AND ${quoteName(field)} != ''` : ''}`
   const row = data.get<Row>(`SELECT * FROM ${quoteName(collection.name)} WHERE ${match} LIMIT 1`, [value])
   return row === null ? null : EngineRecord.fromRow(collection, row)
 }
 
-function isCaseBlind(index: ReturnType<typeof findSingleColumnUniqueIndex>): boolean {
-  return index?.columns[0]?.collate.toLowerCase() === 'nocase'
-}
+/** The condition of PocketBase's own indexes over optional texts. */
+const notEmptyPattern = /^[`"[]?\w+[`"\]]?\s*(?:!=|<>)\s*''$/
