@@ -127,7 +127,7 @@ test('a member that hangs costs an idempotent request a moment, and fails anothe
   await untilLeaderAnswers(client, 'cp-1')
   hanging.answer = () => new Promise(() => {})
   expect(await ask(client)).toEqual(by('cp-2'))
-  expect(ask(client, 8_000, false)).rejects.toMatchObject({ code: 'timeout' })
+  await expect(ask(client, 8_000, false)).rejects.toMatchObject({ code: 'timeout' })
 })
 
 test('a member without a leader passes the question on to the next; a refusal is final', async () => {
@@ -140,7 +140,7 @@ test('a member without a leader passes the question on to the next; a refusal is
   lost.answer = () => {
     throw new RpcRefusal('taken', 'the name is taken')
   }
-  expect(ask(client)).rejects.toMatchObject({ code: 'taken' })
+  await expect(ask(client)).rejects.toMatchObject({ code: 'taken' })
 })
 
 test('a request waits for the first member to be found, and says when there is none', async () => {
@@ -155,7 +155,7 @@ test('a request waits for the first member to be found, and says when there is n
   expect(client.members.map((member) => member.id)).toEqual(['cp-1'])
   const pending = ask(client)
   client.close()
-  expect(pending).rejects.toMatchObject({ code: 'peer_unreachable' })
+  await expect(pending).rejects.toMatchObject({ code: 'peer_unreachable' })
 })
 
 test('broadcasts of every member are heard, and a cut is followed by a resync', async () => {

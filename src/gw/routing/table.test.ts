@@ -148,7 +148,7 @@ test('a tenant that nobody serves is asked for each time, and news wake who wait
   const controller = new AbortController()
   const aborted = table.waitForNews(key, null, 10_000, controller.signal)
   controller.abort(new Error('left'))
-  expect(aborted).rejects.toThrow('left')
+  await expect(aborted).rejects.toThrow('left')
   expect(woken).toBe(3)
 })
 
