@@ -11,6 +11,7 @@ import {
   type NodeRequest,
   type OrderReplies,
 } from './messages/cp-node.ts'
+import { gatewayShapes, type MessageShapes, nodeShapes, orderShapes } from './messages/shapes.ts'
 
 /** Every message is an object told apart by `type`. */
 export interface TypedMessage {
@@ -27,6 +28,8 @@ export interface Conversation<Message extends TypedMessage, Replies> {
   readonly version: number
   /** The roles whose keys may start it; others are refused with `forbidden`. */
   readonly callers: readonly Role[]
+  /** What each message must look like; types without a shape are not checked. */
+  readonly shapes?: Partial<MessageShapes<Message>>
   /** Never set: it only carries the types. */
   readonly types?: { readonly message: Message; readonly replies: Replies }
 }
@@ -36,6 +39,7 @@ export const nodeConversation: Conversation<NodeRequest, NodeReplies> = {
   name: 'node',
   version: cpNodeVersion,
   callers: ['node'],
+  shapes: nodeShapes,
 }
 
 /** Control plane → node: the node's own ROUTER. */
@@ -43,6 +47,7 @@ export const orderConversation: Conversation<NodeOrder, OrderReplies> = {
   name: 'order',
   version: cpNodeVersion,
   callers: ['control-plane'],
+  shapes: orderShapes,
 }
 
 /** Gateway → control plane: any member's ROUTER. */
@@ -50,4 +55,5 @@ export const gatewayConversation: Conversation<GatewayRequest, GatewayReplies> =
   name: 'gateway',
   version: cpGatewayVersion,
   callers: ['gateway'],
+  shapes: gatewayShapes,
 }

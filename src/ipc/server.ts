@@ -15,6 +15,7 @@ import {
 import type { Conversation, TypedMessage } from './conversation.ts'
 import { EncodeError, RpcRefusal } from './errors.ts'
 import type { Role } from './keys.ts'
+import type { Shape } from './messages/shape.ts'
 import type { BindOptions, Frames, Messaging, RouterPeer, RouterSocket } from './zmq/messaging.ts'
 
 export interface RpcContext {
@@ -78,6 +79,7 @@ interface Served {
   readonly version: number
   readonly callers: readonly Role[]
   readonly handlers: ReadonlyMap<string, AnyHandler>
+  readonly shapes: ReadonlyMap<string, Shape<unknown>>
 }
 
 /** Binds the address and answers. Throws MessagingError when it cannot be bound. */
@@ -109,12 +111,13 @@ class Server implements RpcServer {
     handlers: Handlers<NoInfer<Message>, NoInfer<Replies>> & OneWayHandlers<NoInfer<Message>, NoInfer<Replies>>,
   ): void {
     assert(!this.#served.has(conversation.name), `conversation ${conversation.name} is served once`)
-    // The decoder yields plain data whose `type` picks the handler; its shape is the contract of the version, checked below.
+    // The decoder yields plain data; its `type` picks the handler and the shape that it is checked against first.
     const byType = new Map(Object.entries(handlers) as [string, AnyHandler][])
     this.#served.set(conversation.name, {
       version: conversation.version,
       callers: conversation.callers,
       handlers: byType,
+      shapes: new Map(Object.entries(conversation.shapes ?? {}) as [string, Shape<unknown>][]),
     })
   }
 
@@ -197,6 +200,10 @@ class Server implements RpcServer {
     const handler = typeof type === 'string' ? served.handlers.get(type) : undefined
     if (typeof type !== 'string' || handler === undefined)
       return { code: 'unknown_message', message: `no such message in ${message.conversation}` }
+    if (served.shapes.get(type)?.(body) === false) {
+      this.#options.log.warn('message of the wrong shape', { role: peer.role, type })
+      return { code: 'bad_message', message: `${type} does not have the shape of its version` }
+    }
     return { type, handler }
   }
 

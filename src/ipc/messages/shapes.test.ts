@@ -1,0 +1,105 @@
+// Goal: handlers see only messages of the declared shape. Method: one good message of each kind, then the same with each
+// of its fields, at any depth, missing or of another type.
+
+import { expect, test } from 'bun:test'
+import fc from 'fast-check'
+import type { NodeOrder, NodeRequest } from './cp-node.ts'
+import { gatewayShapes, nodeShapes, orderShapes } from './shapes.ts'
+import type { TenantSpec } from './tenant.ts'
+
+const tenant = {
+  id: 'abcdefghij12345',
+  slug: 'acme',
+  domains: ['shop.example'],
+  status: 'active',
+  plan: 'micro',
+  ackMode: 'async',
+  lossBoundMs: 5_000,
+  onStoreOutage: 'spool',
+  limits: { storageBytesMax: null, apiRequestsPerDayMax: 1_000, realtimeConnectionsMax: null, queryMsMax: 1_000 },
+  createdAtMs: 1,
+} as unknown as TenantSpec
+const placement = { tenantId: tenant.id, nodeId: 'node-1', worker: 0, epoch: 1 }
+const workers = [{ index: 0, url: 'http://127.0.0.1:4000' }]
+const load = {
+  tenantsOpen: 1,
+  cpu: 0.5,
+  memoryBytes: 1,
+  diskFreeBytes: 1,
+  requestsPerSecond: 0.1,
+  replicationLagMsMax: 0,
+}
+const good = [
+  {
+    type: 'node.register',
+    nodeId: 'node-1',
+    incarnation: 'x',
+    ipcAddress: 'tcp://127.0.0.1:5557',
+    workers,
+    tenantsMax: 200,
+    version: '0.1.0',
+    featureLevel: 1,
+    region: '',
+    zone: '',
+    labels: { disk: 'ssd' },
+  },
+  { type: 'node.heartbeat', nodeId: 'node-1', incarnation: 'x', workers, load, draining: false },
+  { type: 'placement.get', nodeId: 'node-1', tenantId: tenant.id },
+  { type: 'placement.fenced', nodeId: 'node-1', tenantId: tenant.id, epoch: 1, seenEpoch: 2 },
+  { type: 'tenant.create', tenant, placement, superuser: { email: 'a@b.example', passwordHash: 'x'.repeat(60) } },
+  { type: 'tenant.release', tenantId: tenant.id, epoch: 1 },
+  { type: 'tenant.update', tenant, placement },
+  { type: 'superuser.upsert', tenantId: tenant.id, email: 'a@b.example', passwordHash: 'x' },
+  { type: 'node.drain' },
+  { type: 'route.resolve', key: { kind: 'slug', slug: 'acme' } },
+  { type: 'route.resolve', key: { kind: 'domain', domain: 'shop.example' } },
+  { type: 'route.resolve', key: { kind: 'reference', reference: 'acme' } },
+] as unknown as readonly (NodeRequest | NodeOrder)[]
+
+const shapes = { ...nodeShapes, ...orderShapes, ...gatewayShapes } as Record<string, (value: unknown) => boolean>
+const isGood = (message: unknown) => shapes[(message as { type: string }).type]!(message)
+
+/** Every way to break one field, wherever it is; entries of `labels` and of lists may go, so those stay. */
+function* broken(value: unknown, path = ''): Generator<readonly [path: string, value: unknown]> {
+  if (typeof value !== 'object' || value === null) return
+  for (const [key, field] of Object.entries(value)) {
+    const at = `${path}.${key}`
+    const put = (changed: unknown) =>
+      Array.isArray(value) ? value.with(Number(key), changed) : { ...value, [key]: changed }
+    if (at !== '.type') {
+      yield [at, put(Symbol.for('wrong'))]
+      if (!Array.isArray(value) && !at.startsWith('.labels.')) yield [`${at} missing`, put(undefined)]
+    }
+    for (const [inner, changed] of broken(field, at)) yield [inner, put(changed)]
+  }
+}
+
+test('good messages pass, with fields of a newer version too', () => {
+  for (const message of good) {
+    expect(isGood(message)).toBe(true)
+    expect(isGood({ ...message, later: 1 })).toBe(true)
+  }
+})
+
+test('a message with any field missing or of another type does not', () => {
+  for (const message of good)
+    for (const [path, changed] of broken(message))
+      expect([message.type, path, isGood(changed)]).toEqual([message.type, path, false])
+})
+
+test('identifiers that could leave their place do not', () => {
+  const order = { type: 'tenant.release', tenantId: tenant.id, epoch: 1 }
+  for (const id of ['../etc/passwd', '', 'ABCDEFGHIJ12345', 'abcdefghij1234/', 'a'.repeat(16)])
+    expect(isGood({ ...order, tenantId: id })).toBe(false)
+  for (const epoch of [0, -1, 1.5, 2 ** 32, Number.NaN]) expect(isGood({ ...order, epoch })).toBe(false)
+  const update = { type: 'tenant.update', tenant, placement }
+  expect(isGood({ ...update, tenant: { ...tenant, slug: 'a/b' } })).toBe(false)
+})
+
+test('anything else is an answer, never an exception', () => {
+  fc.assert(
+    fc.property(fc.anything(), (value) => {
+      for (const shape of Object.values(shapes)) expect(shape(value)).toBe(false)
+    }),
+  )
+})

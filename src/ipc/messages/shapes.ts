@@ -1,0 +1,126 @@
+// The shape of every request of the conversations declared here, checked by the server before a handler sees it.
+
+import { type Epoch, isNodeId, isSlug, isTenantId, type NodeId, type Slug, type TenantId } from '../../lib/brand.ts'
+import type { GatewayRequest, RouteKey } from './cp-gateway.ts'
+import type { NodeLoad, NodeOrder, NodeRequest, WorkerAddress } from './cp-node.ts'
+import { anyOf, boolean, integer, list, nullable, number, object, oneOf, record, type Shape, text } from './shape.ts'
+import type { Placement, TenantLimits, TenantSpec } from './tenant.ts'
+
+/** A shape for each message type of a union. */
+export type MessageShapes<Message extends { readonly type: string }> = {
+  readonly [T in Message['type']]: Shape<Extract<Message, { readonly type: T }>>
+}
+
+/** Longest address, label or name in a message, characters. */
+const nameMax = 256
+const tenantId = text<TenantId>(15, isTenantId)
+const slug = text<Slug>(63, isSlug)
+const nodeId = text<NodeId>(63, isNodeId)
+const epoch = integer<Epoch>(1, 0xffff_ffff)
+const domain = text(253)
+/** More worker processes than any machine has cores. */
+const workersMax = 1_024
+const domainsMax = 100
+const labelsMax = 64
+
+const worker = object<WorkerAddress>({
+  index: integer(0, workersMax),
+  url: text(nameMax, (url) => /^https?:\/\/[^\s/]+$/.test(url)),
+})
+
+const load = object<NodeLoad>({
+  tenantsOpen: integer(),
+  cpu: number(0, 1_000), // a busy interval may exceed one by rounding; it is no reason to lose a node
+  memoryBytes: number(),
+  diskFreeBytes: number(),
+  requestsPerSecond: number(),
+  replicationLagMsMax: number(),
+})
+
+const limits = object<TenantLimits>({
+  storageBytesMax: nullable(number()),
+  apiRequestsPerDayMax: nullable(number()),
+  realtimeConnectionsMax: nullable(number()),
+  queryMsMax: number(),
+})
+
+const tenant = object<TenantSpec>({
+  id: tenantId,
+  slug,
+  domains: list(domain, domainsMax),
+  status: oneOf('created', 'active', 'suspended', 'archived', 'deleted'),
+  plan: text(nameMax),
+  ackMode: oneOf('async', 'sync'),
+  lossBoundMs: number(),
+  onStoreOutage: oneOf('spool', 'refuse'),
+  limits,
+  createdAtMs: number(),
+})
+
+const placement = object<Placement>({ tenantId, nodeId, worker: integer(), epoch })
+
+type Of<Message extends { readonly type: string }, T extends Message['type']> = Extract<Message, { readonly type: T }>
+
+export const nodeShapes: MessageShapes<NodeRequest> = {
+  'node.register': object<Of<NodeRequest, 'node.register'>>({
+    type: oneOf('node.register'),
+    nodeId,
+    incarnation: text(nameMax),
+    ipcAddress: text(nameMax, (address) => /^(?:tcp|ipc):\/\/\S+$/.test(address)),
+    workers: list(worker, workersMax),
+    tenantsMax: integer(),
+    version: text(nameMax),
+    featureLevel: integer(),
+    region: text(nameMax),
+    zone: text(nameMax),
+    labels: record(text(nameMax), labelsMax),
+  }),
+  'node.heartbeat': object<Of<NodeRequest, 'node.heartbeat'>>({
+    type: oneOf('node.heartbeat'),
+    nodeId,
+    incarnation: text(nameMax),
+    workers: list(worker, workersMax),
+    load,
+    draining: boolean,
+  }),
+  'placement.get': object<Of<NodeRequest, 'placement.get'>>({ type: oneOf('placement.get'), nodeId, tenantId }),
+  'placement.fenced': object<Of<NodeRequest, 'placement.fenced'>>({
+    type: oneOf('placement.fenced'),
+    nodeId,
+    tenantId,
+    epoch,
+    seenEpoch: epoch,
+  }),
+}
+
+const email = text(nameMax)
+/** bcrypt's text form has 60 characters. */
+const passwordHash = text(100)
+
+export const orderShapes: MessageShapes<NodeOrder> = {
+  'tenant.create': object<Of<NodeOrder, 'tenant.create'>>({
+    type: oneOf('tenant.create'),
+    tenant,
+    placement,
+    superuser: nullable(object<{ readonly email: string; readonly passwordHash: string }>({ email, passwordHash })),
+  }),
+  'tenant.release': object<Of<NodeOrder, 'tenant.release'>>({ type: oneOf('tenant.release'), tenantId, epoch }),
+  'tenant.update': object<Of<NodeOrder, 'tenant.update'>>({ type: oneOf('tenant.update'), tenant, placement }),
+  'superuser.upsert': object<Of<NodeOrder, 'superuser.upsert'>>({
+    type: oneOf('superuser.upsert'),
+    tenantId,
+    email,
+    passwordHash,
+  }),
+  'node.drain': object<Of<NodeOrder, 'node.drain'>>({ type: oneOf('node.drain') }),
+}
+
+const routeKey = anyOf<RouteKey>(
+  object<Extract<RouteKey, { readonly kind: 'slug' }>>({ kind: oneOf('slug'), slug: text(63) }),
+  object<Extract<RouteKey, { readonly kind: 'domain' }>>({ kind: oneOf('domain'), domain }),
+  object<Extract<RouteKey, { readonly kind: 'reference' }>>({ kind: oneOf('reference'), reference: text(63) }),
+)
+
+export const gatewayShapes: MessageShapes<GatewayRequest> = {
+  'route.resolve': object<GatewayRequest>({ type: oneOf('route.resolve'), key: routeKey }),
+}
