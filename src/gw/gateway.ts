@@ -13,13 +13,14 @@ import { errorResponse } from './error-response.ts'
 import { ControlPlaneProxy } from './proxy/control-plane.ts'
 import { clientOf } from './proxy/headers.ts'
 import { pathOf } from './proxy/http.ts'
+import { EventStreams, isEventStream } from './proxy/sse.ts'
 import { TenantProxy } from './proxy/tenants.ts'
 import { targetOf } from './routing/host.ts'
 import { openRouteFeed } from './routing/subscriber.ts'
 
 /** A connection that moves no byte for this long is closed, s; Bun allows 255 at most. Event streams are exempt. */
 const idleTimeoutSeconds = 240
-/** How long requests under way may go on after {@link Gateway.close} began, ms; event streams never end by themselves. */
+/** How long requests under way may go on after {@link Gateway.close} began, ms. */
 const drainMs = 5_000
 /** Answered by the gateway itself, on bare hosts only: a tenant may own these paths. */
 const ownPaths: ReadonlySet<string> = new Set(['/health/live', '/health/ready', '/api/health', '/metrics'])
@@ -48,11 +49,13 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
   const breakers = new Breakers(clock)
   const tenants = new TenantProxy({ clock, log, routes, breakers, limits, routeKeys: routeHeaderKeys(config.secrets) })
   const platform = new ControlPlaneProxy({ log, members: () => controlPlane.members, addresses: config.controlPlane })
+  const streams = new EventStreams()
   const trustedProxies = new Set(config.trustedProxies ?? [])
 
   const requests = metrics.counter({ name: 'gateway_requests_total', help: 'Requests by status.', labels: ['code'] })
   const seconds = metrics.histogram({ name: 'gateway_request_seconds', help: 'From request to response headers.' })
   metrics.gauge({ name: 'gateway_held_requests', help: 'Requests that wait for a route.' }, (set) => set(tenants.held))
+  metrics.gauge({ name: 'gateway_event_streams', help: 'Open event streams.' }, (set) => set(streams.count))
   metrics.gauge({ name: 'gateway_routes', help: 'Cached routes.' }, (set) => set(routes.size))
   metrics.gauge(
     { name: 'gateway_breaker_state', help: '0 closed, 0.5 half-open, 1 open.', labels: ['worker'] },
@@ -82,8 +85,9 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
     if (response === null) return undefined
     requests.inc({ code: response.status })
     seconds.observe((clock.monotonic() - startedAtMs) / 1_000)
-    if (response.headers.get('content-type')?.startsWith('text/event-stream')) server.timeout(request, 0)
-    return response
+    if (!isEventStream(response)) return response
+    server.timeout(request, 0)
+    return streams.track(response)
   }
 
   const isReady = () => controlPlane.members.length > 0
@@ -117,6 +121,7 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
           return app.fetch(request)
         },
         development: false,
+        reusePort: false, // without development mode Bun's default is true, and a second gateway would share the port unseen
         idleTimeout: idleTimeoutSeconds,
         maxRequestBodySize: limits.bodyBytesMax,
         ...(tls && { tls }),
@@ -130,7 +135,9 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
 
   const stop = async (server: Server<unknown>) => {
     const waiting = new AbortController()
-    await Promise.race([server.stop(), sleep(clock, drainMs, waiting.signal).catch(() => {})])
+    const stopped = server.stop()
+    streams.endAll()
+    await Promise.race([stopped, sleep(clock, drainMs, waiting.signal).catch(() => {})])
     waiting.abort()
     await server.stop(true)
   }
