@@ -434,7 +434,7 @@ test('without the control plane known tenants keep answering, unknown ones are 5
       controlPlane: [own.address],
       baseDomain: 'fleet.test',
       secrets,
-      limits: { resolveMs: 300, holdMs: 300 },
+      limits: { resolveMs: 300, holdMs: 300, heldMax: 2 },
     },
     deps(),
   )
@@ -443,6 +443,17 @@ test('without the control plane known tenants keep answering, unknown ones are 5
   own.replies.set(tenant.slug, { found: 'route', route: makeRoute(tenant.slug, tenant.url) })
   const get = (slug: string) => fetch(alone.httpUrl, { headers: { host: `${slug}.fleet.test` } })
   await until('the first answer', async () => (await get(tenant.slug)).status === 200)
+  // Only so many requests are held at once; the rest hear so at once.
+  const moving = makeRoute('moving', '')
+  own.replies.set('moving', { found: 'unavailable', tenantId: moving.tenantId, reason: 'moving' })
+  const durations = await Promise.all(
+    Array.from({ length: 6 }, async () => {
+      const startedMs = performance.now()
+      expect((await get('moving')).status).toBe(503)
+      return performance.now() - startedMs
+    }),
+  )
+  expect(durations.filter((ms) => ms >= 300).length).toBe(2)
   await own.close()
   for (let i = 0; i < 20; i++) expect(await (await get(tenant.slug)).text()).toBe('still here')
   const unknown = await get('stranger')

@@ -25,6 +25,8 @@ const socketsMax = 8_192
 const highWaterMark = 4_000
 /** Larger frames end the connection: no honest peer sends them, see the payload limit of the codec. */
 const frameBytesMax = 4 * 1024 * 1024
+/** Connections that wait to be accepted: a whole fleet may come back at once, and what is refused waits a second. */
+const acceptBacklog = 1_024
 /** First and longest pause between attempts to connect. */
 const reconnectMs = { first: 50, max: 1_000 } as const
 /** A silent connection is probed this often and given up after `timeout`. */
@@ -186,6 +188,7 @@ class ZmqMessaging implements Messaging {
     this.#library.setBytes(handle, option.curveSecretKey, this.#keys.secretKey)
     this.#library.setBytes(handle, option.zapDomain, Buffer.from(zapDomain(allow)))
     this.#library.setInt(handle, option.zapEnforceDomain, 1)
+    this.#library.setInt(handle, option.backlog, acceptBacklog)
     if (bind.includes('[')) this.#library.setInt(handle, option.ipv6, 1)
     try {
       return this.#library.bind(handle, bind)

@@ -52,6 +52,7 @@ export const option = {
   events: 15,
   linger: 17,
   reconnectIvl: 18,
+  backlog: 19,
   reconnectIvlMax: 21,
   maxMsgSize: 22,
   sndHwm: 23,

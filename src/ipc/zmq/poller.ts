@@ -32,6 +32,10 @@ export class Poller {
     this.#slots = new Int32Array(shared)
     this.#wakeFd = library.eventFd()
     this.#worker = new Worker(workerUrl('ipc/zmq/poll-worker'))
+    this.#worker.addEventListener('error', (event) => {
+      // Without it this process is deaf. Uncaught on purpose: whoever started the process starts it again.
+      throw new MessagingError(`the poll thread failed: ${event.message}`)
+    })
     this.#worker.postMessage({ shared, wakeFd: this.#wakeFd, fdsMax: options.fdsMax })
     this.#wait()
   }
