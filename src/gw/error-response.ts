@@ -1,6 +1,6 @@
 // The gateway's own answers look like PocketBase's errors, so that SDKs understand them.
 
-export type GatewayStatus = 400 | 404 | 413 | 499 | 501 | 502 | 503 | 504
+export type GatewayStatus = 400 | 404 | 413 | 499 | 502 | 503 | 504
 
 export interface ErrorResponseOptions {
   /** Seconds; rounded up. */

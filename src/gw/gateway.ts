@@ -1,27 +1,29 @@
 // Composition root of a gateway: opens what it needs, serves, and closes in reverse.
 
-import { readFileSync } from 'node:fs'
 import type { Server } from 'bun'
 import { Elysia } from 'elysia'
 import { routeHeaderKeys } from '../ipc/messages/route-header.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
-import { sleep } from '../lib/clock.ts'
-import { ConfigError, errorCode, errorMessage } from '../lib/errors.ts'
 import { Breakers } from './breakers.ts'
 import { defaultLimits, type Gateway, type GatewayConfig, type GatewayDeps, type ListenAddress } from './config.ts'
 import { errorResponse } from './error-response.ts'
+import {
+  closeListener,
+  type GatewayServer,
+  type ListenerOptions,
+  openListener,
+  readCertificate,
+  type Scheme,
+} from './listener.ts'
 import { ControlPlaneProxy } from './proxy/control-plane.ts'
 import { clientOf } from './proxy/headers.ts'
 import { pathOf } from './proxy/http.ts'
 import { EventStreams, isEventStream } from './proxy/sse.ts'
 import { TenantProxy } from './proxy/tenants.ts'
+import { isWebSocketRequest, WebSocketProxy } from './proxy/websocket.ts'
 import { targetOf } from './routing/host.ts'
 import { openRouteFeed } from './routing/subscriber.ts'
 
-/** A connection that moves no byte for this long is closed, s; Bun allows 255 at most. Event streams are exempt. */
-const idleTimeoutSeconds = 240
-/** How long requests under way may go on after {@link Gateway.close} began, ms. */
-const drainMs = 5_000
 /** Answered by the gateway itself, on bare hosts only: a tenant may own these paths. */
 const ownPaths: ReadonlySet<string> = new Set(['/health/live', '/health/ready', '/api/health', '/metrics'])
 
@@ -50,12 +52,14 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
   const tenants = new TenantProxy({ clock, log, routes, breakers, limits, routeKeys: routeHeaderKeys(config.secrets) })
   const platform = new ControlPlaneProxy({ log, members: () => controlPlane.members, addresses: config.controlPlane })
   const streams = new EventStreams()
+  const webSockets = new WebSocketProxy({ clock, log })
   const trustedProxies = new Set(config.trustedProxies ?? [])
 
   const requests = metrics.counter({ name: 'gateway_requests_total', help: 'Requests by status.', labels: ['code'] })
   const seconds = metrics.histogram({ name: 'gateway_request_seconds', help: 'From request to response headers.' })
   metrics.gauge({ name: 'gateway_held_requests', help: 'Requests that wait for a route.' }, (set) => set(tenants.held))
   metrics.gauge({ name: 'gateway_event_streams', help: 'Open event streams.' }, (set) => set(streams.count))
+  metrics.gauge({ name: 'gateway_websockets', help: 'Open WebSockets.' }, (set) => set(webSockets.count))
   metrics.gauge({ name: 'gateway_routes', help: 'Cached routes.' }, (set) => set(routes.size))
   metrics.gauge(
     { name: 'gateway_breaker_state', help: '0 closed, 0.5 half-open, 1 open.', labels: ['worker'] },
@@ -64,22 +68,32 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
     },
   )
 
-  const route = (request: Request, server: Server<unknown>, scheme: 'http' | 'https') => {
+  const clientOfRequest = (request: Request, server: Server<unknown>, scheme: Scheme) =>
+    clientOf(request.headers, { address: server.requestIP(request)?.address ?? '', scheme }, trustedProxies)
+
+  /** False: not a WebSocket of a tenant that answers now; handle it as any request. */
+  const upgrade = async (request: Request, server: GatewayServer, scheme: Scheme) => {
+    const { headers } = request
+    const target = targetOf(headers.get('host'), headers.get('x-tenant-id'), config.baseDomain)
+    const route = target.kind === 'tenant' ? await tenants.routeOf(target.key) : null
+    if (route === null) return false
+    const sent = tenants.headersFor(request, route, clientOfRequest(request, server, scheme))
+    return webSockets.connect(request, server, route.workerUrl + pathOf(request.url), sent)
+  }
+
+  const route = (request: Request, server: Server<unknown>, scheme: Scheme) => {
     const { headers } = request
     const target = targetOf(headers.get('host'), headers.get('x-tenant-id'), config.baseDomain)
     if (target.kind === 'invalid') return errorResponse(target.status, target.message)
     if (target.kind === 'control-plane' && target.isBare && ownPaths.has(withoutQuery(pathOf(request.url)))) return null
     if (Number(headers.get('content-length') ?? 0) > limits.bodyBytesMax)
       return errorResponse(413, `The request body exceeds the limit of ${limits.bodyBytesMax} bytes.`)
-    if (headers.get('upgrade')?.toLowerCase() === 'websocket')
-      return errorResponse(501, 'WebSocket connections are not supported.')
-    const peer = { address: server.requestIP(request)?.address ?? '', scheme }
-    const client = clientOf(headers, peer, trustedProxies)
+    const client = clientOfRequest(request, server, scheme)
     return target.kind === 'tenant' ? tenants.forward(request, target.key, client) : platform.forward(request, client)
   }
 
   /** Null: one of our own endpoints. */
-  const handle = async (request: Request, server: Server<unknown>, scheme: 'http' | 'https') => {
+  const handle = async (request: Request, server: Server<unknown>, scheme: Scheme) => {
     const startedAtMs = clock.monotonic()
     const response = await route(request, server, scheme)
     if (response === null) return undefined
@@ -91,7 +105,7 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
   }
 
   const isReady = () => controlPlane.members.length > 0
-  const makeApp = (scheme: 'http' | 'https') =>
+  const makeApp = (scheme: Scheme) =>
     new Elysia()
       .onRequest(async ({ request, server }) => (server === null ? undefined : handle(request, server, scheme)))
       .get('/health/live', () => ({ status: 'live' }))
@@ -110,36 +124,26 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
         return errorResponse(502, 'The gateway failed to handle the request.')
       })
 
-  const listen = (address: ListenAddress, scheme: 'http' | 'https', tls: Bun.TLSOptions | null) => {
+  const listen = (address: ListenAddress, scheme: Scheme, tls: ListenerOptions['tls']) => {
     const app = makeApp(scheme)
-    try {
-      const server = Bun.serve({
-        hostname: address.host,
-        port: address.port,
-        fetch(request, server) {
-          app.server = server
-          return app.fetch(request)
-        },
-        development: false,
-        reusePort: false, // without development mode Bun's default is true, and a second gateway would share the port unseen
-        idleTimeout: idleTimeoutSeconds,
-        maxRequestBodySize: limits.bodyBytesMax,
-        ...(tls && { tls }),
-      })
-      opened.defer(() => stop(server))
-      return `${scheme}://${server.hostname?.includes(':') ? `[${server.hostname}]` : server.hostname}:${server.port}`
-    } catch (error) {
-      throw listenError(error, address, scheme)
+    const { url, server } = openListener({
+      scheme,
+      address,
+      tls,
+      bodyBytesMax: limits.bodyBytesMax,
+      webSockets,
+      fetch: async (request, server) => {
+        if (isWebSocketRequest(request) && (await upgrade(request, server, scheme))) return undefined
+        app.server = server
+        return app.fetch(request)
+      },
+    })
+    const endStreams = () => {
+      streams.endAll()
+      webSockets.endAll()
     }
-  }
-
-  const stop = async (server: Server<unknown>) => {
-    const waiting = new AbortController()
-    const stopped = server.stop()
-    streams.endAll()
-    await Promise.race([stopped, sleep(clock, drainMs, waiting.signal).catch(() => {})])
-    waiting.abort()
-    await server.stop(true)
+    opened.defer(() => closeListener(server, clock, endStreams))
+    return url
   }
 
   const httpUrl = listen(config.http, 'http', null)
@@ -152,21 +156,4 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
 function withoutQuery(path: string): string {
   const end = path.indexOf('?')
   return end < 0 ? path : path.slice(0, end)
-}
-
-function readCertificate({ certPath, keyPath }: { readonly certPath: string; readonly keyPath: string }) {
-  const read = (path: string, flag: string) => {
-    try {
-      return readFileSync(path, 'utf8')
-    } catch (error) {
-      throw new ConfigError(`${flag}: cannot read ${path}: ${errorMessage(error)}`, { cause: error })
-    }
-  }
-  return { cert: read(certPath, '--tls-cert'), key: read(keyPath, '--tls-key') }
-}
-
-function listenError(error: unknown, { host, port }: ListenAddress, scheme: 'http' | 'https'): ConfigError {
-  const flag = scheme === 'http' ? '--http' : '--https-addr'
-  const reason = errorCode(error) === 'EADDRINUSE' ? 'the address is in use' : errorMessage(error)
-  return new ConfigError(`${flag}: cannot listen on ${host}:${port}: ${reason}`, { cause: error })
 }

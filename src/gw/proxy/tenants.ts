@@ -94,7 +94,14 @@ export class TenantProxy {
     }
   }
 
-  #send(request: Request, route: Route, client: Client, body: RequestBody): Promise<Attempt> {
+  /** The route if it is known or can be asked for; nothing is held. */
+  async routeOf(key: RouteKey): Promise<Route | null> {
+    const lookup = await this.#deps.routes.get(key)
+    return lookup.found === 'route' ? lookup.route : null
+  }
+
+  /** The headers that tell a worker about a request. */
+  headersFor(request: Request, route: Route, client: Client): Headers {
     const host = request.headers.get('host') ?? ''
     const signed = signRouteHeader(this.#deps.routeKeys, {
       tenantId: route.tenantId,
@@ -104,10 +111,14 @@ export class TenantProxy {
       host,
       expiresAtMs: this.#deps.clock.now() + routeHeaderLifetimeMs,
     })
+    return upstreamHeaders(request.headers, client, { [routeHeaderName]: signed })
+  }
+
+  #send(request: Request, route: Route, client: Client, body: RequestBody): Promise<Attempt> {
     return attemptRequest({
       url: route.workerUrl + pathOf(request.url),
       method: request.method,
-      headers: upstreamHeaders(request.headers, client, { [routeHeaderName]: signed }),
+      headers: this.headersFor(request, route, client),
       body: body.next(),
       signal: request.signal,
     })
