@@ -1,0 +1,101 @@
+// Paths to handlers with PocketBase's semantics: exact segments before parameters, a wrong method is 404, so is a
+// trailing slash.
+
+import type { MaybePromise } from '../../lib/result.ts'
+import type { RequestEvent } from './request-event.ts'
+
+export type Handler = (event: RequestEvent) => MaybePromise<Response>
+
+export interface Route {
+  readonly method: string
+  /** `/api/collections/:collection/records/:id`; a last part `*name` takes the rest. */
+  readonly path: string
+  readonly handle: Handler
+  /** `path`: the limit of the path is checked before the handler; `own`: the handler checks its own. */
+  readonly limit: 'path' | 'own'
+  /** Leaves the address out of the log. */
+  readonly isSecretPath?: boolean
+  /** Largest body, bytes; default: PocketBase's. */
+  readonly bodyBytesMax?: number
+}
+
+interface Node {
+  readonly children: Map<string, Node>
+  param: { readonly name: string; readonly node: Node } | null
+  rest: { readonly name: string; readonly routes: Map<string, Route> } | null
+  readonly routes: Map<string, Route>
+}
+
+export interface Match {
+  readonly route: Route
+  readonly params: Readonly<Record<string, string>>
+}
+
+const newNode = (): Node => ({ children: new Map(), param: null, rest: null, routes: new Map() })
+
+export class Router {
+  readonly #root = newNode()
+
+  add(route: Route): void {
+    let node = this.#root
+    for (const part of route.path.split('/').slice(1)) {
+      if (part.startsWith('*')) {
+        node.rest ??= { name: part.slice(1), routes: new Map() }
+        node.rest.routes.set(route.method, route)
+        return
+      }
+      if (part.startsWith(':')) {
+        node.param ??= { name: part.slice(1), node: newNode() }
+        node = node.param.node
+      } else {
+        let child = node.children.get(part)
+        if (child === undefined) node.children.set(part, (child = newNode()))
+        node = child
+      }
+    }
+    node.routes.set(route.method, route)
+  }
+
+  /** HEAD is answered by the route of GET. */
+  find(method: string, path: string): Match | null {
+    const parts = path.split('/')
+    return this.#find(this.#root, method === 'HEAD' ? 'GET' : method, parts, 1, {})
+  }
+
+  #find(
+    node: Node,
+    method: string,
+    parts: readonly string[],
+    at: number,
+    params: Record<string, string>,
+  ): Match | null {
+    if (at === parts.length) {
+      const route = node.routes.get(method)
+      return route === undefined ? null : { route, params }
+    }
+    const part = parts[at]!
+    const child = node.children.get(part)
+    const exact = child === undefined ? null : this.#find(child, method, parts, at + 1, params)
+    if (exact !== null) return exact
+    if (node.param !== null && part !== '') {
+      const value = decode(part)
+      const found =
+        value === null
+          ? null
+          : this.#find(node.param.node, method, parts, at + 1, { ...params, [node.param.name]: value })
+      if (found !== null) return found
+    }
+    const route = node.rest?.routes.get(method)
+    const rest = decode(parts.slice(at).join('/'))
+    return route === undefined || rest === null ? null : { route, params: { ...params, [node.rest!.name]: rest } }
+  }
+}
+
+function decode(part: string): string | null {
+  if (!part.includes('%')) return part
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return null // no client of ours writes such a path
+  }
+}
