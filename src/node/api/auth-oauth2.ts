@@ -1,0 +1,238 @@
+// Signing in with an account of somebody else. PocketBase: apis/record_auth_with_oauth2.go.
+
+import { findByEmail, isTaken } from '../engine/auth/lookup.ts'
+import { findOAuth2Provider } from '../engine/auth/oauth2/catalog.ts'
+import { type ExchangeDeps, fetchToken, fetchUser, type OAuth2User } from '../engine/auth/oauth2/exchange.ts'
+import { configureProvider } from '../engine/auth/oauth2/provider.ts'
+import { deleteRecordsOf, newRecordOf } from '../engine/auth/system-records.ts'
+import { type Collection, externalAuthsName } from '../engine/collections/collection.ts'
+import { formatDateTime } from '../engine/fields/datetime.ts'
+import { goPattern } from '../engine/fields/pattern.ts'
+import type { EngineRecord } from '../engine/records/record.ts'
+import { required } from '../engine/settings/checks.ts'
+import { createRecordFor } from './auth-access.ts'
+import { downloadAvatar } from './auth-avatar.ts'
+import { check, readBody, readTexts, refuseIf } from './auth-forms.ts'
+import { authCollectionOf } from './auth-guards.ts'
+import { answerSignIn } from './auth-response.ts'
+import { ApiError, badRequest, forbidden } from './error-map.ts'
+import type { RequestEvent } from './request-event.ts'
+
+/** For all requests to the provider together. */
+const exchangeMs = 30_000
+
+interface SignIn {
+  readonly event: RequestEvent
+  readonly collection: Collection
+  readonly provider: string
+  readonly user: OAuth2User
+  readonly createData: Readonly<Record<string, unknown>>
+}
+
+export async function authWithOAuth2(event: RequestEvent): Promise<Response> {
+  const collection = authCollectionOf(event)
+  const { oauth2 } = collection.auth
+  if (!oauth2.enabled) throw forbidden('The collection is not configured to allow OAuth2 authentication.')
+  event.context = 'oauth2'
+  const body = await readBody(event)
+  const form = readTexts(body, 'provider', 'code', 'codeVerifier', 'redirectURL', 'redirectUrl')
+  const config = oauth2.providers.find(({ name }) => name === form.provider)
+  const message = `Provider with name ${form.provider} is missing or is not enabled.`
+  check(
+    {
+      provider: [form.provider, required, refuseIf(() => config === undefined, 'validation_invalid_provider', message)],
+      code: [form.code, required],
+    },
+    'An error occurred while loading the submitted data.',
+  )
+  const definition = findOAuth2Provider(form.provider)
+  if (config === undefined || definition === undefined) throw badRequest(message)
+  const user = await identify(event, configureProvider(definition, config), {
+    code: form.code,
+    codeVerifier: form.codeVerifier,
+    redirectURL: form.redirectURL || form.redirectUrl, // the second spelling is of clients before v0.23
+  })
+  const signIn: SignIn = { event, collection, provider: form.provider, user, createData: objectOf(body['createData']) }
+  const { record, isNew } = await findOrCreate(signIn)
+  return answerSignIn(event, record, 'oauth2', metaOf(user, isNew))
+}
+
+async function identify(
+  event: RequestEvent,
+  provider: ReturnType<typeof configureProvider>,
+  request: { readonly code: string; readonly codeVerifier: string; readonly redirectURL: string },
+): Promise<OAuth2User> {
+  const { engine } = event
+  const abort = new AbortController()
+  const cancelDeadline = engine.clock.setTimer(exchangeMs, () => abort.abort(new Error('the provider took too long')))
+  const deps: ExchangeDeps = {
+    signal: AbortSignal.any([abort.signal, event.request.signal]),
+    nowMs: engine.clock.now(),
+    mayReachPrivate: engine.mayReachPrivate,
+  }
+  try {
+    const token = await refuseWith(event, 'Failed to fetch OAuth2 token.', () => fetchToken(provider, request, deps))
+    const user = await refuseWith(event, 'Failed to fetch OAuth2 user.', () => fetchUser(provider, token, deps))
+    if (provider.name !== 'apple' || user.name !== '') return user
+    const name = engine.auth.appleNames.get(request.code) ?? ''
+    engine.auth.appleNames.delete(request.code)
+    return { ...user, name }
+  } finally {
+    cancelDeadline()
+  }
+}
+
+/** What a provider says goes to the log; clients learn which step failed. */
+async function refuseWith<T>(event: RequestEvent, message: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    event.engine.log.warn('OAuth2 exchange failed', { error })
+    throw badRequest(message)
+  }
+}
+
+async function findOrCreate(signIn: SignIn): Promise<{ readonly record: EngineRecord; readonly isNew: boolean }> {
+  const { event, collection, provider, user } = signIn
+  const { engine } = event
+  const avatar = await avatarOf(signIn)
+  try {
+    return await engine.transaction(async () => {
+      // Looked up inside: two first sign-ins at the same time must not make two accounts.
+      const link = engine.auth.findExternalAuth(collection, provider, user.id)
+      const found = findRecord(signIn, link)
+      const record = found ?? (await createRecord(signIn, avatar))
+      const isLinkGone = found !== null && (await secure(signIn, found))
+      if (link === null || isLinkGone) {
+        const created = newRecordOf(engine, externalAuthsName, record)
+        created.set('provider', provider)
+        created.set('providerId', user.id)
+        await engine.records.save(created)
+      }
+      return { record, isNew: found === null }
+    })
+  } catch (error) {
+    if (error instanceof ApiError) throw error
+    engine.log.warn('OAuth2 sign-in failed', { collection: collection.name, provider, error })
+    throw error
+  }
+}
+
+/** By link, else the record that is signed in already, else by an address that the provider has verified. */
+function findRecord({ event, collection, user }: SignIn, link: EngineRecord | null): EngineRecord | null {
+  const { engine, auth } = event
+  if (link !== null) {
+    const linked = engine.records.findById(collection, link.text('recordRef'))
+    if (linked === null) throw badRequest('Failed to authenticate.')
+    return linked
+  }
+  if (auth !== null && auth.collection.id === collection.id) return engine.records.findById(collection, auth.id)
+  return user.email === '' ? null : findByEmail(engine, collection, user.email)
+}
+
+/**
+ * An unverified record may have been made by somebody who only guessed that its owner would come: their password and
+ * their links go.
+ *
+ * @returns whether links were removed.
+ */
+async function secure({ event, user }: SignIn, record: EngineRecord): Promise<boolean> {
+  const { engine, auth } = event
+  const wasVerified = record.bool('verified')
+  const isOwnRequest = auth !== null && auth.id === record.id && auth.collection.id === record.collection.id
+  let isChanged = false
+  if (!isOwnRequest && !wasVerified) {
+    await engine.auth.setRandomPassword(record)
+    isChanged = true
+  }
+  if (!wasVerified) await deleteRecordsOf(engine, externalAuthsName, record)
+  if (record.text('email') === '' && user.email !== '') {
+    record.set('email', user.email)
+    isChanged = true
+  }
+  if (!wasVerified && (record.text('email') === '' || record.text('email') === user.email)) {
+    record.set('verified', true)
+    isChanged = true
+  }
+  if (isChanged) await engine.records.save(record)
+  return !wasVerified
+}
+
+async function createRecord(signIn: SignIn, avatar: unknown): Promise<EngineRecord> {
+  const { event, collection, user, createData } = signIn
+  // Nobody becomes a superuser by knowing one's way around a provider.
+  if (collection.isSuperusers) throw badRequest('Failed to authenticate.')
+  const { mappedFields } = collection.auth.oauth2
+  const data: Record<string, unknown> = { ...createData }
+  const fill = (name: string, value: unknown) => {
+    if (name !== '' && !Object.hasOwn(data, name)) data[name] = value
+  }
+  if (typeof data['email'] !== 'string' || data['email'] === '') data['email'] = user.email
+  fill(mappedFields.id, user.id)
+  fill(mappedFields.name, user.name)
+  if (isUsableName(signIn)) fill(mappedFields.username, user.username)
+  if (avatar !== null) fill(mappedFields.avatarURL, avatar)
+  const record = await createRecordFor(event, collection, data)
+  if (record.text('email') === user.email && !record.bool('verified')) {
+    record.set('verified', true)
+    await event.engine.records.save(record)
+  }
+  return record
+}
+
+/** A name that is taken, or that the field refuses, is left out: the sign-in matters more. */
+function isUsableName({ event, collection, user }: SignIn): boolean {
+  const field = collection.field(collection.auth.oauth2.mappedFields.username)
+  if (field === undefined) return false
+  if (field.type === 'text' && !fits(field, user.username)) return false
+  return !isTaken(event.engine, collection, field.name, user.username)
+}
+
+function fits(field: { readonly min: number; readonly max: number; readonly pattern: string }, text: string): boolean {
+  const length = [...text].length
+  const max = field.max || 5000
+  if (length < field.min || length > max) return false
+  return field.pattern === '' || goPattern(field.pattern)?.test(text) === true
+}
+
+/** Fetched before the transaction: the writer must not wait for a picture. Null where there is none. */
+async function avatarOf(signIn: SignIn): Promise<unknown> {
+  const { event, collection, user, createData } = signIn
+  const { avatarURL: name } = collection.auth.oauth2.mappedFields
+  if (name === '' || user.avatarURL === '' || Object.hasOwn(createData, name)) return null
+  if (collection.field(name)?.type !== 'file') return user.avatarURL
+  return downloadAvatar(event, user.avatarURL)
+}
+
+function metaOf(user: OAuth2User, isNew: boolean): Readonly<Record<string, unknown>> {
+  return {
+    accessToken: user.accessToken,
+    avatarURL: user.avatarURL,
+    avatarUrl: user.avatarURL, // for clients before v0.23
+    email: user.email,
+    expiry: user.expiresAtMs === null ? '' : formatDateTime(user.expiresAtMs),
+    id: user.id,
+    isNew,
+    name: user.name,
+    rawUser: sortKeys(user.rawUser, 0),
+    refreshToken: user.refreshToken,
+    username: user.username,
+  }
+}
+
+/** Levels of an answer that are put in order; deeper ones are nobody's profile. */
+const sortDepthMax = 50
+
+function sortKeys(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null || depth > sortDepthMax) return value
+  if (Array.isArray(value)) return value.map((each) => sortKeys(each, depth + 1))
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(entries.map(([key, each]) => [key, sortKeys(each, depth + 1)]))
+}
+
+function objectOf(value: unknown): Readonly<Record<string, unknown>> {
+  if (value === undefined || value === null) return {}
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw badRequest('An error occurred while loading the submitted data.')
+  return value as Readonly<Record<string, unknown>>
+}

@@ -1,0 +1,148 @@
+// Settings and their tests, for superusers. PocketBase: apis/settings.go, forms/.
+
+import { recordId } from '../../lib/id.ts'
+import { AppleKeyError, appleSecretDurationMaxS, createAppleSecret } from '../engine/auth/oauth2/apple-secret.ts'
+import { superusersName } from '../engine/collections/collection.ts'
+import { formatDateTime } from '../engine/fields/datetime.ts'
+import {
+  sendAuthAlert,
+  sendEmailChange,
+  sendOtp,
+  sendPasswordReset,
+  sendVerification,
+} from '../engine/mails/record-mails.ts'
+import { MailError } from '../engine/mails/smtp.ts'
+import { EngineRecord } from '../engine/records/record.ts'
+import { atLeast, atMost, lengthBetween, oneOf, required } from '../engine/settings/checks.ts'
+import { S3TestError, testS3 } from '../engine/settings/s3-test.ts'
+import { mergeSettings, publicSettings } from '../engine/settings/settings.ts'
+import { validateSettings } from '../engine/settings/validate.ts'
+import { cronProblem } from './auth-access.ts'
+import { check, emailFormat, readBody, readInteger, readTexts, refuseIf } from './auth-forms.ts'
+import { requireSuperuser } from './auth-guards.ts'
+import { badRequest } from './error-map.ts'
+import type { RequestEvent } from './request-event.ts'
+import type { Route } from './router.ts'
+
+export function viewSettings(event: RequestEvent): Response | Promise<Response> {
+  requireSuperuser(event)
+  return event.json(200, publicSettings(event.engine.settings))
+}
+
+export async function updateSettings(event: RequestEvent): Promise<Response> {
+  requireSuperuser(event)
+  const { engine } = event
+  const merged = mergeSettings(engine.settings, await readBody(event))
+  if (!merged.ok) throw badRequest('An error occurred while loading the submitted data.')
+  const errors = validateSettings(merged.value, { cronProblem })
+  if (errors !== null) throw badRequest('An error occurred while saving the new settings.', errors)
+  await engine.settingsStore.save(merged.value)
+  return event.json(200, publicSettings(engine.settings))
+}
+
+export async function testS3Settings(event: RequestEvent): Promise<Response> {
+  requireSuperuser(event)
+  const { filesystem } = readTexts(await readBody(event), 'filesystem')
+  check({ filesystem: [filesystem, required, oneOf(['storage', 'backups'])] }, 'Failed to test the S3 filesystem.')
+  const { s3, backups } = event.engine.settings
+  try {
+    await testS3(filesystem === 'backups' ? backups.s3 : s3, event.engine)
+  } catch (error) {
+    if (!(error instanceof S3TestError)) throw error
+    throw badRequest(`Failed to test the S3 filesystem. Raw error: \n${error.message}`)
+  }
+  return event.noContent()
+}
+
+const templates = ['verification', 'password-reset', 'email-change', 'otp', 'login-alert']
+
+export async function sendTestEmail(event: RequestEvent): Promise<Response> {
+  requireSuperuser(event)
+  const { engine } = event
+  const form = readTexts(await readBody(event), 'email', 'template', 'collection')
+  const isNoAuth = (name: string) => !engine.collections.find(name)?.isAuth
+  const noAuth = refuseIf(isNoAuth, 'validation_invalid_auth_collection', 'Must be a valid auth collection id or name.')
+  check(
+    {
+      collection: [form.collection, lengthBetween(1, 255), noAuth],
+      email: [form.email, required, lengthBetween(1, 255), emailFormat],
+      template: [form.template, required, oneOf(templates)],
+    },
+    'Failed to send the test email.',
+  )
+  const record = testRecord(event, form.collection || superusersName, form.email)
+  try {
+    await sendTemplate(event, record, form.template)
+  } catch (error) {
+    if (!(error instanceof MailError)) throw error
+    const words = error.cause instanceof Error ? error.cause.message : error.message
+    throw badRequest(`Failed to send the test email. Raw error: \n${words}`)
+  }
+  return event.noContent()
+}
+
+function sendTemplate({ engine }: RequestEvent, record: EngineRecord, template: string): Promise<void> {
+  switch (template) {
+    case 'verification':
+      return sendVerification(engine, record)
+    case 'password-reset':
+      return sendPasswordReset(engine, record)
+    case 'email-change':
+      return sendEmailChange(engine, record, record.text('email'))
+    case 'otp':
+      return sendOtp(engine, record, '_PB_TEST_OTP_ID_', '123456')
+    default:
+      return sendAuthAlert(engine, record, `${formatDateTime(engine.clock.now())} - TEST_IP TEST_USER_AGENT`)
+  }
+}
+
+/** A record that is nobody's, with texts that show where a template puts them. */
+function testRecord({ engine }: RequestEvent, collection: string, email: string): EngineRecord {
+  const record = EngineRecord.blank(engine.collections.require(collection))
+  for (const field of record.collection.fields)
+    if (!field.hidden && field.type !== 'file') record.set(field.name, `__pb_test_${field.name}__`)
+  record.set('id', recordId(engine.rng))
+  engine.records.refreshTokenKey(record)
+  record.set('email', email)
+  return record
+}
+
+/** PEM in PKCS #8, by its first and last line; the rest is the parser's matter. */
+function isPrivateKey(text: string): boolean {
+  const start = text.indexOf('-----BEGIN PRIVATE KEY----')
+  return start >= 0 && text.lastIndexOf('-----END PRIVATE KEY-----') > start
+}
+
+const notPrivateKey = refuseIf((text) => !isPrivateKey(text), 'validation_match_invalid', 'Must be in a valid format.')
+
+export async function generateAppleSecret(event: RequestEvent): Promise<Response> {
+  requireSuperuser(event)
+  const body = await readBody(event)
+  const form = readTexts(body, 'clientId', 'teamId', 'keyId', 'privateKey')
+  const duration = readInteger(body, 'duration')
+  check(
+    {
+      clientId: [form.clientId, required],
+      teamId: [form.teamId, required, lengthBetween(10, 10)],
+      keyId: [form.keyId, required, lengthBetween(10, 10)],
+      privateKey: [form.privateKey, required, notPrivateKey],
+      duration: [duration, required, atLeast(1), atMost(appleSecretDurationMaxS)],
+    },
+    'Invalid client secret data.',
+  )
+  try {
+    const secret = await createAppleSecret({ ...form, durationS: duration, nowMs: event.engine.clock.now() })
+    return event.json(200, { secret })
+  } catch (error) {
+    if (!(error instanceof AppleKeyError)) throw error
+    throw badRequest(`Failed to generate client secret. Raw error: \n${error.message}`)
+  }
+}
+
+export const settingsRoutes: readonly Route[] = [
+  { method: 'GET', path: '/api/settings', limit: 'path', handle: viewSettings },
+  { method: 'PATCH', path: '/api/settings', limit: 'path', handle: updateSettings },
+  { method: 'POST', path: '/api/settings/test/s3', limit: 'path', handle: testS3Settings },
+  { method: 'POST', path: '/api/settings/test/email', limit: 'path', handle: sendTestEmail },
+  { method: 'POST', path: '/api/settings/apple/generate-client-secret', limit: 'path', handle: generateAppleSecret },
+]
