@@ -1,0 +1,173 @@
+// Goal: every store keeps the contract of object-store.ts. Method: one suite over memory, a directory and a real S3
+// server (MinIO).
+
+import { afterAll, expect, test } from 'bun:test'
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startMinio } from '../../../test/support/minio.ts'
+import { testWithPeers } from '../../../test/support/peers.ts'
+import { fromUtf8, utf8 } from '../bytes.ts'
+import { systemRng } from '../rng.ts'
+import { isObjectKey } from './key.ts'
+import { MemoryObjectStore } from './memory.ts'
+import { ObjectExistsError, ObjectNotFoundError, type ObjectStore, ObjectStoreError } from './object-store.ts'
+import { openObjectStore } from './open.ts'
+import { probeCreateOnly } from './probe.ts'
+
+const folders: string[] = []
+async function folder(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'pf-objects-'))
+  folders.push(dir)
+  return dir
+}
+afterAll(async () => {
+  for (const dir of folders) await rm(dir, { recursive: true, force: true })
+})
+
+async function contract(store: ObjectStore, scratchDir: string): Promise<void> {
+  // Writes and reads.
+  await store.put('a/one', utf8('hello'))
+  expect(fromUtf8(await store.get('a/one'))).toBe('hello')
+  expect(fromUtf8(await store.get('a/one', { range: { from: 1, to: 3 } }))).toBe('el')
+  expect(fromUtf8(await store.get('a/one', { range: { from: 3, to: 99 } }))).toBe('lo')
+  expect((await store.get('a/one', { range: { from: 50, to: 60 } })).length).toBe(0)
+  await store.put('a/one', utf8('other'))
+  expect(fromUtf8(await store.get('a/one'))).toBe('other')
+  await store.put('a/none', new Uint8Array(0))
+  expect((await store.get('a/none')).length).toBe(0)
+
+  // Absence is an answer of its own.
+  expect(await store.head('a/missing')).toBeNull()
+  await expect(store.get('a/missing')).rejects.toBeInstanceOf(ObjectNotFoundError)
+  await expect(store.getStream('a/missing')).rejects.toBeInstanceOf(ObjectNotFoundError)
+
+  // Create-only: one winner of many, and its bytes stay.
+  const racers = await Promise.allSettled(
+    Array.from({ length: 10 }, (_, i) => store.put('race', utf8(`writer ${i}`), { createOnly: true })),
+  )
+  const winners = racers.flatMap((racer, i) => (racer.status === 'fulfilled' ? [i] : []))
+  expect(winners.length).toBe(1)
+  for (const racer of racers) if (racer.status === 'rejected') expect(racer.reason).toBeInstanceOf(ObjectExistsError)
+  expect(fromUtf8(await store.get('race'))).toBe(`writer ${winners[0]}`)
+  await probeCreateOnly(store, 'probe', systemRng)
+
+  // Metadata and facts.
+  const timestamp = '2026-08-04T12:00:00.123Z'
+  await store.put('meta', utf8('12345'), { createOnly: true, metadata: { 'litestream-timestamp': timestamp } })
+  const head = await store.head('meta')
+  expect(head?.metadata['litestream-timestamp']).toBe(timestamp)
+  expect(head?.sizeBytes).toBe(5)
+
+  // Listings: order, delimiter, after, pages.
+  for (const key of ['list/b', 'list/a/1', 'list/a/2', 'list/c', 'listing']) await store.put(key, utf8('x'))
+  const flat = await store.list({ prefix: 'list/' })
+  expect(flat.objects.map((object) => object.key)).toEqual(['list/a/1', 'list/a/2', 'list/b', 'list/c'])
+  expect(flat.next).toBeNull()
+  const level = await store.list({ prefix: 'list/', delimiter: '/' })
+  expect(level.objects.map((object) => object.key)).toEqual(['list/b', 'list/c'])
+  expect(level.prefixes).toEqual(['list/a/'])
+  const after = await store.list({ prefix: 'list/', after: 'list/a/2' })
+  expect(after.objects.map((object) => object.key)).toEqual(['list/b', 'list/c'])
+  expect((await store.list({ prefix: 'nothing/' })).objects).toEqual([])
+
+  // Files, small and in parts.
+  for (const [name, sizeBytes] of [
+    ['small', 1_000],
+    ['large', 17_000_000],
+  ] as const) {
+    const path = join(scratchDir, name)
+    const bytes = systemRng.bytes(sizeBytes)
+    await Bun.write(path, bytes)
+    await store.putFile(`files/${name}`, path, { createOnly: true })
+    const { info, body } = await store.getStream(`files/${name}`)
+    expect(info.sizeBytes).toBe(sizeBytes)
+    expect(Buffer.compare(Buffer.from(await new Response(body).arrayBuffer()), bytes)).toBe(0)
+    await expect(store.putFile(`files/${name}`, path, { createOnly: true })).rejects.toBeInstanceOf(ObjectExistsError)
+  }
+
+  // Deleting.
+  await store.delete(['a/one', 'a/missing'])
+  expect(await store.head('a/one')).toBeNull()
+  expect(await store.head('a/none')).not.toBeNull()
+
+  // An aborted caller gets its own reason.
+  const reason = new Error('no longer wanted')
+  await expect(store.get('meta', { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+  await expect(store.put('../escape', utf8('x'))).rejects.toThrow('not an object key')
+}
+
+test('a store in memory keeps the contract', async () => {
+  await contract(new MemoryObjectStore(), await folder())
+})
+
+test('a directory keeps the contract and leaves no temporary files', async () => {
+  const dir = await folder()
+  const store = await openObjectStore({ kind: 'file', dir })
+  await contract(store, await folder())
+  const names = await readdir(dir, { recursive: true })
+  expect(names.filter((name) => name.endsWith('.tmp'))).toEqual([])
+  expect((await stat(join(dir, 'meta'))).mtimeMs).toBeCloseTo(Date.parse('2026-08-04T12:00:00.123Z'), -1)
+  await store.delete(['list/a/1', 'list/a/2'])
+  expect(await readdir(join(dir, 'list'))).toEqual(['b', 'c'])
+})
+
+test('a long listing goes on page by page', async () => {
+  const store = new MemoryObjectStore()
+  for (let i = 0; i < 2_500; i++) await store.put(`many/${String(i).padStart(5, '0')}`, utf8('x'))
+  const keys: string[] = []
+  for (let next: string | null = null; ; ) {
+    const page = await store.list({ prefix: 'many/', next })
+    keys.push(...page.objects.map((object) => object.key))
+    next = page.next
+    if (next === null) break
+  }
+  expect(keys).toEqual(store.keys)
+})
+
+testWithPeers(['minio'], 'S3 (MinIO) keeps the contract', async ({ minio }) => {
+  await using server = await startMinio(minio, await folder())
+  const config = {
+    kind: 's3',
+    endpoint: server.endpoint,
+    region: 'us-east-1',
+    bucket: server.bucket,
+    prefix: 'some/prefix',
+    credentials: { accessKeyId: server.accessKey, secretAccessKey: server.secretKey },
+  } as const
+  const store = await openObjectStore(config)
+  await contract(store, await folder())
+  const bare = await openObjectStore({ ...config, prefix: '' })
+  expect((await bare.list({ prefix: '', delimiter: '/' })).prefixes).toEqual(['some/'])
+
+  const denied = await openObjectStore({
+    ...config,
+    credentials: { accessKeyId: 'wrong', secretAccessKey: 'wrong-wrong' },
+  })
+  const refusal = await denied.get('meta').catch((error) => error)
+  expect(refusal).toBeInstanceOf(ObjectStoreError)
+  expect(refusal.status).toBe(403)
+  expect(refusal.message).not.toContain('wrong-wrong')
+
+  await server.stop()
+  const outage = await store.head('meta').catch((error) => error)
+  expect(outage).toBeInstanceOf(ObjectStoreError)
+  expect(outage.retryable).toBe(true)
+  for (const each of [store, bare, denied]) await each.close()
+})
+
+test('a store in memory fails as told', async () => {
+  const store = new MemoryObjectStore()
+  store.fault = (operation) => (operation === 'put' ? { type: 'lost-reply' } : null)
+  await expect(store.put('k', utf8('v'), { createOnly: true })).rejects.toBeInstanceOf(ObjectStoreError)
+  store.fault = null
+  await expect(store.put('k', utf8('v'), { createOnly: true })).rejects.toBeInstanceOf(ObjectExistsError)
+  store.fault = () => ({ type: 'error', status: 503 })
+  await expect(store.get('k')).rejects.toMatchObject({ retryable: true, status: 503 })
+})
+
+test('keys stay inside', () => {
+  for (const bad of ['', '/a', 'a/', 'a//b', '../a', 'a/../b', 'a/.', 'a\\b', 'a\0b', 'x'.repeat(1_025)])
+    expect(isObjectKey(bad)).toBe(false)
+  for (const good of ['a', 'a/b.c', 't/abc/data.db/0000/x.ltx', '…/é']) expect(isObjectKey(good)).toBe(true)
+})

@@ -1,0 +1,21 @@
+// From configuration to a store.
+
+import { type Clock, systemClock } from '../clock.ts'
+import { type Rng, systemRng } from '../rng.ts'
+import { FileObjectStore } from './file.ts'
+import type { ObjectStore } from './object-store.ts'
+import { openS3ObjectStore, type S3StoreConfig } from './s3.ts'
+
+/** Plain data: it crosses a process boundary as JSON, on standard input, because it may hold a secret. */
+export type ObjectStoreConfig = { readonly kind: 'file'; readonly dir: string } | S3StoreConfig
+
+/** Opens a store. Nothing is asked of it yet but a directory of its own, which is made. */
+export async function openObjectStore(
+  config: ObjectStoreConfig,
+  deps: { readonly clock?: Clock; readonly rng?: Rng } = {},
+): Promise<ObjectStore> {
+  const { clock = systemClock, rng = systemRng } = deps
+  return config.kind === 'file'
+    ? FileObjectStore.open({ dir: config.dir, rng })
+    : openS3ObjectStore(config, { clock, rng })
+}
