@@ -1,0 +1,82 @@
+// What a control-plane member must be told, and what it hands back. Read once, at the edge, by the command line.
+
+import type { ClusterSecrets } from '../ipc/keys.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { ObjectStore } from '../lib/object-store/object-store.ts'
+import type { Logger } from '../lib/obs/log.ts'
+import type { Metrics } from '../lib/obs/metrics.ts'
+import type { Rng } from '../lib/rng.ts'
+
+export interface ListenAddress {
+  readonly host: string
+  /** 0 chooses a free one. */
+  readonly port: number
+}
+
+export interface ControlPlaneConfig {
+  /** Name of this Raft member. */
+  readonly nodeId: string
+  /** RocksDB and snapshots live here; made when it is missing. */
+  readonly dir: string
+  readonly httpListen: ListenAddress
+  /** `tcp://host:port` (port 0 chooses) or `ipc://path` of the ROUTER. */
+  readonly ipcBind: string
+  /** The same of the PUB. */
+  readonly ipcPubBind: string
+  /** Host under which others reach the IPC and HTTP listeners; null: the bound host. */
+  readonly advertiseHost: string | null
+  /** All members, this one included; more than one is refused, see {@link SeveralMembersError}. Empty: this one alone. */
+  readonly raftPeers: readonly { readonly id: string; readonly address: string }[]
+  readonly secrets: ClusterSecrets
+  /** Tenants answer on `{slug}.{baseDomain}`. */
+  readonly baseDomain: string
+  /** How clients reach the gateway, for links in answers; null port: the scheme's own. */
+  readonly publicUrl: { readonly scheme: 'http' | 'https'; readonly port: number | null }
+  /** Key prefix of the fleet in the object store, without slashes at the ends; may be empty. */
+  readonly objectPrefix: string
+  /** E-mail of the admin that is made when there is none. */
+  readonly createAdmin: string
+  readonly timings?: Partial<ControlPlaneTimings>
+}
+
+export interface ControlPlaneTimings {
+  /** How often a node reports, ms. */
+  readonly heartbeatMs: number
+  /** Silence after which a node is degraded: it gets no new tenants. */
+  readonly degradedAfterMs: number
+  /** Silence after which it is down: its tenants move. */
+  readonly downAfterMs: number
+  /** How long one order to a node may take: creating a tenant ships its first files. */
+  readonly orderMs: number
+  /** How often unfinished work is looked for. */
+  readonly reconcileMs: number
+}
+
+export const defaultTimings: ControlPlaneTimings = {
+  heartbeatMs: 500,
+  degradedAfterMs: 1_500,
+  downAfterMs: 2_500,
+  orderMs: 30_000,
+  reconcileMs: 2_000,
+}
+
+export interface ControlPlaneDeps {
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  readonly metrics: Metrics
+  /** Opened by the caller, who closes it after the control plane. */
+  readonly objectStore: ObjectStore
+}
+
+/** A running member. Dispose it to stop it in order. */
+export interface ControlPlane extends AsyncDisposable {
+  /** `http://host:port`, as bound. */
+  readonly httpUrl: string
+  readonly ipcAddress: string
+  readonly ipcPubAddress: string
+  /** The token of the admin that was made at this start; null when there were admins already. Shown once. */
+  readonly firstAdminToken: string | null
+  /** Settles when the member had to stop itself (a corrupt or unknown record, a failing disk). */
+  readonly failed: Promise<unknown>
+}
