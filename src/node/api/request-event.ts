@@ -51,6 +51,8 @@ export class RequestEvent {
   bodyBytesMax = bodyBytesDefault
   /** Keeps the address out of the log. */
   isSecretPath = false
+  /** Set by a handler whose answer is a stream: it releases the lease itself when the stream has ended. */
+  keepsLease = false
   #params: Readonly<Record<string, string>> = {}
   #query: URLSearchParams | null = null
   #body: Promise<ParsedBody> | null = null
@@ -100,6 +102,14 @@ export class RequestEvent {
 
   parsedBody(): Promise<ParsedBody> {
     return (this.#body ??= parseBody(this.request, { bytesMax: this.bodyBytesMax, rng: this.engine.rng }))
+  }
+
+  /** Deletes what a body left on disk. The API calls it after the handler. */
+  dispose(): MaybePromise<void> {
+    return this.#body?.then(
+      (body) => body[Symbol.asyncDispose](),
+      () => {}, // a body that could not be read left nothing; the handler has answered for it
+    )
   }
 
   get headers(): Readonly<Record<string, string>> {

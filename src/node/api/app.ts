@@ -1,0 +1,166 @@
+// The HTTP server of tenants: one Elysia app for all engines of a process. Elysia owns the connection; which handler runs
+// is decided by a router of our own, because PocketBase's answers to wrong methods, slashes and escapes are part of its
+// API. The path of a request: tenant → caller's token → limits → handler → headers.
+
+import { Elysia } from 'elysia'
+import { errorMessage } from '../../lib/errors.ts'
+import type { MaybePromise } from '../../lib/result.ts'
+import { BodyError } from '../engine/body/body.ts'
+import { resolveRealIp } from '../engine/rate-limit/real-ip.ts'
+import { checkPathLimit, checkSuperuserIp, loadAuth } from './auth-guards.ts'
+import { authRoutes } from './auth-routes.ts'
+import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
+import { RequestEvent } from './request-event.ts'
+import { type Route, Router } from './router.ts'
+import { settingsRoutes } from './settings.ts'
+import type { Connections, TenantHost, TenantLease } from './tenant-host.ts'
+
+/** What happened to a request, for the activity log and metrics. */
+export interface Answered {
+  readonly event: RequestEvent
+  readonly status: number
+  readonly durationMs: number
+  /** What was thrown, for answers that are errors; else null. */
+  readonly error: unknown
+}
+
+export interface TenantAppOptions {
+  readonly host: TenantHost
+  /** Routes beside the ones of this file. */
+  readonly routes?: readonly Route[]
+  /** Called after each answer was made, before it is sent; must not throw. */
+  readonly onAnswered?: (answered: Answered) => void
+}
+
+/** Every group of endpoints, one line each. Exact paths go before parameters whatever the order here. */
+const allRoutes: readonly (readonly Route[])[] = [settingsRoutes, authRoutes]
+
+/** Seconds without a byte after which a connection is closed; streams lift it for themselves. */
+const idleTimeoutSeconds = 255
+/** Bytes; above every limit of a route, which is what answers 413. */
+const bodyBytesMax = 6 * 1024 * 1024 * 1024
+
+/** The app; the caller listens. Closing it ends connections, not engines. */
+export function tenantApp(options: TenantAppOptions) {
+  const api = new TenantApi(options)
+  return new Elysia({ serve: { idleTimeout: idleTimeoutSeconds, maxRequestBodySize: bodyBytesMax } }).onRequest(
+    ({ request, server }) => api.answer(request, server),
+  )
+}
+
+/** Answers requests without a server: what {@link tenantApp} and tests call. */
+export class TenantApi {
+  readonly #host: TenantHost
+  readonly #router = new Router()
+  readonly #onAnswered: ((answered: Answered) => void) | null
+
+  constructor(options: TenantAppOptions) {
+    this.#host = options.host
+    this.#onAnswered = options.onAnswered ?? null
+    for (const routes of [...allRoutes, options.routes ?? []]) for (const route of routes) this.#router.add(route)
+  }
+
+  answer(request: Request, connections: Connections | null): MaybePromise<Response> {
+    const { url } = request
+    const pathAt = url.indexOf('/', url.indexOf('://') + 3)
+    const queryAt = url.indexOf('?', pathAt)
+    const path = queryAt < 0 ? url.slice(pathAt) : url.slice(pathAt, queryAt)
+    const rawQuery = queryAt < 0 ? '' : url.slice(queryAt + 1)
+    if (request.method === 'OPTIONS') return preflight(request)
+    if (path.includes('//')) return redirectToClean(request, path, rawQuery)
+    const lease = this.#host.acquire(request, connections)
+    if (lease instanceof Promise) return lease.then((got) => this.#withLease(got, request, connections, path, rawQuery))
+    return this.#withLease(lease, request, connections, path, rawQuery)
+  }
+
+  #withLease(
+    lease: TenantLease | Response,
+    request: Request,
+    connections: Connections | null,
+    path: string,
+    rawQuery: string,
+  ): MaybePromise<Response> {
+    if (lease instanceof Response) return lease
+    const { engine } = lease
+    const startedMs = engine.clock.monotonic()
+    const realIp = resolveRealIp(request.headers, lease.remoteAddress, engine.settings.trustedProxy)
+    const event = new RequestEvent({ request, lease, connections, path, rawQuery, realIp })
+    const done = (response: Response, error: unknown) => this.#finish(event, response, error, startedMs)
+    try {
+      event.auth = loadAuth(event)
+      checkSuperuserIp(event)
+      const response = this.dispatch(event)
+      if (!(response instanceof Promise)) return done(response, null)
+      return response.then(
+        (made) => done(made, null),
+        (error: unknown) => done(errorResponse(event, error), error),
+      )
+    } catch (error) {
+      return done(errorResponse(event, error), error)
+    }
+  }
+
+  /** Finds the route of an event and runs it; throws what the handler throws. Batches run their parts through here. */
+  dispatch(event: RequestEvent): MaybePromise<Response> {
+    const match = this.#router.find(event.method, event.path)
+    if (match === null) {
+      checkPathLimit(event)
+      throw notFound()
+    }
+    const { route, params } = match
+    event.params = params
+    event.isSecretPath = route.isSecretPath ?? false
+    if (route.bodyBytesMax !== undefined) event.bodyBytesMax = route.bodyBytesMax
+    if (route.limit === 'path') checkPathLimit(event)
+    return route.handle(event)
+  }
+
+  #finish(event: RequestEvent, response: Response, error: unknown, startedMs: number): MaybePromise<Response> {
+    const { headers } = response
+    if (!headers.has('x-frame-options')) {
+      headers.set('x-xss-protection', '1; mode=block')
+      headers.set('x-content-type-options', 'nosniff')
+      headers.set('x-frame-options', 'SAMEORIGIN')
+    }
+    headers.append('vary', 'Origin')
+    if (event.request.headers.has('origin')) headers.set('access-control-allow-origin', '*')
+    const { clock } = event.engine
+    this.#onAnswered?.({ event, status: response.status, durationMs: clock.monotonic() - startedMs, error })
+    if (!event.keepsLease) event.lease.release()
+    const disposed = event.dispose()
+    return disposed === undefined ? response : disposed.then(() => response)
+  }
+}
+
+/** The answer to anything thrown; what nobody foresaw is logged here and shown to nobody. */
+function errorResponse(event: RequestEvent, error: unknown): Response {
+  if (error instanceof BodyError)
+    return (error.code === 'body_too_large' ? new ApiError(413) : badRequest()).toResponse()
+  const known = toApiError(error)
+  if (known !== null) return known.toResponse()
+  if (!event.request.signal.aborted)
+    event.engine.log.error('request failed', { method: event.method, error: errorMessage(error) })
+  return badRequest().toResponse()
+}
+
+function preflight(request: Request): Response {
+  const headers = new Headers({ vary: 'Origin' })
+  if (request.headers.has('origin')) {
+    headers.append('vary', 'Access-Control-Request-Method')
+    headers.append('vary', 'Access-Control-Request-Headers')
+    headers.set('access-control-allow-origin', '*')
+    headers.set('access-control-allow-methods', 'GET,HEAD,PUT,PATCH,POST,DELETE')
+    const asked = request.headers.get('access-control-request-headers')
+    if (asked) headers.set('access-control-allow-headers', asked)
+  }
+  return new Response(null, { status: 204, headers })
+}
+
+/** Go's mux sends doubled slashes to the clean path, method and body kept. */
+function redirectToClean(request: Request, path: string, rawQuery: string): Response {
+  const clean = path.replace(/\/{2,}/g, '/')
+  const location = rawQuery === '' ? clean : `${clean}?${rawQuery}`
+  const escaped = location.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`)
+  const body = request.method === 'GET' ? `<a href="${escaped}">Temporary Redirect</a>.\n\n` : null
+  return new Response(body, { status: 307, headers: { location, 'content-type': 'text/html; charset=utf-8' } })
+}
