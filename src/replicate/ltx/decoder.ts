@@ -1,0 +1,74 @@
+// Reads LTX v3 files of ours and of official Litestream: LZ4 blocks and, older, LZ4 frames, also mixed in one file.
+
+import { Crc64 } from '../../lib/crc/crc64.ts'
+import { blockFlag, blockSizeBytes, frameHeaderBytes } from './encoder.ts'
+import { LtxFormatError } from './errors.ts'
+import { decodeLtxHeader, type LtxHeader, lockPgno, ltxHeaderBytes, ltxTrailerBytes } from './header.ts'
+import { decodeLz4Block, decodeLz4Frame, lz4BlockBound } from './lz4.ts'
+
+/** Bytes a frame of the older encoding may need beside its page. */
+const frameOverheadMax = 64
+
+/**
+ * Reads a whole file and checks all of it before it returns.
+ *
+ * @param onPage gets each page in ascending order; the bytes are only valid during the call. What it did must be undone
+ *   when this function throws: the checksum comes last.
+ */
+export function decodeLtx(
+  bytes: Uint8Array,
+  onPage: (pgno: number, page: Uint8Array) => void,
+): { readonly header: LtxHeader; readonly checksum: bigint } {
+  const header = decodeLtxHeader(bytes)
+  const lock = lockPgno(header.pageSize)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const crc = new Crc64().update(bytes.subarray(0, ltxHeaderBytes))
+  const page = new Uint8Array(header.pageSize)
+  let at = ltxHeaderBytes
+  let previous = 0
+  for (;;) {
+    if (at + frameHeaderBytes > bytes.length) throw new LtxFormatError('an LTX file ends inside its pages')
+    const pgno = view.getUint32(at)
+    const flags = view.getUint16(at + 4)
+    if (pgno === 0 && flags === 0) break
+    if (pgno <= previous || pgno > header.commit || pgno === lock)
+      throw new LtxFormatError(`page ${pgno} follows ${previous} in an LTX file of ${header.commit} pages`)
+    if (header.minTxid === 1 && pgno !== previous + (previous + 1 === lock ? 2 : 1))
+      throw new LtxFormatError(`a whole image leaves out pages between ${previous} and ${pgno}`)
+    previous = pgno
+    if (flags === blockFlag) {
+      const start = at + frameHeaderBytes + blockSizeBytes
+      if (start > bytes.length) throw new LtxFormatError('an LTX file ends inside its pages')
+      const length = view.getUint32(at + frameHeaderBytes)
+      if (length > lz4BlockBound(header.pageSize) || start + length > bytes.length)
+        throw new LtxFormatError(`page ${pgno} claims ${length} bytes`)
+      decodeLz4Block(bytes.subarray(start, start + length), page)
+      crc.update(bytes.subarray(at, start)).update(page)
+      at = start + length
+    } else if (flags === 0) {
+      const start = at + frameHeaderBytes
+      const end = start + lz4BlockBound(header.pageSize) + frameOverheadMax
+      const length = decodeLz4Frame(bytes.subarray(start, end), page)
+      crc.update(bytes.subarray(at, start)).update(page)
+      at = start + length
+    } else throw new LtxFormatError(`page ${pgno} has flags ${flags}`)
+    onPage(pgno, page)
+  }
+  const last = header.commit === lock ? lock - 1 : header.commit
+  if (header.minTxid === 1 && previous !== last)
+    throw new LtxFormatError(`a whole image ends at page ${previous} of ${last}`)
+  const trailer = bytes.length - ltxTrailerBytes
+  if (trailer - 8 < at + frameHeaderBytes) throw new LtxFormatError('an LTX file without an index')
+  if (view.getBigUint64(trailer - 8) !== BigInt(trailer - 8 - at - frameHeaderBytes))
+    throw new LtxFormatError('an LTX file whose index has another length than it says')
+  if (view.getBigUint64(trailer) !== 0n) throw new LtxFormatError('an LTX file with a post-apply checksum')
+  const checksum = crc.update(bytes.subarray(at, bytes.length - 8)).value | (1n << 63n)
+  if (view.getBigUint64(bytes.length - 8) !== checksum) throw new LtxFormatError('an LTX file with a wrong checksum')
+  return { header, checksum }
+}
+
+/** The checksum that a file claims, from its last 8 bytes; nothing is verified. */
+export function ltxChecksumOf(bytes: Uint8Array): bigint {
+  if (bytes.length < ltxHeaderBytes + ltxTrailerBytes) throw new LtxFormatError(`an LTX file of ${bytes.length} bytes`)
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(bytes.length - 8)
+}

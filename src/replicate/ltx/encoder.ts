@@ -1,0 +1,102 @@
+// Writes LTX v3 files: header, page frames, page index, trailer.
+//
+//   frame    pgno u32 · flags u16 = 1 · length u32 · LZ4 block          …six zero bytes end the frames
+//   index    per page varints pgno, offset, length of its frame; 0; u64 length of all that
+//   trailer  u64 0 · u64 checksum: CRC-64 over header, frame headers with the plain pages, and the index, top bit set
+
+import { assert } from '../../lib/assert.ts'
+import { concat } from '../../lib/bytes.ts'
+import { Crc64 } from '../../lib/crc/crc64.ts'
+import { encodeLtxHeader, type LtxHeader, lockPgno, ltxTrailerBytes } from './header.ts'
+import { Lz4BlockEncoder, lz4BlockBound } from './lz4.ts'
+
+export const frameHeaderBytes = 6
+export const blockSizeBytes = 4
+export const blockFlag = 1
+
+export interface EncodedLtx {
+  readonly bytes: Uint8Array
+  /** The file checksum of the trailer, which names this exact content. */
+  readonly checksum: bigint
+}
+
+const lz4 = new Lz4BlockEncoder()
+
+/**
+ * Encodes one file.
+ *
+ * @param pages each of `header.pageSize` bytes, in any order. A file with `minTxid` 1 holds all pages from 1 to
+ *   `commit` but the lock page.
+ * @param previousCommit size of the database before; every page above it up to `commit` must be there, because a reader
+ *   would take a stale one or fail.
+ */
+export function encodeLtx(
+  header: LtxHeader,
+  pages: ReadonlyMap<number, Uint8Array>,
+  previousCommit: number,
+): EncodedLtx {
+  const { pageSize, commit } = header
+  const lock = lockPgno(pageSize)
+  const pgnos = Uint32Array.from(pages.keys()).sort()
+  assert(!pages.has(lock), 'the lock page is never shipped')
+  assert(
+    pgnos.length === 0 || (pgnos[0]! >= 1 && pgnos[pgnos.length - 1]! <= commit),
+    'a page lies outside the database',
+  )
+  assert(header.walOffset >= 32, 'a WAL offset of 0 stops the official replicator')
+  for (let pgno = header.minTxid === 1 ? 1 : previousCommit + 1; pgno <= commit; pgno++)
+    assert(pgno === lock || pages.has(pgno), `page ${pgno} is missing`)
+
+  const crc = new Crc64()
+  const head = encodeLtxHeader(header)
+  crc.update(head)
+  const parts = [head]
+  const index: number[] = []
+  const scratch = new Uint8Array(frameHeaderBytes + blockSizeBytes + lz4BlockBound(pageSize))
+  const view = new DataView(scratch.buffer)
+  let offset = head.length
+  for (const pgno of pgnos) {
+    const page = pages.get(pgno)!
+    assert(page.length === pageSize, `page ${pgno} has ${page.length} bytes`)
+    const length = lz4.encode(page, scratch.subarray(frameHeaderBytes + blockSizeBytes))
+    view.setUint32(0, pgno)
+    view.setUint16(4, blockFlag)
+    view.setUint32(6, length)
+    const frame = scratch.slice(0, frameHeaderBytes + blockSizeBytes + length)
+    crc.update(frame.subarray(0, frameHeaderBytes + blockSizeBytes)).update(page)
+    parts.push(frame)
+    pushVarint(index, pgno)
+    pushVarint(index, offset)
+    pushVarint(index, frame.length)
+    offset += frame.length
+  }
+  index.push(0)
+  const tail = new Uint8Array(frameHeaderBytes + index.length + 8 + ltxTrailerBytes)
+  const tailView = new DataView(tail.buffer)
+  tail.set(index, frameHeaderBytes)
+  tailView.setBigUint64(frameHeaderBytes + index.length, BigInt(index.length))
+  crc.update(tail.subarray(0, tail.length - 8))
+  const checksum = crc.value | (1n << 63n)
+  tailView.setBigUint64(tail.length - 8, checksum)
+  parts.push(tail)
+  return { bytes: concat(parts), checksum }
+}
+
+function pushVarint(target: number[], value: number): void {
+  let rest = value
+  while (rest >= 128) {
+    target.push((rest % 128) | 128)
+    rest = Math.floor(rest / 128)
+  }
+  target.push(rest)
+}
+
+/** The pages of a whole image, views of it, without the lock page. */
+export function imagePages(image: Uint8Array, pageSize: number): Map<number, Uint8Array> {
+  assert(image.length > 0 && image.length % pageSize === 0, `an image of ${image.length} bytes`)
+  const lock = lockPgno(pageSize)
+  const pages = new Map<number, Uint8Array>()
+  for (let pgno = 1, at = 0; at < image.length; pgno++, at += pageSize)
+    if (pgno !== lock) pages.set(pgno, image.subarray(at, at + pageSize))
+  return pages
+}
