@@ -10,7 +10,7 @@ import { formatDateTime } from '../engine/fields/datetime.ts'
 import { goPattern } from '../engine/fields/pattern.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { required } from '../engine/settings/checks.ts'
-import { createRecordFor } from './auth-access.ts'
+import { createForSignIn } from './auth-access.ts'
 import { downloadAvatar } from './auth-avatar.ts'
 import { check, readBody, readTexts, refuseIf } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
@@ -172,7 +172,7 @@ async function createRecord(signIn: SignIn, avatar: unknown): Promise<EngineReco
   fill(mappedFields.name, user.name)
   if (isUsableName(signIn)) fill(mappedFields.username, user.username)
   if (avatar !== null) fill(mappedFields.avatarURL, avatar)
-  const record = await createRecordFor(event, collection, data)
+  const record = await createForSignIn(event, collection, data)
   if (record.text('email') === user.email && !record.bool('verified')) {
     record.set('verified', true)
     await event.engine.records.save(record)

@@ -5,9 +5,10 @@ import { noteOrigin } from '../engine/auth/origins.ts'
 import { isExpired, newRecordOf } from '../engine/auth/system-records.ts'
 import { newAuthToken } from '../engine/auth/tokens.ts'
 import { mfasName } from '../engine/collections/collection.ts'
+import { FilterError } from '../engine/filter/resolver.ts'
 import { isSuperuserIpAllowed } from '../engine/rate-limit/check.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
-import { canAccess, enrichSignedIn } from './auth-access.ts'
+import { enrichSignedIn, matchesRule, maySignIn } from './auth-access.ts'
 import { readTexts } from './auth-forms.ts'
 import { badRequest, forbidden } from './error-map.ts'
 import type { RequestEvent } from './request-event.ts'
@@ -35,7 +36,7 @@ export async function answerWithToken(
 ): Promise<Response> {
   const { engine } = event
   if (record.collection.isSuperusers && !isSuperuserIpAllowed(engine.settings, event.realIp)) throw forbidden()
-  if (!(await canAccess(event, record, record.collection.auth.authRule)))
+  if (!(await maySignIn(event, record, record.collection.auth.authRule)))
     throw forbidden("The request doesn't satisfy the collection requirements to authenticate.")
   const mfaId = method === null ? null : await mfaStep(event, record, method)
   if (mfaId !== null) return event.json(401, { mfaId })
@@ -83,9 +84,10 @@ async function mfaStep(event: RequestEvent, record: EngineRecord, method: string
 async function wantsMfa(event: RequestEvent, record: EngineRecord, rule: string): Promise<boolean> {
   if (rule === '') return true
   try {
-    return await canAccess(event, record, rule, { superusersToo: true })
+    return await matchesRule(event, record, rule)
   } catch (error) {
-    event.engine.log.warn('MFA rule failed', { collection: record.collection.name, error })
+    if (!(error instanceof FilterError)) throw error
+    event.engine.log.warn('MFA rule is broken', { collection: record.collection.name, error })
     throw badRequest('Failed to authenticate.')
   }
 }

@@ -4,6 +4,7 @@
 import { superusersName } from '../collections/collection.ts'
 import { RefusedError, ValidationFailed } from '../errors.ts'
 import { EngineRecord } from '../records/record.ts'
+import { cronProblem } from '../settings/cron-check.ts'
 import { isEmail } from '../settings/formats.ts'
 import { validateSettings } from '../settings/validate.ts'
 import type { AuthHost } from './auth-host.ts'
@@ -70,7 +71,7 @@ export async function createSuperuserOtp(host: SuperuserHost, email: string): Pr
 export async function setSuperuserIps(host: SuperuserHost, ipsOrSubnets: readonly string[]): Promise<void> {
   const next = { ...host.settings, superuserIPs: ipsOrSubnets }
   // Settings that were stored before are not this command's business; what it adds is.
-  const errors = validateSettings(next, { cronProblem: () => null })
+  const errors = validateSettings(next, { cronProblem })
   const own = errors?.['superuserIPs']
   if (own !== undefined) throw new ValidationFailed({ superuserIPs: own })
   await host.settingsStore.save(next)

@@ -53,5 +53,6 @@ async function checkPublic(endpoint: string): Promise<void> {
   const addresses = await step('failed to resolve the endpoint', async () =>
     isIP(host) === 0 ? (await lookup(host, { all: true })).map(({ address }) => address) : [host],
   )
-  if (!addresses.every(isPublicAddress)) throw new S3TestError('the endpoint has an address that cannot be used from here')
+  if (!addresses.every(isPublicAddress))
+    throw new S3TestError('the endpoint has an address that cannot be used from here')
 }
