@@ -1,42 +1,42 @@
-// One tenant on a fresh directory behind its own HTTP server, in the test's process, with its engine at hand.
+// A standalone tenant on a free port, in a directory of its own or on a copy of another.
 
-import { tenantApp } from '../../src/node/api/app.ts'
-import type { TenantHost } from '../../src/node/api/tenant-host.ts'
-import type { Engine, EngineOptions } from '../../src/node/engine/engine.ts'
-import { normalizeRemoteAddress } from '../../src/node/engine/rate-limit/ip.ts'
-import type { EngineRecord } from '../../src/node/engine/records/record.ts'
-import { openTestEngine, saveUser } from './engine.ts'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { systemClock } from '../../src/lib/clock.ts'
+import { silentLogger } from '../../src/lib/obs/log.ts'
+import { systemRng } from '../../src/lib/rng.ts'
+import type { Engine } from '../../src/node/engine/engine.ts'
+import { openStandalone } from '../../src/node/standalone.ts'
 
-export interface Standalone extends AsyncDisposable {
-  readonly engine: Engine
+export interface Standalone {
   readonly url: string
-  /** Saves a record of `users`, past the API. */
-  createUser(values: Readonly<Record<string, unknown>>): Promise<EngineRecord>
+  readonly engine: Engine
+  readonly dir: string
+  /** Closes it and deletes the directory. */
   stop(): Promise<void>
 }
 
-/** Stopped by {@link Standalone.stop} or `await using`. */
-export async function startStandalone(options: Partial<EngineOptions> = {}): Promise<Standalone> {
-  const opened = await openTestEngine(options)
-  const { engine } = opened
-  const host: TenantHost = {
-    acquire: (request, connections) => ({
-      engine,
-      remoteAddress: normalizeRemoteAddress(connections?.requestIP(request)?.address ?? ''),
-      scheme: 'http',
-      release() {},
-    }),
-  }
-  const app = tenantApp({ host }).listen({ port: 0, hostname: '127.0.0.1' })
-  const stop = async () => {
-    await app.stop(true)
-    await opened[Symbol.asyncDispose]()
-  }
+/** @param fixture a `pb_data` to start from; it is copied. */
+export async function startStandalone(fixture: string | null = null): Promise<Standalone> {
+  const dir = mkdtempSync(join(tmpdir(), 'pf-standalone-'))
+  if (fixture !== null) cpSync(fixture, dir, { recursive: true })
+  const standalone = await openStandalone({
+    dir,
+    http: { host: '127.0.0.1', port: 0 },
+    encryptionKey: null,
+    isDev: true,
+    clock: systemClock,
+    rng: systemRng,
+    log: silentLogger,
+  })
   return {
-    engine,
-    url: `http://127.0.0.1:${app.server!.port}`,
-    createUser: (values) => saveUser(engine, 'users', values),
-    stop,
-    [Symbol.asyncDispose]: stop,
+    url: standalone.url,
+    engine: standalone.engine,
+    dir,
+    async stop() {
+      await standalone.close()
+      rmSync(dir, { recursive: true, force: true })
+    },
   }
 }

@@ -1,0 +1,97 @@
+// A page of records: rule, filter, sort and totals in two statements. PocketBase: tools/search/provider.go.
+
+import type { Collection } from '../collections/collection.ts'
+import { quoteName, type Row } from '../db/sql.ts'
+import type { Engine } from '../engine.ts'
+import { clientExpressionsMax, ruleExpressionsMax } from '../filter/compile.ts'
+import { FilterError, type RuleRequest } from '../filter/resolver.ts'
+import { ruleCompiler } from '../rules/rules.ts'
+import { EngineRecord } from './record.ts'
+
+export const perPageDefault = 30
+export const perPageMax = 1_000
+/** Keys of one sort. */
+const sortKeysMax = 8
+const sortLengthMax = 255
+
+export interface ListQuery {
+  readonly page: number
+  readonly perPage: number
+  readonly skipTotal: boolean
+  readonly filter: string
+  readonly sort: string
+}
+
+export interface RecordPage {
+  readonly page: number
+  readonly perPage: number
+  /** -1 where totals were not asked for. */
+  readonly totalItems: number
+  readonly totalPages: number
+  readonly items: readonly EngineRecord[]
+}
+
+/** `-created,@random` as [key, direction] pairs. Throws FilterError. */
+function parseSort(text: string): (readonly [key: string, direction: 'ASC' | 'DESC'])[] {
+  if (text === '') return []
+  if (text.length > sortLengthMax) throw new FilterError('the sort is too long')
+  const keys = text.split(',')
+  if (keys.length > sortKeysMax) throw new FilterError(`more than ${sortKeysMax} sort keys`)
+  return keys.map((each) => {
+    const key = each.trim()
+    if (key.startsWith('-')) return [key.slice(1), 'DESC'] as const
+    return [key.startsWith('+') ? key.slice(1) : key, 'ASC'] as const
+  })
+}
+
+/** Throws FilterError for a filter or sort that is wrong or not allowed, and for a broken list rule. */
+export async function listRecords(
+  engine: Engine,
+  collection: Collection,
+  query: ListQuery,
+  request: RuleRequest,
+): Promise<RecordPage> {
+  const isSuperuser = request.auth?.collection.isSuperusers ?? false
+  const compiler = ruleCompiler(engine, collection, request)
+  const conditions: string[] = []
+  const { listRule } = collection.data
+  if (!isSuperuser && listRule !== null && listRule.trim() !== '')
+    conditions.push(compiler.condition(listRule, ruleExpressionsMax))
+  compiler.resolver.allowHidden = isSuperuser
+  if (query.filter !== '') conditions.push(compiler.condition(query.filter, clientExpressionsMax))
+  const table = quoteName(collection.name)
+  const order = parseSort(query.sort).map(([key, direction]) => {
+    if (key === '@random') return 'RANDOM()'
+    if (key === '@rowid') {
+      if (collection.isView) throw new FilterError('views have no @rowid')
+      return `${table}.\`_rowid_\` ${direction}`
+    }
+    return `${compiler.sortColumn(key)} ${direction}`
+  })
+  conditions.push(...compiler.ruleConditions())
+  const where = conditions.length > 0 ? ` WHERE ${conditions.join(' AND ')}` : ''
+  const from = `${table}${compiler.joinText()}${where}`
+  const params = [...compiler.params.values]
+  let totalItems = -1
+  let { page } = query
+  if (!query.skipTotal) {
+    const column = collection.isView ? `${table}.id` : `${table}.\`_rowid_\``
+    const count = compiler.hasJoins ? `COUNT(DISTINCT ${column})` : `COUNT(${column})`
+    const rows = await engine.data.read<{ n: number }>(`SELECT ${count} AS n FROM ${from}`, params)
+    totalItems = rows[0]?.n ?? 0
+  }
+  page = Math.max(1, page)
+  const offset = (page - 1) * query.perPage
+  const orderText = order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''
+  const distinct = compiler.hasJoins ? 'DISTINCT ' : ''
+  const limit = ` LIMIT ?${params.length + 1} OFFSET ?${params.length + 2}`
+  const sql = `SELECT ${distinct}${table}.* FROM ${from}${orderText}${limit}`
+  const rows = await engine.data.read<Row>(sql, [...params, query.perPage, offset])
+  return {
+    page,
+    perPage: query.perPage,
+    totalItems,
+    totalPages: totalItems < 0 ? -1 : Math.ceil(totalItems / query.perPage),
+    items: rows.map((row) => EngineRecord.fromRow(collection, row)),
+  }
+}

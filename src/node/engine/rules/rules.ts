@@ -1,0 +1,74 @@
+// Rules: filters that decide who may do what. null: superusers only; empty: everybody. PocketBase: apis/record_crud.go.
+
+import type { Collection, Rule } from '../collections/collection.ts'
+import { quoteName, type Row, type SqlValue } from '../db/sql.ts'
+import type { Engine } from '../engine.ts'
+import { FilterCompiler, ruleExpressionsMax } from '../filter/compile.ts'
+import { Parameters } from '../filter/operand.ts'
+import type { RuleRequest } from '../filter/resolver.ts'
+import { EngineRecord } from '../records/record.ts'
+
+/** A compiler of rules over one collection, for the time of one statement. */
+export function ruleCompiler(
+  engine: Engine,
+  base: Collection,
+  request: RuleRequest | null,
+  options: { readonly params?: Parameters; readonly baseSource?: string; readonly allowHidden?: boolean } = {},
+): FilterCompiler {
+  return new FilterCompiler({
+    base,
+    ...(options.baseSource !== undefined && { baseSource: options.baseSource }),
+    request,
+    findCollection: (nameOrId) => engine.collections.find(nameOrId),
+    params: options.params ?? new Parameters(),
+    allowHidden: options.allowHidden ?? true,
+    nowMs: engine.clock.now(),
+  })
+}
+
+/** Whether everybody passes. */
+export function isOpen(rule: Rule): boolean {
+  return rule !== null && rule.trim() === ''
+}
+
+/**
+ * The stored record, when it passes `rule`; null when it does not exist or does not pass.
+ * Throws FilterError for a broken rule.
+ */
+export function findByRule(
+  engine: Engine,
+  collection: Collection,
+  id: string,
+  rule: Rule,
+  request: RuleRequest,
+): EngineRecord | null {
+  if (rule === null) return null
+  if (isOpen(rule)) return engine.records.findById(collection, id)
+  const compiler = ruleCompiler(engine, collection, request)
+  const condition = compiler.condition(rule, ruleExpressionsMax)
+  const table = quoteName(collection.name)
+  const sql = `SELECT ${table}.* FROM ${table}${compiler.joinText()} WHERE ${table}.id = ${compiler.params.add(id)} AND ${condition} LIMIT 1`
+  const row = engine.data.get<Row>(sql, compiler.params.values)
+  return row === null ? null : EngineRecord.fromRow(collection, row)
+}
+
+/** Whether a record passes, as it stands in memory: one that is not stored yet, or not any more. */
+export function matchesUnstored(engine: Engine, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
+  if (rule === null) return false
+  if (isOpen(rule)) return true
+  const params = new Parameters()
+  const row: Record<string, SqlValue> = record.toRow()
+  const columns = Object.entries(row).map(([name, value]) => `${params.add(value)} AS ${quoteName(name)}`)
+  const source = '`__pf_record`'
+  const compiler = ruleCompiler(engine, record.collection, request, { params, baseSource: source })
+  const condition = compiler.condition(rule, ruleExpressionsMax)
+  const table = quoteName(record.collection.name)
+  const sql = `WITH ${source} AS (SELECT ${columns.join(', ')}) SELECT 1 FROM ${source} AS ${table}${compiler.joinText()} WHERE ${condition} LIMIT 1`
+  return engine.data.get(sql, params.values) !== null
+}
+
+/** Whether a stored record passes. Superusers pass every rule. */
+export function passesRule(engine: Engine, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
+  if (request.auth?.collection.isSuperusers) return true
+  return findByRule(engine, record.collection, record.id, rule, request) !== null
+}

@@ -1,0 +1,73 @@
+// One tenant on one directory, without a fleet: the engine and its API, as a PocketBase of its own.
+
+import { accessSync, constants, mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Clock } from '../lib/clock.ts'
+import { ConfigError, errorMessage } from '../lib/errors.ts'
+import type { Logger } from '../lib/obs/log.ts'
+import type { Rng } from '../lib/rng.ts'
+import { tenantApp } from './api/app.ts'
+import { listen } from './api/listen.ts'
+import type { TenantHost } from './api/tenant-host.ts'
+import { PasswordQueue } from './engine/auth/password.ts'
+import { createInstallerPath } from './engine/auth/superusers.ts'
+import { type Engine, openEngine } from './engine/engine.ts'
+import { LocalStorage } from './engine/files/local-storage.ts'
+import { normalizeRemoteAddress } from './engine/rate-limit/ip.ts'
+
+export interface StandaloneOptions {
+  /** A `pb_data`; made when missing. */
+  readonly dir: string
+  readonly http: { readonly host: string; readonly port: number }
+  /** 32 characters that encrypt the settings, or null. */
+  readonly encryptionKey: string | null
+  readonly isDev: boolean
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+}
+
+export interface Standalone extends AsyncDisposable {
+  readonly url: string
+  readonly engine: Engine
+  /** Where the first superuser is made, while there is none; else null. */
+  readonly setupPath: string | null
+  close(): Promise<void>
+}
+
+/** Throws ConfigError for a directory or an address that cannot be used; then nothing stays open. */
+export async function openStandalone(options: StandaloneOptions): Promise<Standalone> {
+  const { clock, rng, log } = options
+  const dir = resolve(options.dir)
+  try {
+    mkdirSync(dir, { recursive: true })
+    accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (error) {
+    throw new ConfigError(`--dir: cannot use ${dir}: ${errorMessage(error)}`, { cause: error })
+  }
+  await using opened = new AsyncDisposableStack()
+  const engine = await openEngine({
+    dir,
+    clock,
+    rng,
+    log,
+    passwords: new PasswordQueue().lane(),
+    files: new LocalStorage(join(dir, 'storage')),
+    checkpoint: 'sqlite',
+    encryptionKey: options.encryptionKey,
+    isDev: options.isDev,
+  })
+  opened.defer(() => engine.close())
+  const host: TenantHost = {
+    acquire(request, connections) {
+      const address = connections?.requestIP(request)?.address ?? ''
+      return { engine, remoteAddress: normalizeRemoteAddress(address), scheme: 'http', release() {} }
+    },
+  }
+  const listener = listen(tenantApp({ host }), options.http, '--http', clock)
+  opened.defer(() => listener.close())
+  const setupPath = await createInstallerPath(engine)
+  const all = opened.move()
+  const close = () => all.disposeAsync()
+  return { url: listener.url, engine, setupPath, close, [Symbol.asyncDispose]: close }
+}
