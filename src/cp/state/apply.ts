@@ -1,0 +1,160 @@
+// Where decisions become facts: every check that must hold under concurrency is here and nowhere earlier, because two
+// proposals can each look valid before either commits.
+
+import { unreachable } from '../../lib/assert.ts'
+import type { Epoch } from '../../lib/brand.ts'
+import { err, ok, type Result } from '../../lib/result.ts'
+import type { Command, RejectReason } from './command.ts'
+import { tenantsMaxDefault } from './config.ts'
+import { epochMax } from './placements.ts'
+import type { StateBatch, StateReader } from './state.ts'
+import type { Tenant } from './tenants.ts'
+
+export type Outcome = Result<null, RejectReason>
+
+const accepted: Outcome = ok(null)
+const reject = (reason: RejectReason): Outcome => err(reason)
+
+/**
+ * Applies one committed command. Every member must reach the same bytes, hence no clock (`atMs` is the proposer's), no
+ * randomness (ids too) and no I/O. A rejected command changes nothing; one that is applied twice changes nothing more.
+ */
+export function apply(state: StateReader, batch: StateBatch, command: Command): Outcome {
+  switch (command.type) {
+    case 'cluster.init': {
+      if (state.config !== null) return reject('initialized')
+      batch.putConfig({ clusterId: command.clusterId, createdAtMs: command.atMs, tenantsMax: tenantsMaxDefault })
+      return accepted
+    }
+    case 'tenant.create': {
+      const { tenant, nodeId, worker } = command
+      const refused = newTenantRefusal(state, tenant) ?? nodeRefusal(state, command.nodeId)
+      if (refused !== null) return reject(refused)
+      batch.putTenant({ ...tenant, status: 'created' })
+      batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch: 1 as Epoch })
+      return accepted
+    }
+    case 'tenant.adopt': {
+      const { tenant, nodeId, worker, epoch } = command
+      const refused = newTenantRefusal(state, tenant) ?? nodeRefusal(state, command.nodeId)
+      if (refused !== null) return reject(refused)
+      if (epoch < 1 || epoch > epochMax) return reject('stale_epoch')
+      batch.putTenant({ ...tenant, pendingSuperuser: null })
+      batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch })
+      return accepted
+    }
+    case 'tenant.activate': {
+      const tenant = state.tenants.get(command.id)
+      if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
+      if (tenant.status === 'active') return accepted
+      if (tenant.status !== 'created') return reject('wrong_status')
+      batch.putTenant({ ...tenant, status: 'active', pendingSuperuser: null, updatedAtMs: command.atMs })
+      return accepted
+    }
+    case 'tenant.update':
+      return applyUpdate(state, batch, command)
+    case 'tenant.delete': {
+      const tenant = state.tenants.get(command.id)
+      if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
+      batch.putTenant({ ...tenant, status: 'deleted', pendingSuperuser: null, updatedAtMs: command.atMs })
+      return accepted
+    }
+    case 'tenant.assign': {
+      const placement = state.placements.get(command.id)
+      const status = state.tenants.get(command.id)?.status
+      if (placement === undefined || status === undefined || status === 'deleted') return reject('not_found')
+      if (placement.epoch !== command.expected) return reject('stale_epoch')
+      // Staying where it is under a new epoch is allowed while draining: a fenced owner must be able to go on.
+      if (placement.nodeId !== command.nodeId) {
+        const refused = nodeRefusal(state, command.nodeId)
+        if (refused !== null) return reject(refused)
+      }
+      const epoch = (Math.max(command.expected, command.seen) + 1) as Epoch
+      if (epoch > epochMax) return reject('stale_epoch')
+      batch.putPlacement({ tenantId: command.id, nodeId: command.nodeId, worker: command.worker, epoch })
+      return accepted
+    }
+    case 'placement.remove': {
+      if (state.tenants.get(command.id)?.status !== 'deleted') return reject('wrong_status')
+      if (state.placements.get(command.id) !== undefined) batch.removePlacement(command.id)
+      return accepted
+    }
+    case 'node.register': {
+      const known = state.nodes.get(command.node.id)
+      const { draining = false, createdAtMs = command.node.createdAtMs } = known ?? {}
+      batch.putNode({ ...command.node, draining, createdAtMs })
+      return accepted
+    }
+    case 'node.drain': {
+      const node = state.nodes.get(command.id)
+      if (node === undefined) return reject('node_not_found')
+      if (node.draining !== command.draining) batch.putNode({ ...node, draining: command.draining })
+      return accepted
+    }
+    case 'node.remove': {
+      if (state.nodes.get(command.id) === undefined) return reject('node_not_found')
+      if (state.placements.onNode(command.id).size > 0) return reject('node_in_use')
+      batch.removeNode(command.id)
+      return accepted
+    }
+    case 'admin.create': {
+      const { admin, onlyFirst } = command
+      if (onlyFirst && state.admins.count > 0) return reject('not_first_admin')
+      if (state.admins.get(admin.id) !== undefined) return reject('id_taken')
+      if (state.admins.byEmail(admin.email) !== undefined) return reject('email_taken')
+      if (state.admins.byTokenPrefix(admin.tokenPrefix) !== undefined) return reject('token_prefix_taken')
+      batch.putAdmin(admin)
+      return accepted
+    }
+    case 'admin.delete': {
+      if (state.admins.get(command.id) === undefined) return reject('not_found')
+      if (state.admins.count === 1) return reject('last_admin')
+      batch.removeAdmin(command.id)
+      return accepted
+    }
+    default:
+      return unreachable(command)
+  }
+}
+
+function newTenantRefusal(state: StateReader, tenant: Tenant): RejectReason | null {
+  if (state.tenants.get(tenant.id) !== undefined) return 'id_taken' // also of a deleted tenant
+  if (state.tenants.count >= (state.config?.tenantsMax ?? tenantsMaxDefault)) return 'tenant_quota'
+  if (state.tenants.bySlug(tenant.slug) !== undefined) return 'slug_taken'
+  if (tenant.domains.some((domain) => state.tenants.byDomain(domain) !== undefined)) return 'domain_taken'
+  return null
+}
+
+function nodeRefusal(state: StateReader, id: Parameters<StateReader['nodes']['get']>[0]): RejectReason | null {
+  const node = state.nodes.get(id)
+  if (node === undefined) return 'node_not_found'
+  return node.draining ? 'node_draining' : null
+}
+
+function applyUpdate(
+  state: StateReader,
+  batch: StateBatch,
+  command: Extract<Command, { readonly type: 'tenant.update' }>,
+): Outcome {
+  const tenant = state.tenants.get(command.id)
+  if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
+  const slug = command.slug ?? tenant.slug
+  const domains = command.domains ?? tenant.domains
+  const isOther = (found: Tenant | undefined) => found !== undefined && found.id !== tenant.id
+  if (isOther(state.tenants.bySlug(slug))) return reject('slug_taken')
+  if (domains.some((domain) => isOther(state.tenants.byDomain(domain)))) return reject('domain_taken')
+  if (command.status !== null && tenant.status !== 'active' && tenant.status !== 'suspended')
+    return reject('wrong_status')
+  batch.putTenant({
+    ...tenant,
+    slug,
+    domains,
+    status: command.status ?? tenant.status,
+    plan: command.plan ?? tenant.plan,
+    ackMode: command.ackMode ?? tenant.ackMode,
+    limits: command.limits ?? tenant.limits,
+    metadata: command.metadata ?? tenant.metadata,
+    updatedAtMs: command.atMs,
+  })
+  return accepted
+}

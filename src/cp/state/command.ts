@@ -1,0 +1,142 @@
+// What members agree on. A command is a decision to be checked by `apply`, where the order is fixed; tags and field order
+// are a stored format (docs/formats/raft-log.md).
+
+import type { AckMode, TenantLimits } from '../../ipc/messages/tenant.ts'
+import type { Epoch, NodeId, Slug, TenantId } from '../../lib/brand.ts'
+import {
+  bool,
+  branded,
+  brandedNumber,
+  list,
+  mapOf,
+  nullable,
+  oneOf,
+  struct,
+  text,
+  union,
+  varint,
+  versioned,
+} from '../binary.ts'
+import { type Admin, adminCodec } from './admins.ts'
+import type { NodeRow } from './nodes.ts'
+import { ackModes, limitsCodec, type Tenant, tenantCodec } from './tenants.ts'
+
+export type Command =
+  /** Names the fleet, once. */
+  | { readonly type: 'cluster.init'; readonly clusterId: string; readonly atMs: number }
+  /** Status `created`, placed under epoch 1. */
+  | { readonly type: 'tenant.create'; readonly tenant: Tenant; readonly nodeId: NodeId; readonly worker: number }
+  /** Its databases are durable. Also ends `created` when repeated. */
+  | { readonly type: 'tenant.activate'; readonly id: TenantId; readonly atMs: number }
+  | {
+      readonly type: 'tenant.update'
+      readonly id: TenantId
+      readonly slug: Slug | null
+      readonly domains: readonly string[] | null
+      readonly status: 'active' | 'suspended' | null
+      readonly plan: string | null
+      readonly ackMode: AckMode | null
+      readonly limits: TenantLimits | null
+      readonly metadata: Readonly<Record<string, string>> | null
+      readonly atMs: number
+    }
+  /** Frees its names; the placement stays until the node has let go. */
+  | { readonly type: 'tenant.delete'; readonly id: TenantId; readonly atMs: number }
+  /** A tenant whose history is in the object store but whose row is not here. */
+  | {
+      readonly type: 'tenant.adopt'
+      readonly tenant: Tenant
+      readonly nodeId: NodeId
+      readonly worker: number
+      readonly epoch: Epoch
+    }
+  /** Moves a tenant, or keeps it where it is under a new epoch: max(expected, seen) + 1. */
+  | {
+      readonly type: 'tenant.assign'
+      readonly id: TenantId
+      readonly nodeId: NodeId
+      readonly worker: number
+      readonly expected: Epoch
+      /** The highest epoch known from elsewhere; equal to `expected` when there is none. */
+      readonly seen: Epoch
+    }
+  /** The node of a deleted tenant has let go. */
+  | { readonly type: 'placement.remove'; readonly id: TenantId }
+  | { readonly type: 'node.register'; readonly node: Omit<NodeRow, 'draining'> }
+  | { readonly type: 'node.drain'; readonly id: NodeId; readonly draining: boolean }
+  | { readonly type: 'node.remove'; readonly id: NodeId }
+  | { readonly type: 'admin.create'; readonly admin: Admin; readonly onlyFirst: boolean }
+  | { readonly type: 'admin.delete'; readonly id: string }
+
+export type RejectReason =
+  | 'initialized'
+  | 'not_found'
+  | 'id_taken'
+  | 'slug_taken'
+  | 'domain_taken'
+  | 'tenant_quota'
+  | 'wrong_status'
+  | 'stale_epoch'
+  | 'node_not_found'
+  | 'node_draining'
+  | 'node_in_use'
+  | 'email_taken'
+  | 'token_prefix_taken'
+  | 'not_first_admin'
+  | 'last_admin'
+
+type Of<T extends Command['type']> = Omit<Extract<Command, { readonly type: T }>, 'type'>
+
+const tenantId = branded<TenantId>()
+const nodeId = branded<NodeId>()
+const epoch = brandedNumber<Epoch>()
+
+export const commands = versioned<Command>(
+  1,
+  union<Command>({
+    'cluster.init': [1, struct<Of<'cluster.init'>>({ clusterId: text, atMs: varint })],
+    'tenant.create': [2, struct<Of<'tenant.create'>>({ tenant: tenantCodec, nodeId, worker: varint })],
+    'tenant.activate': [3, struct<Of<'tenant.activate'>>({ id: tenantId, atMs: varint })],
+    'tenant.update': [
+      4,
+      struct<Of<'tenant.update'>>({
+        id: tenantId,
+        slug: nullable(branded<Slug>()),
+        domains: nullable(list(text)),
+        status: nullable(oneOf(['active', 'suspended'])),
+        plan: nullable(text),
+        ackMode: nullable(oneOf(ackModes)),
+        limits: nullable(limitsCodec),
+        metadata: nullable(mapOf(text)),
+        atMs: varint,
+      }),
+    ],
+    'tenant.delete': [5, struct<Of<'tenant.delete'>>({ id: tenantId, atMs: varint })],
+    'tenant.adopt': [6, struct<Of<'tenant.adopt'>>({ tenant: tenantCodec, nodeId, worker: varint, epoch })],
+    'tenant.assign': [
+      7,
+      struct<Of<'tenant.assign'>>({ id: tenantId, nodeId, worker: varint, expected: epoch, seen: epoch }),
+    ],
+    'placement.remove': [8, struct<Of<'placement.remove'>>({ id: tenantId })],
+    'node.register': [
+      9,
+      struct<Of<'node.register'>>({
+        node: struct<Omit<NodeRow, 'draining'>>({
+          id: nodeId,
+          ipcAddress: text,
+          region: text,
+          zone: text,
+          labels: mapOf(text),
+          tenantsMax: varint,
+          version: text,
+          featureLevel: varint,
+          createdAtMs: varint,
+        }),
+      }),
+    ],
+    'node.drain': [10, struct<Of<'node.drain'>>({ id: nodeId, draining: bool })],
+    'node.remove': [11, struct<Of<'node.remove'>>({ id: nodeId })],
+    'admin.create': [12, struct<Of<'admin.create'>>({ admin: adminCodec, onlyFirst: bool })],
+    'admin.delete': [13, struct<Of<'admin.delete'>>({ id: text })],
+  }),
+)
