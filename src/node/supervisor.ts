@@ -1,0 +1,372 @@
+// Composition root of a tenant node: starts and watches its engine workers, keeps the link to the control plane, hands
+// its orders to the worker they concern, and serves health and metrics. No request of a tenant passes here.
+
+import { readdirSync, statfsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join, resolve } from 'node:path'
+import { Elysia } from 'elysia'
+import { orderConversation } from '../ipc/conversation.ts'
+import { RpcRefusal } from '../ipc/errors.ts'
+import { clusterSecrets } from '../ipc/keys.ts'
+import type { NodeLoad, NodeOrder, OrderReplies, WorkerAddress } from '../ipc/messages/cp-node.ts'
+import { openRpcServer, type RpcContext } from '../ipc/server.ts'
+import { openMessaging } from '../ipc/zmq/context.ts'
+import type { TenantId } from '../lib/brand.ts'
+import type { Clock } from '../lib/clock.ts'
+import { type DirectoryLock, lockFile, lockWhenFree } from '../lib/dir-lock.ts'
+import { ConfigError, errorMessage } from '../lib/errors.ts'
+import { randomText } from '../lib/id.ts'
+import type { Logger } from '../lib/obs/log.ts'
+import { Metrics } from '../lib/obs/metrics.ts'
+import type { Rng } from '../lib/rng.ts'
+import { version } from '../version.ts'
+import type { ListenAddress, TenantNodeConfig, WorkerConfig } from './config.ts'
+import { ControlLink } from './control-link.ts'
+import { type KnownPlacement, PlacementCache } from './placement-cache.ts'
+import { WorkerProcess } from './worker-process.ts'
+import { totalLoad, type WorkerOrder, type WorkerQuestion } from './worker-protocol.ts'
+
+export interface TenantNodeDeps {
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  readonly metrics?: Metrics
+  /** For tests: another program in place of our own worker. */
+  readonly workerCommand?: readonly string[]
+}
+
+export interface TenantNode {
+  /** Health and metrics. */
+  readonly httpUrl: string
+  readonly ipcAddress: string
+  readonly workers: readonly WorkerAddress[]
+  /** Process ids of the workers that run, by index. */
+  readonly workerPids: readonly (number | null)[]
+  readonly isDraining: boolean
+  /** Stops accepting, drains, ships every tail and closes; bounded in time. */
+  close(): Promise<void>
+  /** Ends every worker at once; what was not shipped stays on disk for the next start. */
+  abort(): void
+}
+
+/** The commands and messages this build knows; raised with every release that adds one. */
+const featureLevel = 1
+/** A worker of a supervisor that was killed notices at once; one that was merely slow gets this long. */
+const oldWorkersMs = 10_000
+const incarnationLength = 20
+
+/**
+ * Starts the workers and begins to serve. The control plane need not be there yet: `/health/ready` tells.
+ *
+ * Throws ConfigError for an address or directory that cannot be used, DirectoryLockedError when another node runs on it,
+ * MessagingError without libzmq. Then nothing stays open.
+ */
+export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeDeps): Promise<TenantNode> {
+  const { clock, rng, log } = deps
+  const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious ?? null)
+  checkPorts(config)
+  await using opened = new AsyncDisposableStack()
+  opened.use(await lockNode(config.dir, clock))
+  const placements = PlacementCache.open(join(config.dir, 'placements'), log)
+  const messaging = opened.adopt(openMessaging({ role: 'node', secrets, log }), (it) => it.close())
+  const server = opened.adopt(
+    openRpcServer({ messaging, bind: config.ipcBind, allow: ['control-plane'], clock, log }),
+    (it) => it.close(),
+  )
+  let link: ControlLink | null = null
+  const answer = (question: WorkerQuestion) =>
+    answerQuestion(question, { link: link!, placements, nodeId: config.nodeId })
+  const workers = Array.from(
+    { length: config.workers },
+    (_, index) =>
+      new WorkerProcess(workerConfig(config, index), {
+        clock,
+        rng,
+        log,
+        onQuestion: answer,
+        onAddress: () => link?.hurry(),
+        ...(deps.workerCommand && { command: deps.workerCommand }),
+      }),
+  )
+  const meter = new LoadMeter(clock, config.dir, workers)
+  const addresses = () => workers.flatMap(({ index, url }) => (url === null ? [] : [{ index, url }]))
+  link = opened.adopt(
+    new ControlLink(
+      {
+        nodeId: config.nodeId,
+        incarnation: randomText(rng, incarnationLength),
+        ipcAddress: config.ipcAdvertise ?? server.address,
+        tenantsMax: config.tenantsMax,
+        version,
+        featureLevel,
+        region: config.region,
+        zone: config.zone,
+        labels: config.labels,
+      },
+      {
+        messaging,
+        secrets,
+        addresses: config.controlPlane,
+        clock,
+        rng,
+        log,
+        workers: addresses,
+        load: () => meter.measure(),
+        onLease: (hasLease) => {
+          for (const worker of workers) worker.setLink({ hasLease })
+        },
+      },
+    ),
+    (it) => it.close(),
+  )
+  opened.defer(async () => {
+    await Promise.all(workers.map((worker) => worker.stop()))
+  })
+  serveOrders(server, { workers, placements, link })
+  await Promise.all(workers.map((worker) => worker.start()))
+  link.hurry()
+  const http = opened.adopt(
+    serveHttp(config.http, { workers, link, meter, metrics: deps.metrics ?? new Metrics() }),
+    (it) => it.stop(),
+  )
+  log.info('tenant node started', { node: config.nodeId, workers: config.workers, ipc: server.address })
+  return new RunningNode(`http://${http.hostname}:${http.port}`, server.address, { workers, link }, opened.move())
+}
+
+class RunningNode implements TenantNode {
+  readonly httpUrl: string
+  readonly ipcAddress: string
+  readonly #parts: { readonly workers: readonly WorkerProcess[]; readonly link: ControlLink }
+  readonly #opened: AsyncDisposableStack
+  #closing: Promise<void> | null = null
+
+  constructor(
+    httpUrl: string,
+    ipcAddress: string,
+    parts: { readonly workers: readonly WorkerProcess[]; readonly link: ControlLink },
+    opened: AsyncDisposableStack,
+  ) {
+    this.httpUrl = httpUrl
+    this.ipcAddress = ipcAddress
+    this.#parts = parts
+    this.#opened = opened
+  }
+
+  get workers(): readonly WorkerAddress[] {
+    return this.#parts.workers.flatMap(({ index, url }) => (url === null ? [] : [{ index, url }]))
+  }
+
+  get workerPids(): readonly (number | null)[] {
+    return this.#parts.workers.map((worker) => worker.pid)
+  }
+
+  get isDraining(): boolean {
+    return this.#parts.link.isDraining
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#opened.disposeAsync()
+    return this.#closing
+  }
+
+  abort(): void {
+    for (const worker of this.#parts.workers) worker.kill()
+  }
+}
+
+function checkPorts({ workers, workerPorts }: TenantNodeConfig): void {
+  if (workers < 1) throw new ConfigError(`--workers: got ${workers}, at least 1 is needed`)
+  if (workerPorts !== null && workerPorts.to - workerPorts.from + 1 < workers)
+    throw new ConfigError(
+      `--worker-ports: got ${workerPorts.from}-${workerPorts.to}, too few for ${workers} workers (--workers)`,
+    )
+}
+
+/** One supervisor per directory, and no worker of an earlier one, which could still write the tenants that we hand out. */
+async function lockNode(dir: string, clock: Clock): Promise<DirectoryLock> {
+  const lock = lockFile(join(dir, 'node.lock'))
+  try {
+    const old = readdirSync(dir).filter((name) => /^worker-\d+\.lock$/.test(name))
+    await Promise.all(old.map(async (name) => (await lockWhenFree(join(dir, name), oldWorkersMs, clock)).release()))
+    return lock
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}
+
+function workerConfig(config: TenantNodeConfig, index: number): WorkerConfig {
+  const isIp = /^[\d.]+$|:/.test(config.nodeAddress)
+  return {
+    index,
+    nodeId: config.nodeId,
+    dir: resolve(config.dir),
+    listen: {
+      host: isIp || config.nodeAddress === 'localhost' ? config.nodeAddress : '0.0.0.0',
+      port: config.workerPorts === null ? 0 : config.workerPorts.from + index,
+    },
+    advertiseHost: config.nodeAddress.includes(':') ? `[${config.nodeAddress}]` : config.nodeAddress,
+    clusterSecret: config.clusterSecret,
+    clusterSecretPrevious: config.clusterSecretPrevious ?? null,
+    objectStore: config.objectStore,
+    objectPrefix: config.objectPrefix,
+    tenantsMax: Math.max(1, Math.ceil(config.tenantsMax / config.workers)),
+    idleMs: config.idleMs,
+    evictMs: config.evictMs,
+    logLevel: config.logLevel,
+    logFormat: config.logFormat,
+    isDev: config.isDev ?? false,
+  }
+}
+
+/** The control plane when it answers, else what it said last. */
+async function answerQuestion(
+  question: WorkerQuestion,
+  { link, placements, nodeId }: { link: ControlLink; placements: PlacementCache; nodeId: string },
+): Promise<unknown> {
+  if (question.type === 'placement.fenced') {
+    await placements.delete(question.tenantId)
+    return link.fenced(question.tenantId, question)
+  }
+  const { tenantId } = question
+  const known = placements.get(tenantId)
+  let answer: Awaited<ReturnType<ControlLink['placement']>>
+  try {
+    answer = await link.placement(tenantId)
+  } catch (error) {
+    if (known === undefined) throw error
+    return known
+  }
+  if (answer.tenant === null || answer.placement.nodeId !== nodeId) await placements.delete(tenantId)
+  else await placements.put(answer)
+  return answer
+}
+
+interface OrderParts {
+  readonly workers: readonly WorkerProcess[]
+  readonly placements: PlacementCache
+  readonly link: ControlLink
+}
+
+/** Each order goes to the one worker that may write its tenant. */
+function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placements, link }: OrderParts): void {
+  const workerOf = async (tenantId: TenantId): Promise<WorkerProcess> => {
+    let known = placements.get(tenantId)
+    if (known === undefined) {
+      const answer = await link.placement(tenantId)
+      if (answer.tenant === null) throw new RpcRefusal('tenant_not_found', `there is no tenant ${tenantId}`)
+      known = answer
+    }
+    return workers[known.placement.worker % workers.length]!
+  }
+  const placed = async (known: KnownPlacement) => {
+    await placements.put(known)
+    return workers[known.placement.worker % workers.length]!
+  }
+  const carryOut = <T extends WorkerOrder>(worker: WorkerProcess, order: T, { signal }: RpcContext) =>
+    worker.order(order, signal)
+  server.serve<NodeOrder, OrderReplies>(orderConversation, {
+    'tenant.create': async (order, context) => carryOut(await placed(order), order, context),
+    'tenant.update': async (order, context) => carryOut(await placed(order), order, context),
+    'tenant.release': async (order, context) => {
+      const known = placements.get(order.tenantId)
+      // Without a placement any worker could hold it from before a restart; each answers at once when it does not.
+      const concerned = known === undefined ? workers : [workers[known.placement.worker % workers.length]!]
+      await Promise.all(concerned.map((worker) => carryOut(worker, order, context)))
+      const now = placements.get(order.tenantId)
+      if (now !== undefined && now.placement.epoch <= order.epoch) await placements.delete(order.tenantId)
+      return { released: true }
+    },
+    'superuser.upsert': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
+    'node.drain': () => {
+      link.drain()
+      return { draining: true }
+    },
+  })
+}
+
+/** Measured figures; rates are over the time since the last call. */
+class LoadMeter {
+  readonly #clock: Clock
+  readonly #dir: string
+  readonly #workers: readonly WorkerProcess[]
+  #last: { readonly atMs: number; readonly cpuMs: number; readonly requests: number } | null = null
+
+  constructor(clock: Clock, dir: string, workers: readonly WorkerProcess[]) {
+    this.#clock = clock
+    this.#dir = dir
+    this.#workers = workers
+  }
+
+  totals(): ReturnType<typeof totalLoad> {
+    return totalLoad(this.#workers.flatMap(({ load }) => (load === null ? [] : [load])))
+  }
+
+  measure(): NodeLoad {
+    const atMs = this.#clock.monotonic()
+    const { tenantsOpen, memoryBytes, replicationLagMsMax, cpuMs, requests } = this.totals()
+    const last = this.#last
+    this.#last = { atMs, cpuMs, requests }
+    const passedMs = last === null ? 0 : atMs - last.atMs
+    // A worker that was restarted counts from zero again: then the interval says nothing.
+    const rate = (now: number, before: number) => (passedMs > 0 && now > before ? (now - before) / passedMs : 0)
+    const disk = statfsSync(this.#dir)
+    return {
+      tenantsOpen,
+      cpu: Math.min(1, rate(cpuMs, last?.cpuMs ?? 0) / availableParallelism()),
+      memoryBytes: memoryBytes + process.memoryUsage.rss(),
+      diskFreeBytes: disk.bavail * disk.bsize,
+      requestsPerSecond: rate(requests, last?.requests ?? 0) * 1_000,
+      replicationLagMsMax,
+    }
+  }
+}
+
+function serveHttp(
+  listen: ListenAddress,
+  parts: {
+    readonly workers: readonly WorkerProcess[]
+    readonly link: ControlLink
+    readonly meter: LoadMeter
+    readonly metrics: Metrics
+  },
+) {
+  const { workers, link, meter, metrics } = parts
+  metrics.gauge({ name: 'node_tenants_open', help: 'Tenants open on this node.' }, (set) =>
+    set(meter.totals().tenantsOpen),
+  )
+  metrics.gauge({ name: 'node_workers_ready', help: 'Engine workers that serve.' }, (set) =>
+    set(workers.filter(({ url }) => url !== null).length),
+  )
+  metrics.gauge({ name: 'node_worker_restarts', help: 'Restarts of engine workers since the start.' }, (set) =>
+    set(workers.reduce((sum, { restarts }) => sum + restarts, 0)),
+  )
+  metrics.gauge({ name: 'node_requests_served', help: 'Requests since the start of the workers.' }, (set) =>
+    set(meter.totals().requests),
+  )
+  metrics.gauge({ name: 'replication_lag_seconds', help: 'The largest lag of any open tenant.' }, (set) =>
+    set(meter.totals().replicationLagMsMax / 1_000),
+  )
+  const app = new Elysia()
+    .get('/health/live', () => ({ status: 'live' }))
+    .get('/api/health', () => ({ code: 200, message: 'API is healthy.', data: {} }))
+    .get('/health/ready', ({ status }) => {
+      if (link.isDraining) return status(503, { status: 503, message: 'The node is draining.', data: {} })
+      if (!link.isRegistered)
+        return status(503, { status: 503, message: 'The control plane has not registered this node yet.', data: {} })
+      if (workers.some(({ url }) => url === null))
+        return status(503, { status: 503, message: 'A worker is starting.', data: {} })
+      return { status: 'ready' }
+    })
+    .get('/metrics', async ({ set }) => {
+      set.headers['content-type'] = metrics.contentType
+      return metrics.render()
+    })
+  try {
+    return Bun.serve({ hostname: listen.host, port: listen.port, development: false, fetch: app.fetch })
+  } catch (error) {
+    throw new ConfigError(`--http: cannot listen on ${listen.host}:${listen.port}: ${errorMessage(error)}`, {
+      cause: error,
+    })
+  }
+}

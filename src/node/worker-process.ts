@@ -1,0 +1,302 @@
+// The supervisor's end of one engine worker: starts it, watches it, and starts it again when it dies or hangs.
+
+import type { OrderReplies } from '../ipc/messages/cp-node.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
+import { AppError, errorCode, errorMessage, OverloadedError } from '../lib/errors.ts'
+import type { Logger } from '../lib/obs/log.ts'
+import { backoffMs, type RetryPolicy } from '../lib/retry.ts'
+import type { Rng } from '../lib/rng.ts'
+import { selfCommand } from '../lib/self-command.ts'
+import type { WorkerConfig } from './config.ts'
+import {
+  decodeLine,
+  encodeLine,
+  type FromWorker,
+  fromWorkerTypes,
+  type LinkState,
+  type Outcome,
+  readLines,
+  type ToWorker,
+  type WorkerLoad,
+  type WorkerOrder,
+  type WorkerQuestion,
+} from './worker-protocol.ts'
+
+/** Between two signs of life asked for, ms. */
+const pingEveryMs = 250
+/**
+ * A worker that is silent for this long is killed. A statement of SQLite cannot be interrupted, so this also bounds what
+ * an in-place query may take; far above any pause of the garbage collector, or of a machine that is merely busy.
+ */
+const silentMsMax = 10_000
+/** From start to serving, also on a busy machine. */
+const readyMsMax = 30_000
+/** How long a worker may take to drain and ship before it is killed: its files stay, the tail ships at the next start. */
+const stopMsMax = 30_000
+/** The first restart is immediate but for this jitter; a worker that keeps dying is tried less often. */
+const restartPolicy: RetryPolicy = { attemptsMax: Number.MAX_SAFE_INTEGER, baseDelayMs: 50, delayMsMax: 5_000 }
+/** A worker that served this long starts again with the shortest delay. */
+const stableAfterMs = 10_000
+/** Orders that may be under way in one worker. */
+const ordersMax = 1_000
+
+/** The worker died before it answered, or is not there now; the order may have been carried out. */
+export class WorkerGoneError extends AppError {
+  readonly code = 'worker_gone'
+}
+
+/** What a worker said about an order that it refused. */
+export class WorkerRefusedError extends AppError {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+export interface WorkerDeps {
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  /** Answers a worker's question; what it throws reaches the worker as an error. */
+  readonly onQuestion: (question: WorkerQuestion) => Promise<unknown>
+  /** The worker serves at a new address, or no longer. */
+  readonly onAddress: () => void
+  /** For tests: another program in place of ourselves. */
+  readonly command?: readonly string[]
+}
+
+interface Pending {
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: unknown) => void
+}
+
+type Process = Bun.Subprocess<'pipe', 'pipe', 'inherit'>
+
+export class WorkerProcess {
+  readonly index: number
+  readonly #config: WorkerConfig
+  readonly #deps: WorkerDeps
+  readonly #orders = new Map<number, Pending>()
+  readonly #firstReady = Promise.withResolvers<void>()
+  #process: Process | null = null
+  #url: string | null = null
+  #load: WorkerLoad | null = null
+  #link: LinkState = { hasLease: false }
+  #sequence = 0
+  #heardAtMs = 0
+  #restarts = 0
+  #stopping = false
+  #running: Promise<void> = Promise.resolve()
+
+  constructor(config: WorkerConfig, deps: WorkerDeps) {
+    this.index = config.index
+    this.#config = config
+    this.#deps = deps
+  }
+
+  /** Where the worker serves; null while it starts. */
+  get url(): string | null {
+    return this.#url
+  }
+
+  get load(): WorkerLoad | null {
+    return this.#load
+  }
+
+  get pid(): number | null {
+    return this.#process?.pid ?? null
+  }
+
+  get restarts(): number {
+    return this.#restarts
+  }
+
+  /** Starts the worker and resolves once it serves; from then on it is restarted whenever it ends. */
+  start(): Promise<void> {
+    this.#running = this.#keepRunning()
+    return this.#firstReady.promise
+  }
+
+  /** Rejects with WorkerGoneError, WorkerRefusedError, OverloadedError or the signal's reason. */
+  order<T extends WorkerOrder>(order: T, signal: AbortSignal): Promise<OrderReplies[T['type']]> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason)
+      if (this.#url === null) return reject(new WorkerGoneError(`worker ${this.index} is starting`))
+      if (this.#orders.size >= ordersMax)
+        return reject(new OverloadedError(`${ordersMax} orders are under way in worker ${this.index}`))
+      const id = ++this.#sequence
+      const onAbort = () => {
+        this.#orders.delete(id)
+        reject(signal.reason)
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      const done = () => signal.removeEventListener('abort', onAbort)
+      this.#orders.set(id, {
+        // The worker is this program: its answer to an order of this type has that type.
+        resolve: (value) => {
+          done()
+          resolve(value as OrderReplies[T['type']])
+        },
+        reject: (error) => {
+          done()
+          reject(error)
+        },
+      })
+      this.#send({ type: 'order', id, order })
+    })
+  }
+
+  setLink(link: LinkState): void {
+    if (link.hasLease === this.#link.hasLease) return
+    this.#link = link
+    this.#send({ type: 'link', ...link })
+  }
+
+  /** Lets the worker drain and ship; kills it when that takes too long. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    const child = this.#process
+    if (child !== null) {
+      this.#send({ type: 'stop' })
+      const cancel = this.#deps.clock.setTimer(stopMsMax, () => {
+        this.#deps.log.error('worker did not stop, killing it', { worker: this.index, timeoutMs: stopMsMax })
+        child.kill('SIGKILL')
+      })
+      await child.exited
+      cancel()
+    }
+    await this.#running
+  }
+
+  /** Ends the worker at once. What it did not ship stays on disk. */
+  kill(): void {
+    this.#stopping = true
+    this.#process?.kill('SIGKILL')
+  }
+
+  async #keepRunning(): Promise<void> {
+    const { clock, rng, log } = this.#deps
+    let failures = 0
+    while (!this.#stopping) {
+      const startedAtMs = clock.monotonic()
+      const { code, signal } = await this.#runOnce()
+      if (this.#stopping) break
+      if (clock.monotonic() - startedAtMs > stableAfterMs) failures = 0
+      this.#restarts++
+      log.warn('worker ended, restarting', { worker: this.index, code, signal })
+      const pauseMs = backoffMs(restartPolicy, failures++, rng)
+      await new Promise<void>((resolve) => clock.setTimer(pauseMs, resolve))
+    }
+  }
+
+  async #runOnce(): Promise<{ readonly code: number; readonly signal: string | number | null }> {
+    const { clock, log } = this.#deps
+    const child = Bun.spawn([...(this.#deps.command ?? selfCommand(['worker']))], {
+      stdin: 'pipe',
+      stdout: 'pipe',
+      stderr: 'inherit',
+    })
+    this.#process = child
+    this.#heardAtMs = clock.monotonic() + readyMsMax - silentMsMax
+    child.stdin.write(`${JSON.stringify(this.#config)}\n`)
+    this.#send({ type: 'link', ...this.#link })
+    const stopWatching = this.#watch(child)
+    try {
+      const reading = readLines(child.stdout, (line) => this.#onLine(line))
+      await child.exited
+      await reading
+    } catch (error) {
+      log.error('worker could not be heard', { worker: this.index, error })
+      child.kill('SIGKILL')
+      await child.exited
+    } finally {
+      stopWatching()
+      this.#process = null
+      this.#load = null
+      for (const pending of this.#orders.values())
+        pending.reject(new WorkerGoneError(`worker ${this.index} ended before it answered`))
+      this.#orders.clear()
+      if (this.#url !== null) {
+        this.#url = null
+        this.#deps.onAddress()
+      }
+    }
+    return { code: child.exitCode ?? -1, signal: child.signalCode }
+  }
+
+  /** Asks for signs of life and kills a worker that gives none: nothing else ends a runaway statement. */
+  #watch(child: Process): Cancel {
+    const { clock, log } = this.#deps
+    let cancel: Cancel = () => {}
+    const beat = () => {
+      const silentMs = clock.monotonic() - this.#heardAtMs
+      if (silentMs > silentMsMax) {
+        log.error('worker was silent, killing it', { worker: this.index, silentMs: Math.round(silentMs) })
+        child.kill('SIGKILL')
+        return
+      }
+      this.#send({ type: 'ping', id: ++this.#sequence })
+      cancel = clock.setTimer(pingEveryMs, beat)
+    }
+    beat()
+    return () => cancel()
+  }
+
+  #send(message: ToWorker): void {
+    const child = this.#process
+    if (child === null) return
+    try {
+      child.stdin.write(encodeLine(message))
+      child.stdin.flush()
+    } catch (error) {
+      // Its end of the pipe is gone, so it is about to be restarted; orders are answered there.
+      this.#deps.log.debug('worker could not be written to', { worker: this.index, error })
+    }
+  }
+
+  #onLine(line: string): void {
+    const message = decodeLine<FromWorker>(line, fromWorkerTypes)
+    if (message === null) {
+      this.#deps.log.warn('worker said something unknown', { worker: this.index, length: line.length })
+      return
+    }
+    this.#heardAtMs = Math.max(this.#heardAtMs, this.#deps.clock.monotonic())
+    switch (message.type) {
+      case 'ready':
+        this.#url = message.url
+        this.#heardAtMs = this.#deps.clock.monotonic()
+        this.#firstReady.resolve()
+        this.#deps.log.info('worker started', { worker: this.index, url: message.url })
+        this.#deps.onAddress()
+        return
+      case 'pong':
+        this.#load = message.load
+        return
+      case 'reply':
+        this.#settle(message.id, message.outcome)
+        return
+      case 'ask':
+        void this.#answer(message.id, message.question)
+    }
+  }
+
+  #settle(id: number, outcome: Outcome<unknown>): void {
+    const pending = this.#orders.get(id)
+    if (pending === undefined) return // given up at its deadline
+    this.#orders.delete(id)
+    if (outcome.ok) pending.resolve(outcome.value)
+    else pending.reject(new WorkerRefusedError(outcome.error.code, outcome.error.message))
+  }
+
+  async #answer(id: number, question: WorkerQuestion): Promise<void> {
+    type Answer = Extract<ToWorker, { readonly type: 'answer' }>['outcome']
+    let outcome: Answer
+    try {
+      outcome = { ok: true, value: await this.#deps.onQuestion(question) } as Answer
+    } catch (error) {
+      outcome = { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
+    }
+    this.#send({ type: 'answer', id, outcome })
+  }
+}

@@ -1,0 +1,101 @@
+// What a supervisor and its workers say to each other: one JSON object a line, over the worker's standard input and
+// output. Both ends are this program, but a worker that went mad must not take its supervisor along, so lines are bounded
+// and checked.
+
+import type { NodeLoad, NodeOrder, NodeReplies } from '../ipc/messages/cp-node.ts'
+import type { Epoch, TenantId } from '../lib/brand.ts'
+import type { WireError } from '../lib/errors.ts'
+import { parseBoundedLines } from './lines.ts'
+
+/** Orders that a worker carries out; the supervisor itself answers the others. */
+export type WorkerOrder = Exclude<NodeOrder, { readonly type: 'node.drain' }>
+
+/** What a worker asks the control plane through its supervisor, which keeps the one connection and the cache. */
+export type WorkerQuestion =
+  | { readonly type: 'placement.get'; readonly tenantId: TenantId }
+  | { readonly type: 'placement.fenced'; readonly tenantId: TenantId; readonly epoch: Epoch; readonly seenEpoch: Epoch }
+
+/** Reachability of the control plane and the lease that it gave. */
+export interface LinkState {
+  /** The control plane answered a heartbeat lately enough for this node to hold its lease. */
+  readonly hasLease: boolean
+}
+
+export type ToWorker =
+  | { readonly type: 'ping'; readonly id: number }
+  | { readonly type: 'order'; readonly id: number; readonly order: WorkerOrder }
+  | { readonly type: 'answer'; readonly id: number; readonly outcome: Outcome<NodeReplies[WorkerQuestion['type']]> }
+  | ({ readonly type: 'link' } & LinkState)
+  /** Stop accepting, finish what is under way, ship every tail, close, exit 0. */
+  | { readonly type: 'stop' }
+
+export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: WireError }
+
+/** Figures of one worker; counters since its start. */
+export interface WorkerLoad {
+  readonly tenantsOpen: number
+  /** CPU time used by the process, ms. */
+  readonly cpuMs: number
+  readonly memoryBytes: number
+  readonly requests: number
+  readonly evictions: number
+  readonly replicationLagMsMax: number
+}
+
+export type FromWorker =
+  | { readonly type: 'ready'; readonly url: string }
+  | { readonly type: 'pong'; readonly id: number; readonly load: WorkerLoad }
+  | { readonly type: 'reply'; readonly id: number; readonly outcome: Outcome<unknown> }
+  | { readonly type: 'ask'; readonly id: number; readonly question: WorkerQuestion }
+
+/** Longest line, bytes: an order with a hundred domains is far below. */
+export const lineBytesMax = 256 * 1024
+
+export function encodeLine(message: ToWorker | FromWorker): string {
+  return `${JSON.stringify(message)}\n`
+}
+
+/** null for a line that is no message; the receiver logs it and goes on. */
+export function decodeLine<Message extends { readonly type: string }>(
+  line: string,
+  types: readonly Message['type'][],
+): Message | null {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch {
+    return null // whatever it is, nobody who follows the protocol wrote it
+  }
+  if (typeof value !== 'object' || value === null || !('type' in value)) return null
+  // Both ends are the same program of the same version: past the tag, the types are the contract.
+  return (types as readonly unknown[]).includes(value.type) ? (value as Message) : null
+}
+
+export const fromWorkerTypes = ['ready', 'pong', 'reply', 'ask'] as const satisfies readonly FromWorker['type'][]
+export const toWorkerTypes = ['ping', 'order', 'answer', 'link', 'stop'] as const satisfies readonly ToWorker['type'][]
+
+/** Calls `onLine` for each line of a stream; resolves at its end or at a line beyond the bound. */
+export function readLines(input: ReadableStream<Uint8Array>, onLine: (line: string) => void): Promise<void> {
+  return parseBoundedLines(input, lineBytesMax, onLine)
+}
+
+/** Adds what the workers report; rates need two reports and the time between them. */
+export function totalLoad(loads: readonly WorkerLoad[]): Pick<
+  NodeLoad,
+  'tenantsOpen' | 'memoryBytes' | 'replicationLagMsMax'
+> & {
+  readonly cpuMs: number
+  readonly requests: number
+  readonly evictions: number
+} {
+  const total = { tenantsOpen: 0, memoryBytes: 0, replicationLagMsMax: 0, cpuMs: 0, requests: 0, evictions: 0 }
+  for (const load of loads) {
+    total.tenantsOpen += load.tenantsOpen
+    total.memoryBytes += load.memoryBytes
+    total.replicationLagMsMax = Math.max(total.replicationLagMsMax, load.replicationLagMsMax)
+    total.cpuMs += load.cpuMs
+    total.requests += load.requests
+    total.evictions += load.evictions
+  }
+  return total
+}
