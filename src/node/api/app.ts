@@ -10,7 +10,7 @@ import { resolveRealIp } from '../engine/rate-limit/real-ip.ts'
 import { checkPathLimit, checkSuperuserIp, loadAuth } from './auth-guards.ts'
 import { authRoutes } from './auth-routes.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
-import { recordRoutes } from './records.ts'
+import { healthRoutes, healthRoutes } from './health.ts'
 import { RequestEvent } from './request-event.ts'
 import { type Route, Router } from './router.ts'
 import { settingsRoutes } from './settings.ts'
@@ -34,7 +34,7 @@ export interface TenantAppOptions {
 }
 
 /** Every group of endpoints, one line each. Exact paths go before parameters whatever the order here. */
-const allRoutes: readonly (readonly Route[])[] = [settingsRoutes, authRoutes, recordRoutes]
+const allRoutes: readonly (readonly Route[])[] = [healthRoutes, settingsRoutes, authRoutes, recordRoutes]
 
 /** Seconds without a byte after which a connection is closed; streams lift it for themselves. */
 const idleTimeoutSeconds = 255

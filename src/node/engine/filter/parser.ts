@@ -1,11 +1,15 @@
-// The filter grammar: comparisons joined by && and ||, groups in parentheses, `//` comments. Joins have no precedence
-// between them: they apply from left to right, as PocketBase's parser has it. Source: ganigeorgiev/fexpr.
+// The filter grammar: comparisons joined by && and ||, groups in parentheses, `//` comments. PocketBase's grammar
+// (ganigeorgiev/fexpr), its oddities included: a group drops whatever stands unfinished before it, and a NUL ends the
+// text.
 
 import { err, ok, type Result } from '../../../lib/result.ts'
 
-/** Characters of one filter. */
+/** Characters of one filter; rules may be longer than what a client sends. */
 export const filterLengthMax = 20_000
-const depthMax = 50
+/** Groups within groups. */
+const depthMax = 500
+/** Functions within arguments of functions. */
+const functionDepthMax = 3
 
 export type Operand =
   | { readonly kind: 'identifier'; readonly text: string }
@@ -39,142 +43,195 @@ export function isGroup(node: Expression | Group): node is Group {
 
 class SyntaxFailure extends Error {}
 
-/** Parses a filter; the error says where it went wrong. Never throws, and takes time linear in the text. */
+/** Parses a filter; the error says what is wrong. Never throws, and takes time linear in the text. */
 export function parseFilter(text: string): Result<Group, string> {
   if (text.length > filterLengthMax) return err(`the filter is longer than ${filterLengthMax} characters`)
-  const reader = new Reader(text)
   try {
-    const group = readGroup(reader, 0)
-    reader.skipBlank()
-    if (!reader.isAtEnd) return err(`unexpected ${JSON.stringify(reader.peek())} at ${reader.at}`)
-    return ok(group)
+    return ok(readGroup(new Reader(text), 0))
   } catch (error) {
     if (error instanceof SyntaxFailure) return err(error.message)
     throw error
   }
 }
 
+function fail(what: string): never {
+  throw new SyntaxFailure(what)
+}
+
+const isLetter = (char: string) => (char >= 'a' && char <= 'z') || (char >= 'A' && char <= 'Z')
+const isDigit = (char: string) => char >= '0' && char <= '9'
+const isBlank = (char: string) => char === ' ' || char === '\t' || char === '\n'
+const isSign = (char: string) => '=?!<>~'.includes(char)
+const isJoin = (char: string) => char === '&' || char === '|'
+const isSpecialStart = (char: string) => char === '@' || char === '_' || char === '#'
+const isCombining = (char: string) => char === '.' || char === ':'
+const isWordPart = (char: string) => isLetter(char) || isDigit(char) || isCombining(char) || char === '_'
+
+const operatorPattern = /^(\?)?(=|!=|~|!~|<|<=|>|>=)$/
+
 class Reader {
-  readonly text: string
-  at = 0
+  readonly #text: string
+  #at = 0
 
   constructor(text: string) {
-    this.text = text
+    this.#text = text
   }
 
-  get isAtEnd(): boolean {
-    return this.at >= this.text.length
+  /** The next character; empty at the end. */
+  peek(): string {
+    const char = this.#text[this.#at]
+    return char === undefined || char === '\0' ? '' : char
   }
 
-  peek(length = 1): string {
-    return this.text.slice(this.at, this.at + length)
+  skip(): void {
+    this.#at++
   }
 
-  /** White space and comments to the end of their line. */
   skipBlank(): void {
     for (;;) {
-      while (!this.isAtEnd && /\s/.test(this.text[this.at]!)) this.at++
-      if (this.peek(2) !== '//') return
-      const end = this.text.indexOf('\n', this.at)
-      this.at = end < 0 ? this.text.length : end + 1
+      const char = this.peek()
+      if (char !== '' && isBlank(char)) this.#at++
+      else if (char === '/') this.#comment()
+      else return
     }
   }
 
-  /** What the sticky pattern matches here, consumed; null when it does not. */
-  match(pattern: RegExp): string | null {
-    pattern.lastIndex = this.at
-    const found = pattern.exec(this.text)
-    if (found === null) return null
-    this.at += found[0].length
-    return found[0]
+  while(belongs: (char: string) => boolean): string {
+    const from = this.#at
+    for (let char = this.peek(); char !== '' && belongs(char); char = this.peek()) this.#at++
+    return this.#text.slice(from, this.#at)
+  }
+
+  #comment(): void {
+    if (this.#text[this.#at + 1] !== '/') fail('invalid comment')
+    for (this.#at += 2; this.peek() !== '' && this.peek() !== '\n'; ) this.#at++
+    if (this.#at < this.#text.length) this.#at++
+  }
+
+  /** An operand, or null when none starts here. */
+  operand(functionDepth: number): Operand | null {
+    const char = this.peek()
+    if (char === '') return null
+    if (isLetter(char) || isSpecialStart(char)) return this.#identifier(functionDepth)
+    if (char === '-' || isDigit(char)) return { kind: 'number', value: this.#number() }
+    if (char === "'" || char === '"') return { kind: 'text', text: this.#quoted() }
+    return null
+  }
+
+  #identifier(functionDepth: number): Operand {
+    const from = this.#at++
+    this.while(isWordPart)
+    const text = this.#text.slice(from, this.#at)
+    const isFunction = this.peek() === '('
+    if (isFunction && functionDepth <= 0) fail('functions are nested too deeply')
+    if (isCombining(text.at(-1)!) || (text.length === 1 && isSpecialStart(text))) fail(`invalid identifier ${text}`)
+    if (!isFunction) return { kind: 'identifier', text }
+    return { kind: 'function', name: text, args: this.#args(functionDepth) }
+  }
+
+  #number(): number {
+    const from = this.#at
+    let hadDot = false
+    for (;;) {
+      const char = this.peek()
+      if (char === '' || !(isDigit(char) || (char === '-' && this.#at === from) || (char === '.' && !hadDot))) break
+      if (char === '.') hadDot = true
+      this.#at++
+    }
+    const text = this.#text.slice(from, this.#at)
+    if (text === '-' || text.endsWith('.')) fail(`invalid number ${text}`)
+    return Number(text)
+  }
+
+  #quoted(): string {
+    const quote = this.#text[this.#at++]
+    let text = ''
+    for (;;) {
+      const char = this.peek()
+      if (char === '') fail('a quoted text does not end')
+      this.#at++
+      if (char === quote) return text
+      if (char !== '\\') {
+        text += char
+        continue
+      }
+      const escaped = this.peek()
+      if (escaped === '') fail('a quoted text does not end')
+      this.#at++
+      if (escaped === 'n') text += '\n'
+      else if (escaped === 't') text += '\t'
+      else if (escaped === 'r') text += '\r'
+      else text += '\\\'"'.includes(escaped) ? escaped : `\\${escaped}`
+    }
+  }
+
+  #args(functionDepth: number): Operand[] {
+    this.#at++
+    const args: Operand[] = []
+    for (let expectsComma = false; ; ) {
+      this.skipBlank()
+      const char = this.peek()
+      if (char === '') fail('a function does not end')
+      if (char === ')' || char === ',') {
+        this.#at++
+        if (char === ')') return args
+        if (!expectsComma) fail('unexpected comma')
+        expectsComma = false
+        continue
+      }
+      if (expectsComma) fail('expected a comma')
+      args.push(this.operand(functionDepth - 1) ?? fail(`unexpected argument ${JSON.stringify(char)}`))
+      expectsComma = true
+    }
   }
 }
 
-function fail(reader: Reader, expected: string): never {
-  throw new SyntaxFailure(`expected ${expected} at ${reader.at}`)
-}
-
+/** Reads to the end of the text, or of the parenthesis that was opened before. */
 function readGroup(reader: Reader, depth: number): Group {
-  if (depth > depthMax) throw new SyntaxFailure(`groups deeper than ${depthMax} levels`)
+  if (depth > depthMax) fail(`groups deeper than ${depthMax} levels`)
   const items: Item[] = []
+  let step: 'left' | 'sign' | 'right' | 'join' = 'left'
   let join: Item['join'] = 'and'
+  let left: Operand | null = null
+  let operator: { comparison: Comparison; isAny: boolean } | null = null
   for (;;) {
     reader.skipBlank()
-    if (reader.peek() === '(') {
-      reader.at++
-      const group = readGroup(reader, depth + 1)
-      reader.skipBlank()
-      if (reader.peek() !== ')') fail(reader, ')')
-      reader.at++
-      items.push({ join, node: group })
-    } else items.push({ join, node: readExpression(reader, depth) })
-    reader.skipBlank()
-    const operator = reader.peek(2)
-    if (operator !== '&&' && operator !== '||') return { items }
-    reader.at += 2
-    join = operator === '&&' ? 'and' : 'or'
-  }
-}
-
-const operatorPattern = /\?(?:!=|!~|<=|>=|=|~|<|>)|!=|!~|<=|>=|=|~|<|>/y
-
-function readExpression(reader: Reader, depth: number): Expression {
-  const left = readOperand(reader, depth)
-  reader.skipBlank()
-  const sign = reader.match(operatorPattern)
-  if (sign === null) fail(reader, 'an operator')
-  const isAny = sign.startsWith('?')
-  reader.skipBlank()
-  const right = readOperand(reader, depth)
-  return { left, operator: (isAny ? sign.slice(1) : sign) as Comparison, isAny, right }
-}
-
-const identifierPattern = /[@#_a-zA-Z][\w.:]*/y
-const numberPattern = /-?\d+(?:\.\d+)?(?![\w.])/y
-
-function readOperand(reader: Reader, depth: number): Operand {
-  const quote = reader.peek()
-  if (quote === '"' || quote === "'") return { kind: 'text', text: readText(reader, quote) }
-  const number = reader.match(numberPattern)
-  if (number !== null) return { kind: 'number', value: Number(number) }
-  const identifier = reader.match(identifierPattern)
-  if (identifier === null) fail(reader, 'a field, a text or a number')
-  if (/[.:]$/.test(identifier) || identifier.includes('..')) fail(reader, 'a complete field name')
-  if (reader.peek() !== '(') return { kind: 'identifier', text: identifier }
-  reader.at++
-  return { kind: 'function', name: identifier, args: readArguments(reader, depth + 1) }
-}
-
-function readArguments(reader: Reader, depth: number): Operand[] {
-  if (depth > 3) throw new SyntaxFailure('functions are nested too deeply')
-  const args: Operand[] = []
-  reader.skipBlank()
-  while (reader.peek() !== ')') {
-    args.push(readOperand(reader, depth))
-    reader.skipBlank()
-    if (reader.peek() === ',') {
-      reader.at++
-      reader.skipBlank()
-      if (reader.peek() === ')') fail(reader, 'an argument')
-    } else if (reader.peek() !== ')') fail(reader, ', or )')
-  }
-  reader.at++
-  return args
-}
-
-/** A quoted text; only its own quote is escaped by a backslash, which stays before anything else. */
-function readText(reader: Reader, quote: string): string {
-  let text = ''
-  for (reader.at++; !reader.isAtEnd; reader.at++) {
-    const char = reader.text[reader.at]!
-    if (char === quote) {
-      reader.at++
-      return text
+    const char = reader.peek()
+    if (char === '') {
+      if (depth > 0) fail('a parenthesis does not end')
+      break
     }
-    if (char === '\\' && reader.text[reader.at + 1] === quote) {
-      text += quote
-      reader.at++
-    } else text += char
+    if (char === ')' && depth > 0) {
+      reader.skip()
+      break
+    }
+    if (char === '(') {
+      reader.skip()
+      items.push({ join, node: readGroup(reader, depth + 1) })
+      step = 'join'
+    } else if (step === 'join') {
+      const text = reader.while(isJoin)
+      if (text !== '&&' && text !== '||') fail('expected && or ||')
+      join = text === '&&' ? 'and' : 'or'
+      step = 'left'
+    } else if (step === 'sign') {
+      const match = operatorPattern.exec(reader.while(isSign)) ?? fail('expected an operator')
+      operator = { comparison: match[2] as Comparison, isAny: match[1] !== undefined }
+      step = 'right'
+    } else {
+      const operand = reader.operand(functionDepthMax) ?? fail(`unexpected character ${JSON.stringify(char)}`)
+      if (step === 'right') {
+        items.push({
+          join,
+          node: { left: left!, operator: operator!.comparison, isAny: operator!.isAny, right: operand },
+        })
+        step = 'join'
+      } else {
+        left = operand
+        step = 'sign'
+      }
+    }
   }
-  return fail(reader, `a closing ${quote}`)
+  if (step !== 'join') fail(items.length === 0 ? 'empty filter' : 'incomplete filter')
+  return { items }
 }
