@@ -13,7 +13,7 @@ import {
   newVerificationToken,
 } from '../../src/node/engine/auth/tokens.ts'
 import type { Engine } from '../../src/node/engine/engine.ts'
-import { setAuthOptions } from '../support/engine.ts'
+import { openTestEngine, saveUser, setAuthOptions } from '../support/engine.ts'
 import { type MailServer, startMailServer } from '../support/mail-server.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
@@ -184,8 +184,8 @@ describe('tokens', () => {
 
   test('no token serves another purpose, collection or tenant', async () => {
     const now = Date.now()
-    await using other = await startStandalone()
-    const foreign = await other.createUser({ id: userId, email, password })
+    await using other = await openTestEngine() // another tenant with the same record
+    const foreign = await saveUser(other.engine, 'users', { id: userId, email, password })
     const forged = `${btoa('{"alg":"none","typ":"JWT"}')}.${newAuthToken(record(), now).split('.')[1]}.`
     const tokens = {
       verification: newVerificationToken(record(), now),
