@@ -102,7 +102,8 @@ function parseIdentifiers(query: string): { readonly columns: Identifier[]; read
       if (!isSkipped && active !== null) parts[active] += ` ${token}`
     }
   }
-  const identifiers = (list: string) => tokenize(list, [',']).map((part) => toIdentifier(tokenize(part, [' ', '\n', '\t'])))
+  const identifiers = (list: string) =>
+    tokenize(list, [',']).map((part) => toIdentifier(tokenize(part, [' ', '\n', '\t'])))
   return { columns: identifiers(parts.select), tables: [...identifiers(parts.from), ...identifiers(parts.join)] }
 }
 
