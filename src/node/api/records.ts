@@ -9,6 +9,7 @@ import { triggerRecord } from '../engine/records/events.ts'
 import { listRecords, perPageDefault, perPageMax } from '../engine/records/list.ts'
 import { EngineRecord } from '../engine/records/record.ts'
 import { findByRule, matchesUnstored } from '../engine/rules/rules.ts'
+import type { ValidationError } from '../engine/settings/checks.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
 import { ApiError, badRequest, forbidden, notFound, toApiError } from './error-map.ts'
 import { bodyBytesDefault, type RequestEvent } from './request-event.ts'
@@ -109,7 +110,7 @@ export async function createRecord(
   setAll(event, record, data)
   const request = event.info(withoutModifiers(record, data))
   const isManager = event.isSuperuser || (await passesCreateRules(event, record, createRule, request))
-  checkAuthData(record, data, isManager)
+  await checkAuthData(event, record, null, data, isManager)
   await saveRecord(event, record, 'Failed to create record')
   await enrichRecords(event, [record])
   return record
@@ -153,8 +154,7 @@ export async function updateRecord(
     const manageRule = collection.data.auth?.manageRule ?? null
     isManager = manageRule !== null && findByRule(event.engine, collection, id, manageRule, request) !== null
   }
-  await checkPasswordChange(event, stored, data, isManager)
-  checkAuthData(record, data, isManager)
+  await checkAuthData(event, record, stored, data, isManager)
   await saveRecord(event, record, 'Failed to update record')
   await enrichRecords(event, [record])
   return record
@@ -236,49 +236,40 @@ function withoutModifiers(
   return plain
 }
 
-/** What only managers of an auth collection may set. */
-function checkAuthData(record: EngineRecord, data: Readonly<Record<string, unknown>>, isManager: boolean): void {
-  if (!record.collection.isAuth) return
-  const errors: Record<string, { code: string; message: string }> = {}
-  const isForbidden = { code: 'validation_values_mismatch', message: "Values don't match." }
-  if (!isManager && record.bool('verified') !== (record.original['verified'] ?? false)) errors['verified'] = isForbidden
-  if (!isManager && !record.isNew && record.text('email') !== (record.original['email'] ?? ''))
-    errors['email'] = isForbidden
-  const { password, passwordConfirm } = data
-  const isSettingPassword = (password ?? '') !== '' || (passwordConfirm ?? '') !== ''
-  if (isSettingPassword || record.isNew) {
-    if ((passwordConfirm ?? '') === '' && (password ?? '') !== '')
-      errors['passwordConfirm'] = { code: 'validation_required', message: 'Cannot be blank.' }
-    else if ((password ?? '') !== (passwordConfirm ?? '')) errors['passwordConfirm'] = isForbidden
-    if ((password ?? '') === '') errors['password'] = { code: 'validation_required', message: 'Cannot be blank.' }
-    if ((password ?? '') === '' && (passwordConfirm ?? '') === '')
-      errors['passwordConfirm'] = { code: 'validation_required', message: 'Cannot be blank.' }
-  }
-  if (Object.keys(errors).length === 0) return
-  throw new ApiError(400, record.isNew ? 'Failed to create record' : 'Failed to update record', errors)
-}
-
-/** Changing a password needs the old one, unless a manager does it. */
-async function checkPasswordChange(
+/** What an auth record may be given: only managers verify and change e-mails, and a new password needs the old one. */
+async function checkAuthData(
   event: RequestEvent,
-  stored: EngineRecord,
+  record: EngineRecord,
+  stored: EngineRecord | null,
   data: Readonly<Record<string, unknown>>,
   isManager: boolean,
 ): Promise<void> {
-  if (
-    !stored.collection.isAuth ||
-    isManager ||
-    ((data['password'] ?? '') === '' && (data['passwordConfirm'] ?? '') === '')
-  )
-    return
-  const { oldPassword } = data
-  const message = 'Failed to update record'
-  if (typeof oldPassword !== 'string' || oldPassword === '')
-    throw new ApiError(400, message, { oldPassword: { code: 'validation_required', message: 'Cannot be blank.' } })
-  if (!(await event.engine.auth.verifyPassword(stored, oldPassword)))
-    throw new ApiError(400, message, {
-      oldPassword: { code: 'validation_invalid_old_password', message: 'Missing or invalid old password.' },
-    })
+  if (!record.collection.isAuth) return
+  const errors: Record<string, ValidationError> = {}
+  if (!isManager && record.bool('verified') !== (stored?.bool('verified') ?? false)) errors['verified'] = mismatch
+  if (!isManager && stored !== null && record.text('email') !== stored.text('email')) errors['email'] = mismatch
+  const password = data['password'] ?? ''
+  const passwordConfirm = data['passwordConfirm'] ?? ''
+  const isSettingPassword = password !== '' || passwordConfirm !== ''
+  if (isSettingPassword || stored === null) {
+    if (passwordConfirm === '') errors['passwordConfirm'] = blank
+    else if (password !== passwordConfirm) errors['passwordConfirm'] = mismatch
+    if (password === '') errors['password'] = blank
+  }
+  if (isSettingPassword && stored !== null && !isManager) {
+    const old = data['oldPassword']
+    if (typeof old !== 'string' || old === '') errors['oldPassword'] = blank
+    else if (!(await event.engine.auth.verifyPassword(stored, old))) errors['oldPassword'] = wrongOldPassword
+  }
+  if (Object.keys(errors).length === 0) return
+  throw new ApiError(400, stored === null ? 'Failed to create record' : 'Failed to update record', errors)
+}
+
+const blank: ValidationError = { code: 'validation_required', message: 'Cannot be blank.' }
+const mismatch: ValidationError = { code: 'validation_values_mismatch', message: "Values don't match." }
+const wrongOldPassword: ValidationError = {
+  code: 'validation_invalid_old_password',
+  message: 'Missing or invalid old password.',
 }
 
 /** Shows records as the client may see them: hidden fields, e-mails, expands. */

@@ -93,6 +93,9 @@ function expandRelation(
 ): void {
   const target = engine.collections.find(field.collectionId)
   if (target === undefined) return
+  if (target.data.viewRule === null && !(options.request.auth?.collection.isSuperusers ?? false)) return
+  // The member is there even if nothing of it may be seen.
+  for (const record of records) record.expand ??= {}
   const ids = [...new Set(records.flatMap((record) => record.texts(field.name)))]
   const found = findVisible(engine, target, ids, options)
   const unique = [...found.values()]
