@@ -9,7 +9,7 @@ import { orderConversation } from '../ipc/conversation.ts'
 import { RpcRefusal } from '../ipc/errors.ts'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeLoad, NodeOrder, OrderReplies, WorkerAddress } from '../ipc/messages/cp-node.ts'
-import { openRpcServer, type RpcContext } from '../ipc/server.ts'
+import { type Handlers, openRpcServer, type RpcContext } from '../ipc/server.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
 import type { TenantId } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -265,7 +265,7 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
   }
   const carryOut = <T extends WorkerOrder>(worker: WorkerProcess, order: T, { signal }: RpcContext) =>
     worker.order(order, signal)
-  server.serve<NodeOrder, OrderReplies>(orderConversation, {
+  const handlers: Handlers<NodeOrder, OrderReplies> = {
     'tenant.create': async (order, context) => carryOut(await placed(order), order, context),
     'tenant.update': async (order, context) => carryOut(await placed(order), order, context),
     'tenant.release': async (order, context) => {
@@ -282,7 +282,8 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
       link.drain()
       return { draining: true }
     },
-  })
+  }
+  server.serve(orderConversation, handlers)
 }
 
 /** Measured figures; rates are over the time since the last call. */
