@@ -2,7 +2,6 @@
 
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
-import { createTransport } from 'nodemailer'
 import { AppError } from '../../../lib/errors.ts'
 import { isPublicAddress } from '../auth/oauth2/outbound.ts'
 import { isEmail } from '../settings/formats.ts'
@@ -31,6 +30,8 @@ export function smtpMailer(smtp: SmtpSettings, deps: SmtpDeps): Mailer {
 async function send(smtp: SmtpSettings, deps: SmtpDeps, message: MailMessage): Promise<void> {
   for (const { address } of [message.from, ...message.to, ...(message.cc ?? []), ...(message.bcc ?? [])])
     if (!isEmail(address)) throw new MailError('a mail needs valid addresses')
+  // Loaded with the first mail: it costs 50 ms, which a server without mails should not pay when it starts.
+  const { createTransport } = await import('nodemailer')
   const hasCredentials = smtp.username !== '' || smtp.password !== ''
   const transport = createTransport({
     host: deps.mayReachPrivate ? smtp.host : await publicAddressOf(smtp.host),
