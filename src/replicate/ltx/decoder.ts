@@ -12,14 +12,15 @@ const frameOverheadMax = 64
 /**
  * Reads a whole file and checks all of it before it returns.
  *
- * @param onPage gets each page in ascending order; the bytes are only valid during the call. What it did must be undone
- *   when this function throws: the checksum comes last.
+ * @param begin gets the header and returns what takes each page, in ascending order; the bytes of a page are only valid
+ *   during the call. What was done must be undone when this function throws: the checksum comes last.
  */
 export function decodeLtx(
   bytes: Uint8Array,
-  onPage: (pgno: number, page: Uint8Array) => void,
+  begin: (header: LtxHeader) => (pgno: number, page: Uint8Array) => void,
 ): { readonly header: LtxHeader; readonly checksum: bigint } {
   const header = decodeLtxHeader(bytes)
+  const onPage = begin(header)
   const lock = lockPgno(header.pageSize)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const crc = new Crc64().update(bytes.subarray(0, ltxHeaderBytes))

@@ -1,0 +1,138 @@
+// Names of LTX files in an object store, as official Litestream gives them, and reading and writing them.
+//
+//   S3          {prefix}/{level, 4 hex digits}/{min, 16 hex digits}-{max}.ltx
+//   directory   {prefix}/ltx/{level}/{min}-{max}.ltx
+//
+// Level 0 holds one file per shipped TXID (a slot), 1 to 8 merges, 9 whole images.
+
+import type { Txid } from '../lib/brand.ts'
+import { ObjectExistsError, ObjectNotFoundError, type ObjectStore } from '../lib/object-store/object-store.ts'
+import { ltxChecksumOf } from './ltx/decoder.ts'
+import type { EncodedLtx } from './ltx/encoder.ts'
+import { decodeLtxHeader, type LtxHeader } from './ltx/header.ts'
+
+export const levelMax = 9
+/** Pages of a listing that are read at most: a million files is a fault, not a history. */
+const listPagesMax = 1_000
+
+export interface LtxFile {
+  readonly level: number
+  readonly minTxid: Txid
+  readonly maxTxid: Txid
+  readonly sizeBytes: number
+  /** As the store listed it; exact times are in the headers. */
+  readonly modifiedAtMs: number
+}
+
+/** One database's history in a store. */
+export interface HistoryLocation {
+  readonly store: ObjectStore
+  /** Never shared with another database, never empty, without a slash at its end. */
+  readonly prefix: string
+}
+
+const namePattern = /^([0-9a-f]{16})-([0-9a-f]{16})\.ltx$/
+
+export function ltxName(minTxid: Txid, maxTxid: Txid): string {
+  return `${hex16(minTxid)}-${hex16(maxTxid)}.ltx`
+}
+
+/** null for names that are none of ours. */
+export function parseLtxName(name: string): { readonly minTxid: Txid; readonly maxTxid: Txid } | null {
+  const match = namePattern.exec(name)
+  if (match === null) return null
+  const minTxid = Number.parseInt(match[1]!, 16)
+  const maxTxid = Number.parseInt(match[2]!, 16)
+  if (!Number.isSafeInteger(maxTxid) || minTxid < 1 || minTxid > maxTxid) return null
+  return { minTxid: minTxid as Txid, maxTxid: maxTxid as Txid }
+}
+
+export function levelPrefix(at: HistoryLocation, level: number): string {
+  return at.store.layout === 'file'
+    ? `${at.prefix}/ltx/${level}/`
+    : `${at.prefix}/${level.toString(16).padStart(4, '0')}/`
+}
+
+export function ltxKey(at: HistoryLocation, file: Pick<LtxFile, 'level' | 'minTxid' | 'maxTxid'>): string {
+  return levelPrefix(at, file.level) + ltxName(file.minTxid, file.maxTxid)
+}
+
+export function slotKey(at: HistoryLocation, txid: Txid): string {
+  return ltxKey(at, { level: 0, minTxid: txid, maxTxid: txid })
+}
+
+/** Writes a TXID's file into its slot, create-only and in one request, which makes the slot the lock of the history. */
+export async function putSlot(
+  at: HistoryLocation,
+  file: EncodedLtx,
+  header: LtxHeader,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<'created' | 'taken'> {
+  try {
+    await at.store.put(slotKey(at, header.maxTxid), file.bytes, {
+      createOnly: true,
+      metadata: { 'litestream-timestamp': new Date(header.timestampMs).toISOString() },
+      ...options,
+    })
+    return 'created'
+  } catch (error) {
+    if (error instanceof ObjectExistsError) return 'taken'
+    throw error
+  }
+}
+
+/** A slot's whole file with its header; null when nobody took it. */
+export async function getSlot(
+  at: HistoryLocation,
+  txid: Txid,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<{ readonly bytes: Uint8Array; readonly header: LtxHeader; readonly checksum: bigint } | null> {
+  try {
+    const bytes = await at.store.get(slotKey(at, txid), options)
+    return { bytes, header: decodeLtxHeader(bytes), checksum: ltxChecksumOf(bytes) }
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return null
+    throw error
+  }
+}
+
+/**
+ * All files of the history, in no order, by one listing; foreign objects are passed over.
+ *
+ * @param after skips level-0 files up to this TXID; then only level 0 is listed.
+ */
+export async function listLtx(
+  at: HistoryLocation,
+  options: { readonly after?: Txid; readonly signal?: AbortSignal } = {},
+): Promise<LtxFile[]> {
+  const root = at.store.layout === 'file' ? `${at.prefix}/ltx/` : `${at.prefix}/`
+  const { after, signal } = options
+  const files: LtxFile[] = []
+  let next: string | null = null
+  for (let page = 0; page < listPagesMax; page++) {
+    const answer = await at.store.list({
+      prefix: after === undefined ? root : levelPrefix(at, 0),
+      next,
+      ...(after === undefined || next !== null ? {} : { after: slotKey(at, after) }),
+      ...(signal === undefined ? {} : { signal }),
+    })
+    for (const { key, sizeBytes, modifiedAtMs } of answer.objects) {
+      const [folder, name, ...deeper] = key.slice(root.length).split('/')
+      const level = levelOf(at, folder!)
+      const range = name === undefined || deeper.length > 0 ? null : parseLtxName(name)
+      if (level !== null && range !== null) files.push({ level, ...range, sizeBytes, modifiedAtMs })
+    }
+    next = answer.next
+    if (next === null) return files
+  }
+  throw new Error(`${at.prefix} lists more than ${listPagesMax} pages`)
+}
+
+function levelOf(at: HistoryLocation, folder: string): number | null {
+  const pattern = at.store.layout === 'file' ? /^[0-9]$/ : /^000[0-9]$/
+  return pattern.test(folder) ? Number(folder) : null
+}
+
+function hex16(txid: Txid): string {
+  return txid.toString(16).padStart(16, '0')
+}
