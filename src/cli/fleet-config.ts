@@ -1,19 +1,78 @@
 // What several modes read out of the options in the same way.
 
+import { resolve } from 'node:path'
 import { type ClusterSecrets, clusterSecrets } from '../ipc/keys.ts'
-import { ConfigError } from '../lib/errors.ts'
+import { systemClock } from '../lib/clock.ts'
+import { ConfigError, errorMessage } from '../lib/errors.ts'
+import type { ObjectStore } from '../lib/object-store/object-store.ts'
+import { type ObjectStoreConfig, openObjectStore } from '../lib/object-store/open.ts'
+import { probeCreateOnly } from '../lib/object-store/probe.ts'
+import { systemRng } from '../lib/rng.ts'
 import type { FleetOptions } from './mode.ts'
 
+/** Keys of every fleet lie below this, so that a bucket may hold other things. */
+const defaultPrefix = 'pocketfleet'
+
 export function fleetSecrets(options: FleetOptions): ClusterSecrets {
+  return clusterSecrets(requireClusterSecret(options))
+}
+
+export function requireClusterSecret(options: FleetOptions): string {
   if (options.clusterSecret === undefined)
     throw new ConfigError(
       '--cluster-secret: this mode needs the secret of its fleet (CLUSTER_SECRET, or --cluster-secret-file)',
     )
-  return clusterSecrets(options.clusterSecret)
+  return options.clusterSecret
 }
 
 export function requireControlPlane(options: FleetOptions): readonly string[] {
   if (options.controlPlane === undefined)
     throw new ConfigError('--control-plane: this mode needs the HTTP address of at least one control-plane member')
   return options.controlPlane
+}
+
+/** The object store that the options describe: a bucket, or a directory that all processes of the fleet share. */
+export function objectStoreConfig(options: FleetOptions): ObjectStoreConfig {
+  if (options.s3Bucket === undefined) {
+    if (options.objectsDir === undefined)
+      throw new ConfigError('--s3-bucket: this mode needs an object store: a bucket, or --objects-dir on one machine')
+    return { kind: 'file', dir: resolve(options.objectsDir) }
+  }
+  const { s3AccessKey, s3SecretKey } = options
+  if ((s3AccessKey === undefined) !== (s3SecretKey === undefined))
+    throw new ConfigError('--s3-access-key and --s3-secret-key belong together')
+  return {
+    kind: 's3',
+    endpoint: options.s3Endpoint ?? null,
+    region: options.s3Region ?? 'us-east-1',
+    bucket: options.s3Bucket,
+    prefix: (options.s3Prefix ?? defaultPrefix).replace(/\/+$/, ''),
+    credentials:
+      s3AccessKey === undefined || s3SecretKey === undefined
+        ? null
+        : { accessKeyId: s3AccessKey, secretAccessKey: s3SecretKey },
+  }
+}
+
+/**
+ * Opens the store and proves that it can be reached, lets us in, and keeps create-only writes apart.
+ * Throws ConfigError that names the store.
+ */
+export async function openProbedStore(options: FleetOptions): Promise<ObjectStore> {
+  const config = objectStoreConfig(options)
+  const flag = config.kind === 'file' ? '--objects-dir' : '--s3-bucket'
+  let store: ObjectStore | null = null
+  try {
+    store = await openObjectStore(config, { clock: systemClock, rng: systemRng })
+    await probeCreateOnly(store, 'probe', systemRng)
+    return store
+  } catch (error) {
+    await store?.close()
+    throw new ConfigError(`${flag}: ${errorMessage(error)}`, { cause: error })
+  }
+}
+
+/** `host:port` for URLs and sockets; IPv6 in brackets. */
+export function hostPort(address: { readonly host: string; readonly port: number }): string {
+  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
 }

@@ -55,6 +55,7 @@ export async function startAllInOne({ options, log }: ModeInput): Promise<AllInO
         'raft-bind': at(ports.raft),
         'ipc-bind': at(ports.cpIpc),
         'ipc-pub-bind': at(ports.cpPub),
+        ...(http.port !== 0 && { 'public-port': http.port }),
         ...(options.createAdmin && { 'create-admin': options.createAdmin }),
       },
     },

@@ -185,6 +185,13 @@ export const fleetOptions = {
     about: 'Tenants answer on {slug}.DOMAIN. Default localhost.',
     parse: baseDomain,
   }),
+  publicPort: option({
+    flag: 'public-port',
+    env: 'PUBLIC_PORT',
+    placeholder: 'PORT',
+    about: 'Plain HTTP port under which clients reach the gateway, for links. Default: https without a port.',
+    parse: integer(1, 65_535),
+  }),
   s3Endpoint: option({
     flag: 's3-endpoint',
     env: 'S3_ENDPOINT',
