@@ -1,0 +1,469 @@
+// The tenants of one worker process: opens them on their first request, closes them when they rest or when their place
+// is needed, and lets requests in. A request for an open tenant costs one signature check and one look-up.
+
+import {
+  type RouteHeader,
+  type RouteHeaderFailure,
+  type RouteHeaderKeys,
+  routeHeaderName,
+  verifyRouteHeader,
+} from '../../ipc/messages/route-header.ts'
+import type { Placement, TenantSpec } from '../../ipc/messages/tenant.ts'
+import { assert } from '../../lib/assert.ts'
+import type { Epoch, TenantId } from '../../lib/brand.ts'
+import type { Cancel, Clock } from '../../lib/clock.ts'
+import { sleep } from '../../lib/clock.ts'
+import { OverloadedError } from '../../lib/errors.ts'
+import { LruMap } from '../../lib/lru.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import type { MaybePromise } from '../../lib/result.ts'
+import type { Engine } from '../engine/engine.ts'
+import { type Candidate, chooseToClose } from './pool-score.ts'
+import { nextState, type TenantInput, type TenantState, takesRequests } from './states.ts'
+import { TenantInactiveError, WrongOwnerError } from './tenant-errors.ts'
+
+/** A tenant whose databases are open. Whoever opened it closes it. */
+export interface OpenTenant {
+  readonly spec: TenantSpec
+  readonly placement: Placement
+  readonly engine: Engine
+  readonly lagMs: number
+  readonly footprintBytes: number
+  /** Calls once when another owner has taken the history; at once when that happened already. */
+  onFenced(listener: (seenEpoch: Epoch) => void): void
+  /** Takes over what does not need the databases to be opened again; the epoch must be the same. */
+  update(spec: TenantSpec): Promise<void>
+  /** Ships the tail, then closes every file. Rejects when the tail could not be shipped; then the files stay on disk. */
+  close(): Promise<void>
+}
+
+export interface PoolOptions {
+  readonly tenantsMax: number
+  readonly idleMs: number
+  /** Resident memory above which resting tenants are closed, bytes. */
+  readonly memoryBytesMax: number
+}
+
+export interface PoolDeps {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly keys: RouteHeaderKeys
+  /**
+   * Opens a tenant that is placed here under `epochMin` or later, or leaves nothing behind.
+   * Throws WrongOwnerError, TenantInactiveError, or what the object store and the control plane threw.
+   */
+  readonly open: (id: TenantId, epochMin: Epoch) => Promise<OpenTenant>
+  readonly onFenced: (tenant: OpenTenant, seenEpoch: Epoch) => void
+  readonly memoryBytes: () => number
+}
+
+export interface PoolLease {
+  readonly engine: Engine
+  readonly remoteAddress: string
+  readonly scheme: 'http' | 'https'
+  release(): void
+}
+
+/** Loads that run at once; each is bound by the network and one core for decoding. */
+const loadsMax = 16
+/** Loads that wait for their turn; beyond them callers are told to come back. */
+const loadsWaitingMax = 512
+/** Requests that wait for one load. */
+const waitersMax = 1_000
+/** Between two looks at who rests, ms. Shorter only where tests ask for a shorter idle time. */
+const sweepMsMax = 5_000
+/** Tenants closed at once by a sweep or at the end: each ships a tail. */
+const closesMax = 16
+/** Share of the open tenants that memory pressure closes in one sweep. */
+const pressureShare = 0.1
+/** How long requests under way may go on once the pool closes, ms. */
+const drainMs = 10_000
+const retryAfterSeconds = 1
+/** Weight of the last sweep in the request rate. */
+const rateWeight = 0.3
+/** Tenants that were released, remembered until the control plane has placed them elsewhere. */
+const releasedMax = 100_000
+
+interface Entry extends Candidate {
+  readonly id: TenantId
+  state: TenantState
+  tenant: OpenTenant | null
+  /** The load or the close under way. */
+  pending: Promise<unknown> | null
+  waiters: number
+  requests: number
+  streams: number
+  served: number
+  lastUsedAtMs: number
+  requestsPerSecond: number
+  footprintBytes: number
+}
+
+export class TenantPool {
+  readonly #options: PoolOptions
+  readonly #deps: PoolDeps
+  /** Every tenant that is loading, open or closing. */
+  readonly #entries = new Map<TenantId, Entry>()
+  readonly #released = new LruMap<TenantId, Epoch>(releasedMax)
+  readonly #loadQueue: (() => void)[] = []
+  #loads = 0
+  #requests = 0
+  #evictions = 0
+  #cancelSweep: Cancel | null = null
+  #sweptAtMs = 0
+  #closed = false
+
+  constructor(options: PoolOptions, deps: PoolDeps) {
+    this.#options = options
+    this.#deps = deps
+  }
+
+  get tenantsOpen(): number {
+    return this.#entries.size
+  }
+
+  /** Requests let in since the start. */
+  get requests(): number {
+    return this.#requests
+  }
+
+  /** Tenants closed to make room since the start. */
+  get evictions(): number {
+    return this.#evictions
+  }
+
+  get lagMsMax(): number {
+    let max = 0
+    for (const { tenant } of this.#entries.values()) if (tenant !== null) max = Math.max(max, tenant.lagMs)
+    return max
+  }
+
+  /** The tenant a request names in its signed header, or the answer to a request that gets none. */
+  acquire(request: Request): MaybePromise<PoolLease | Response> {
+    const text = request.headers.get(routeHeaderName)
+    if (text === null) return refusal(401, 'This address serves the gateways of the fleet only.')
+    const verified = verifyRouteHeader(this.#deps.keys, text, this.#deps.clock.now())
+    if (!verified.ok) return refusal(403, headerProblem[verified.error])
+    const header = verified.value
+    const entry = this.#entries.get(header.tenantId)
+    const isStream = request.headers.get('accept')?.includes('text/event-stream') ?? false
+    if (entry !== undefined && takesRequests(entry.state)) {
+      const { epoch } = entry.tenant!.placement
+      if (epoch === header.epoch && !this.#closed) return this.#lease(entry, header, isStream)
+      if (epoch > header.epoch) return wrongOwner()
+    }
+    if (this.#closed) return refusal(503, 'The node is stopping.', retryAfterSeconds)
+    return this.#acquireLater(header, isStream)
+  }
+
+  /** Runs `body` with an open tenant; for orders. Throws what opening throws. */
+  async use<T>(id: TenantId, epochMin: Epoch, body: (tenant: OpenTenant) => MaybePromise<T>): Promise<T> {
+    const entry = await this.#opened(id, epochMin)
+    this.#begin(entry, false)
+    try {
+      return await body(entry.tenant!)
+    } finally {
+      this.#end(entry, false)
+    }
+  }
+
+  /** The open tenant, if it is open. */
+  peek(id: TenantId): OpenTenant | null {
+    const entry = this.#entries.get(id)
+    return entry !== undefined && takesRequests(entry.state) ? entry.tenant : null
+  }
+
+  /** Ships and closes a tenant held under `epoch` or an earlier one, and keeps it closed under those. */
+  async release(id: TenantId, epoch: Epoch): Promise<void> {
+    const before = this.#released.get(id)
+    if (before === undefined || before < epoch) this.#released.set(id, epoch)
+    for (let entry = this.#entries.get(id); entry !== undefined; entry = this.#entries.get(id)) {
+      if (entry.pending !== null) {
+        await entry.pending.catch(() => {}) // whoever started it reports it
+        continue
+      }
+      if (entry.tenant!.placement.epoch > epoch) return
+      await this.#close(entry, true)
+    }
+  }
+
+  /** The placement moved on to a later epoch here: earlier releases no longer bind. */
+  isReleased(id: TenantId, epoch: Epoch): boolean {
+    const released = this.#released.get(id)
+    return released !== undefined && epoch <= released
+  }
+
+  /** Lets requests under way end, ships every tail and closes everything; a tail that cannot be shipped stays on disk. */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#cancelSweep?.()
+    this.#cancelSweep = null
+    for (const proceed of this.#loadQueue.splice(0)) proceed()
+    const { clock, log } = this.#deps
+    const endsAtMs = clock.monotonic() + drainMs
+    while (clock.monotonic() < endsAtMs && [...this.#entries.values()].some(({ requests }) => requests > 0))
+      await sleep(clock, 10)
+    const queue = [...this.#entries.values()]
+    await inParallel(closesMax, queue, async (entry) => {
+      await entry.pending?.catch(() => {}) // a load that fails leaves nothing to close
+      if (entry.tenant === null || !this.#entries.has(entry.id)) return
+      await this.#close(entry, true).catch((error) =>
+        log.error('tenant could not be closed', { tenant: entry.id, error }),
+      )
+    })
+  }
+
+  #lease(entry: Entry, header: RouteHeader, isStream: boolean): PoolLease {
+    this.#begin(entry, isStream)
+    this.#requests++
+    let held = true
+    return {
+      engine: entry.tenant!.engine,
+      remoteAddress: header.clientAddress,
+      scheme: header.scheme,
+      release: () => {
+        if (!held) return
+        held = false
+        this.#end(entry, isStream)
+      },
+    }
+  }
+
+  async #acquireLater(header: RouteHeader, isStream: boolean): Promise<PoolLease | Response> {
+    try {
+      const entry = await this.#opened(header.tenantId, header.epoch)
+      return entry.tenant!.placement.epoch === header.epoch ? this.#lease(entry, header, isStream) : wrongOwner()
+    } catch (error) {
+      if (error instanceof WrongOwnerError) return wrongOwner()
+      if (error instanceof TenantInactiveError) return refusal(403, 'The tenant is not active.')
+      if (!(error instanceof OverloadedError))
+        this.#deps.log.warn('tenant could not be opened', { tenant: header.tenantId, error })
+      return refusal(503, 'The tenant cannot be opened now. Try again later.', retryAfterSeconds)
+    }
+  }
+
+  /** An entry that takes requests under `epochMin` or later; loads it where needed, once for all who ask. */
+  async #opened(id: TenantId, epochMin: Epoch): Promise<Entry> {
+    for (;;) {
+      if (this.#closed) throw new OverloadedError('the node is stopping')
+      const entry = this.#entries.get(id)
+      if (entry === undefined) {
+        await this.#load(id, epochMin)
+        continue
+      }
+      if (entry.pending !== null) {
+        if (entry.waiters >= waitersMax) throw new OverloadedError(`${waitersMax} requests wait for one tenant`)
+        entry.waiters++
+        const isLoad = entry.state === 'deploying'
+        try {
+          await (isLoad ? entry.pending : entry.pending.catch(() => {})) // a failed close is reported where it began
+        } finally {
+          entry.waiters--
+        }
+        continue
+      }
+      assert(takesRequests(entry.state), `a tenant that is ${entry.state} has work under way`)
+      if (entry.tenant!.placement.epoch >= epochMin) return entry
+      await this.#close(entry, false) // placed here anew under a later epoch: open it under that
+    }
+  }
+
+  #load(id: TenantId, epochMin: Epoch): Promise<void> {
+    const { clock } = this.#deps
+    const entry: Entry = {
+      id,
+      state: 'closed',
+      tenant: null,
+      pending: null,
+      waiters: 0,
+      requests: 0,
+      streams: 0,
+      served: 0,
+      lastUsedAtMs: clock.monotonic(),
+      requestsPerSecond: 0,
+      footprintBytes: 0,
+    }
+    step(entry, 'open')
+    this.#entries.set(id, entry)
+    const load = this.#loadInTurn(entry, epochMin).finally(() => {
+      entry.pending = null
+    })
+    entry.pending = load
+    return load
+  }
+
+  async #loadInTurn(entry: Entry, epochMin: Epoch): Promise<void> {
+    const { clock, log, open, onFenced } = this.#deps
+    try {
+      await this.#takeTurn()
+      try {
+        await this.#makeRoom()
+        const startedAtMs = clock.monotonic()
+        const tenant = await open(entry.id, epochMin)
+        entry.tenant = tenant
+        entry.footprintBytes = tenant.footprintBytes
+        entry.lastUsedAtMs = clock.monotonic()
+        step(entry, 'opened')
+        this.#sweepLater()
+        log.info('tenant opened', {
+          tenant: entry.id,
+          epoch: tenant.placement.epoch,
+          loadMs: Math.round(clock.monotonic() - startedAtMs),
+        })
+        tenant.onFenced((seenEpoch) => {
+          if (entry.tenant !== tenant) return
+          onFenced(tenant, seenEpoch)
+          void this.#closeFenced(entry)
+        })
+      } finally {
+        this.#endTurn()
+      }
+    } catch (error) {
+      if (entry.tenant === null) this.#entries.delete(entry.id)
+      throw error
+    }
+  }
+
+  async #takeTurn(): Promise<void> {
+    if (this.#loads >= loadsMax) {
+      if (this.#loadQueue.length >= loadsWaitingMax) throw new OverloadedError(`${loadsWaitingMax} loads wait already`)
+      await new Promise<void>((resolve) => this.#loadQueue.push(resolve))
+      if (this.#closed) throw new OverloadedError('the node is stopping')
+    }
+    this.#loads++
+  }
+
+  #endTurn(): void {
+    this.#loads--
+    this.#loadQueue.shift()?.()
+  }
+
+  /** Closes as many resting tenants as the limit needs; throws OverloadedError when all are in use. */
+  async #makeRoom(): Promise<void> {
+    while (this.#entries.size > this.#options.tenantsMax) {
+      const [victim] = this.#chooseToClose(1)
+      if (victim === undefined) throw new OverloadedError(`${this.#options.tenantsMax} tenants are open and in use`)
+      this.#evictions++
+      await this.#close(victim, false)
+    }
+  }
+
+  #chooseToClose(count: number): Entry[] {
+    const resting = [...this.#entries.values()].filter(({ state, pending }) => takesRequests(state) && pending === null)
+    return chooseToClose(resting, count, this.#deps.clock.monotonic())
+  }
+
+  #begin(entry: Entry, isStream: boolean): void {
+    if (isStream) entry.streams++
+    else entry.requests++
+    entry.served++
+    if (entry.state === 'idle') step(entry, 'use')
+  }
+
+  #end(entry: Entry, isStream: boolean): void {
+    if (isStream) entry.streams--
+    else entry.requests--
+    entry.lastUsedAtMs = this.#deps.clock.monotonic()
+    if (entry.requests + entry.streams === 0 && entry.state === 'active') step(entry, 'rest')
+  }
+
+  /** @param mustFree the entry goes even when its tail could not be shipped: the files stay, the next open ships it. */
+  #close(entry: Entry, mustFree: boolean): Promise<void> {
+    assert(entry.pending === null, 'a tenant is closed once')
+    const tenant = entry.tenant!
+    step(entry, 'close')
+    const closing = tenant.close().finally(() => {
+      entry.pending = null
+      entry.tenant = null
+      // Also when the tail could not be shipped: no file is open any more, and the next open ships it first.
+      if (entry.state === 'closing' || entry.state === 'fenced') step(entry, 'closed')
+      this.#entries.delete(entry.id)
+    })
+    const reported = closing.catch((error) => {
+      this.#deps.log.warn('tail of a tenant was not shipped at close', { tenant: entry.id, error })
+      if (mustFree) throw error
+    })
+    entry.pending = reported
+    return reported
+  }
+
+  async #closeFenced(entry: Entry): Promise<void> {
+    step(entry, 'fence')
+    if (entry.pending !== null || entry.tenant === null) return // the close under way ends it
+    const { log } = this.#deps
+    const closing = entry.tenant
+      .close()
+      .catch((error) => log.warn('fenced tenant was closed with a tail of its own', { tenant: entry.id, error }))
+      .finally(() => {
+        entry.pending = null
+        entry.tenant = null
+        step(entry, 'closed')
+        this.#entries.delete(entry.id)
+      })
+    entry.pending = closing
+    await closing
+  }
+
+  /** One timer for all tenants, and none when none is open. */
+  #sweepLater(): void {
+    if (this.#cancelSweep !== null || this.#closed || this.#entries.size === 0) return
+    const delayMs = Math.min(sweepMsMax, Math.max(50, this.#options.idleMs / 4))
+    this.#sweptAtMs = this.#deps.clock.monotonic()
+    this.#cancelSweep = this.#deps.clock.setTimer(delayMs, () => void this.#sweep())
+  }
+
+  async #sweep(): Promise<void> {
+    const { clock, log, memoryBytes } = this.#deps
+    const nowMs = clock.monotonic()
+    const passedSeconds = Math.max(0.001, (nowMs - this.#sweptAtMs) / 1_000)
+    const resting: Entry[] = []
+    for (const entry of this.#entries.values()) {
+      entry.requestsPerSecond = (1 - rateWeight) * entry.requestsPerSecond + (rateWeight * entry.served) / passedSeconds
+      entry.served = 0
+      if (entry.tenant !== null) entry.footprintBytes = entry.tenant.footprintBytes
+      if (entry.state === 'idle' && entry.pending === null && nowMs - entry.lastUsedAtMs >= this.#options.idleMs)
+        resting.push(entry)
+    }
+    if (memoryBytes() > this.#options.memoryBytesMax) {
+      const pressed = this.#chooseToClose(Math.ceil(this.#entries.size * pressureShare))
+      for (const entry of pressed) if (!resting.includes(entry)) resting.push(entry)
+      this.#evictions += pressed.length
+      log.warn('memory is short, closing tenants', { count: pressed.length, memoryBytes: memoryBytes() })
+    }
+    await inParallel(closesMax, resting, async (entry) => {
+      // While others were closed, this one may have been used or closed.
+      if (this.#entries.get(entry.id) !== entry || entry.pending !== null || entry.requests > 0) return
+      if (takesRequests(entry.state)) await this.#close(entry, false)
+    })
+    this.#cancelSweep = null
+    this.#sweepLater()
+  }
+}
+
+const headerProblem: Readonly<Record<RouteHeaderFailure, string>> = {
+  malformed: 'The route header is not valid.',
+  forged: 'The route header is not signed by this fleet.',
+  expired: 'The route header has expired.',
+}
+
+/** The one answer that makes a gateway ask for the route again. */
+const wrongOwner = () => refusal(421, 'wrong owner')
+
+function refusal(status: 401 | 403 | 421 | 503, message: string, retryAfter?: number): Response {
+  const headers: Record<string, string> = retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }
+  return Response.json({ status, message, data: {} }, { status, headers })
+}
+
+function step(entry: Entry, input: TenantInput): void {
+  const result = nextState(entry.state, input)
+  assert(result.ok, `${input} makes no sense for a tenant that is ${entry.state}`)
+  entry.state = result.value
+}
+
+async function inParallel<T>(countMax: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items]
+  const lane = async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(countMax, queue.length) }, lane))
+}
