@@ -8,6 +8,7 @@ import { CliError } from './cli-error.ts'
 import { exitFailed, exitOk, exitUsage } from './exit-codes.ts'
 import { registerNode } from './node.ts'
 import { registerServe } from './serve.ts'
+import { registerSuperuser } from './superuser.ts'
 import { registerTenant } from './tenant.ts'
 import { registerWorker } from './worker.ts'
 
@@ -28,6 +29,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   }
   registerServe(program, setExitCode)
   registerTenant(program)
+  registerSuperuser(program)
   registerNode(program)
   registerAdmin(program)
   registerWorker(program, setExitCode)

@@ -10,7 +10,7 @@ import { tenantApp } from './api/app.ts'
 import { listen } from './api/listen.ts'
 import type { TenantHost } from './api/tenant-host.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
-import { createInstallerPath } from './engine/auth/superusers.ts'
+import { needsInstaller } from './engine/auth/superusers.ts'
 import { type Engine, openEngine } from './engine/engine.ts'
 import { LocalStorage } from './engine/files/local-storage.ts'
 import { normalizeRemoteAddress } from './engine/rate-limit/ip.ts'
@@ -30,8 +30,8 @@ export interface StandaloneOptions {
 export interface Standalone extends AsyncDisposable {
   readonly url: string
   readonly engine: Engine
-  /** Where the first superuser is made, while there is none; else null. */
-  readonly setupPath: string | null
+  /** Nobody can sign in as a superuser yet. */
+  readonly needsSuperuser: boolean
   close(): Promise<void>
 }
 
@@ -66,8 +66,8 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
   }
   const listener = listen(tenantApp({ host }), options.http, '--http', clock)
   opened.defer(() => listener.close())
-  const setupPath = await createInstallerPath(engine)
+  const needsSuperuser = needsInstaller(engine)
   const all = opened.move()
   const close = () => all.disposeAsync()
-  return { url: listener.url, engine, setupPath, close, [Symbol.asyncDispose]: close }
+  return { url: listener.url, engine, needsSuperuser, close, [Symbol.asyncDispose]: close }
 }

@@ -25,7 +25,7 @@ export async function startStandalone({ options, log, domains }: ModeInput): Pro
     log,
   })
   const banner = [`Server started at ${standalone.url}`, `  REST API  ${standalone.url}/api/`]
-  if (standalone.setupPath !== null)
+  if (standalone.needsSuperuser)
     banner.push('', '  No superuser yet. Make one:', '    pocketfleet superuser upsert EMAIL PASSWORD')
   return { banner, facts: { http: new URL(standalone.url).host }, failed: never, close: () => standalone.close() }
 }
