@@ -9,8 +9,11 @@ import { BodyError } from '../engine/body/body.ts'
 import { resolveRealIp } from '../engine/rate-limit/real-ip.ts'
 import { checkPathLimit, checkSuperuserIp, loadAuth } from './auth-guards.ts'
 import { authRoutes } from './auth-routes.ts'
+import { collectionRoutes } from './collections.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
+import { fileRoutes } from './files.ts'
 import { healthRoutes } from './health.ts'
+import { realtimeRoutes } from './realtime.ts'
 import { recordRoutes } from './records.ts'
 import { RequestEvent } from './request-event.ts'
 import { type Route, Router } from './router.ts'
@@ -35,7 +38,15 @@ export interface TenantAppOptions {
 }
 
 /** Every group of endpoints, one line each. Exact paths go before parameters whatever the order here. */
-const allRoutes: readonly (readonly Route[])[] = [healthRoutes, settingsRoutes, authRoutes, recordRoutes]
+const allRoutes: readonly (readonly Route[])[] = [
+  healthRoutes,
+  fileRoutes,
+  settingsRoutes,
+  collectionRoutes,
+  authRoutes,
+  recordRoutes,
+  realtimeRoutes,
+]
 
 /** Seconds without a byte after which a connection is closed; streams lift it for themselves. */
 const idleTimeoutSeconds = 255
@@ -119,7 +130,8 @@ export class TenantApi {
 
   #finish(event: RequestEvent, response: Response, error: unknown, startedMs: number): MaybePromise<Response> {
     const { headers } = response
-    if (!headers.has('x-frame-options')) {
+    // Answers that set this one themselves decide about frames too.
+    if (!headers.has('x-content-type-options')) {
       headers.set('x-xss-protection', '1; mode=block')
       headers.set('x-content-type-options', 'nosniff')
       headers.set('x-frame-options', 'SAMEORIGIN')

@@ -1,12 +1,17 @@
-// PocketBase's `storage/` tree: `{collectionId}/{recordId}/{filename}`, with optional `.attrs` beside a file.
+// PocketBase's `storage/` tree: `{collectionId}/{recordId}/{filename}`, with `.attrs` beside a file, from which PocketBase
+// takes the content type when the directory moves back.
 
 import { constants } from 'node:fs'
-import { copyFile, mkdir, open, readdir, rm, rmdir, stat } from 'node:fs/promises'
+import { copyFile, mkdir, open, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { errorCode } from '../../../lib/errors.ts'
 import { contentTypeOf } from './content-type.ts'
-import { assertFileKey, type FileStorage, type StoredFile } from './storage.ts'
+import { assertFileKey, type FileStorage, type StoredFile, thumbsPrefix } from './storage.ts'
 import type { UploadedFile } from './uploaded-file.ts'
+
+const attributesSuffix = '.attrs'
+/** Characters of a client's name that are kept beside the file. */
+const originalNameMax = 255
 
 export class LocalStorage implements FileStorage {
   readonly keepsDeleted = false
@@ -20,13 +25,13 @@ export class LocalStorage implements FileStorage {
     const path = this.#path(key)
     await mkdir(dirname(path), { recursive: true })
     if ('path' in file.content) await copyFile(file.content.path, path, constants.COPYFILE_EXCL)
-    else {
-      const handle = await open(path, 'wx')
-      try {
-        await handle.writeFile(file.content.bytes)
-      } finally {
-        await handle.close()
-      }
+    else await writeNew(path, file.content.bytes)
+    try {
+      await writeNew(path + attributesSuffix, Buffer.from(attributes(file)))
+    } catch (error) {
+      if (errorCode(error) === 'EEXIST') return // of an older file with this name; the content decides anyway
+      await rm(path, { force: true })
+      throw error
     }
   }
 
@@ -38,10 +43,10 @@ export class LocalStorage implements FileStorage {
       return {
         sizeBytes: info.size,
         modifiedAtMs: Math.floor(info.mtimeMs),
-        contentType: await contentTypeOf(path),
-        async stream(range) {
+        contentType: (await storedType(path)) ?? (await contentTypeOf(path)),
+        async body(range) {
           const file = Bun.file(path)
-          return (range ? file.slice(range.from, range.to) : file).stream()
+          return range ? file.slice(range.from, range.to) : file
         },
       }
     } catch (error) {
@@ -53,10 +58,9 @@ export class LocalStorage implements FileStorage {
   async delete(key: string): Promise<void> {
     const path = this.#path(key)
     await rm(path, { force: true })
-    await rm(`${path}.attrs`, { force: true })
-    const folder = dirname(path)
-    await rm(join(folder, `thumbs_${key.slice(key.lastIndexOf('/') + 1)}`), { recursive: true, force: true })
-    await this.#removeIfEmpty(folder)
+    await rm(path + attributesSuffix, { force: true })
+    await rm(this.#path(thumbsPrefix(key)), { recursive: true, force: true })
+    await this.#removeIfEmpty(dirname(path))
   }
 
   async deletePrefix(prefix: string): Promise<void> {
@@ -74,5 +78,44 @@ export class LocalStorage implements FileStorage {
   #path(key: string): string {
     assertFileKey(key)
     return join(this.#root, key)
+  }
+}
+
+async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(path, 'wx')
+  try {
+    await handle.writeFile(bytes)
+  } finally {
+    await handle.close()
+  }
+}
+
+function attributes(file: UploadedFile): string {
+  return `${JSON.stringify({
+    'user.cache_control': '',
+    'user.content_disposition': '',
+    'user.content_encoding': '',
+    'user.content_language': '',
+    'user.content_type': file.contentType,
+    'user.metadata': { 'original-filename': file.originalName.slice(0, originalNameMax) },
+    md5: null,
+  })}\n`
+}
+
+/** The type noted beside the file; null when nothing usable is there. */
+async function storedType(path: string): Promise<string | null> {
+  let text: string
+  try {
+    text = await readFile(path + attributesSuffix, 'utf8')
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return null
+    throw error
+  }
+  try {
+    const type = (JSON.parse(text) as Record<string, unknown> | null)?.['user.content_type']
+    // A header of an answer: nothing but what a media type is made of.
+    return typeof type === 'string' && /^[\w.+-]+\/[\w.+-]+(?:;[ \w.=+"-]*)?$/.test(type) ? type : null
+  } catch {
+    return null // not ours and not PocketBase's: the content decides
   }
 }

@@ -3,13 +3,19 @@
 import { AppError } from '../../../lib/errors.ts'
 import type { UploadedFile } from './uploaded-file.ts'
 
+/** Bytes `[from, to)` of a file. */
+export interface ByteRange {
+  readonly from: number
+  readonly to: number
+}
+
 export interface StoredFile {
   readonly sizeBytes: number
   /** ms since the Unix epoch. */
   readonly modifiedAtMs: number
   readonly contentType: string
-  /** `[from, to)`; the whole file without it. The stream must be read or cancelled. */
-  stream(range?: { readonly from: number; readonly to: number }): Promise<ReadableStream<Uint8Array>>
+  /** A part of the file, or all of it. A Blob is a file on this disk; a stream must be read or cancelled. */
+  body(range?: ByteRange): Promise<Blob | ReadableStream<Uint8Array>>
 }
 
 /** Keys are `{collectionId}/{recordId}/{filename}`, checked by {@link assertFileKey}. */
@@ -18,7 +24,7 @@ export interface FileStorage {
   put(key: string, file: UploadedFile): Promise<void>
   /** null when there is none. */
   open(key: string): Promise<StoredFile | null>
-  /** Deletes one file; a missing one is no error. */
+  /** Deletes one file and its thumbs; a missing one is no error. */
   delete(key: string): Promise<void>
   /** Deletes everything below `prefix`, which ends in `/`. */
   deletePrefix(prefix: string): Promise<void>
@@ -34,7 +40,7 @@ export class FileKeyError extends AppError {
   readonly code = 'file_key'
 }
 
-/** Three plain parts or more, none of them empty, `.` or `..`, none with a separator or a control character. */
+/** Plain parts only: none empty, `.` or `..`, none with a separator or a control character. */
 export function assertFileKey(key: string): void {
   const parts = key.replace(/\/$/, '').split('/')
   for (const part of parts) {
@@ -42,4 +48,10 @@ export function assertFileKey(key: string): void {
     if (part === '' || part === '.' || part === '..' || /[\\\u0000-\u001f]/.test(part) || part.length > 255)
       throw new FileKeyError(`${JSON.stringify(key)} is no file key`)
   }
+}
+
+/** Where the thumbs of a file are; ends in `/`. */
+export function thumbsPrefix(key: string): string {
+  const nameAt = key.lastIndexOf('/') + 1
+  return `${key.slice(0, nameAt)}thumbs_${key.slice(nameAt)}/`
 }

@@ -1,0 +1,119 @@
+// Files of a fleet's tenant: each is one object, created once and never changed, so a copy on this disk is good for as
+// long as it lies there. Small files are read through a cache bounded by bytes; large ones stream from the store.
+
+import { stat } from 'node:fs/promises'
+import { empty } from '../../../lib/bytes.ts'
+import { errorCode } from '../../../lib/errors.ts'
+import { ObjectExistsError, ObjectNotFoundError, type ObjectStore } from '../../../lib/object-store/object-store.ts'
+import { contentTypeOf, sniffBytes, sniffContentType } from './content-type.ts'
+import type { FileCache } from './file-cache.ts'
+import { assertFileKey, type FileStorage, type StoredFile, thumbsPrefix } from './storage.ts'
+import type { UploadedFile } from './uploaded-file.ts'
+
+/** Larger files do not enter the cache, bytes: one of them would push out hundreds of small ones. */
+const cachedBytesMax = 8 * 1024 * 1024
+/** Keys of one delete request; what S3 takes. */
+const deleteKeysMax = 1_000
+
+export interface ObjectStorageOptions {
+  readonly store: ObjectStore
+  /** Ends in `/`: `{prefix}/t/{tenantId}/files/` in a fleet. */
+  readonly prefix: string
+  readonly cache: FileCache
+  /** False for a tenant's own bucket, which no point-in-time restore covers. */
+  readonly keepsDeleted: boolean
+}
+
+export class ObjectStorage implements FileStorage {
+  readonly keepsDeleted: boolean
+  readonly #store: ObjectStore
+  readonly #prefix: string
+  readonly #cache: FileCache
+
+  constructor(options: ObjectStorageOptions) {
+    this.keepsDeleted = options.keepsDeleted
+    this.#store = options.store
+    this.#prefix = options.prefix
+    this.#cache = options.cache
+  }
+
+  async put(key: string, file: UploadedFile): Promise<void> {
+    const object = this.#object(key)
+    const options = { createOnly: true, contentType: file.contentType }
+    try {
+      if ('path' in file.content) await this.#store.putFile(object, file.content.path, options)
+      else await this.#store.put(object, file.content.bytes, options)
+    } catch (error) {
+      // The name is random: an object of the same size is our own, of a try whose answer was lost.
+      if (!(error instanceof ObjectExistsError)) throw error
+      if ((await this.#store.head(object))?.sizeBytes !== file.sizeBytes) throw error
+    }
+  }
+
+  async open(key: string): Promise<StoredFile | null> {
+    const object = this.#object(key)
+    try {
+      const found = this.#cache.find(object)
+      if (found !== null) return await cachedFile(found)
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error
+      await this.#cache.drop(object) // somebody emptied the folder; the object is still there
+    }
+    try {
+      const info = await this.#store.head(object)
+      if (info === null) return null
+      if (info.sizeBytes <= cachedBytesMax)
+        return await cachedFile(await this.#cache.load(object, () => this.#store.get(object)))
+      const head = info.sizeBytes === 0 ? empty : await this.#store.get(object, { range: { from: 0, to: sniffBytes } })
+      return {
+        sizeBytes: info.sizeBytes,
+        modifiedAtMs: info.modifiedAtMs,
+        contentType: sniffContentType(head, key),
+        body: async (range) => (await this.#store.getStream(object, range ? { range } : {})).body,
+      }
+    } catch (error) {
+      if (error instanceof ObjectNotFoundError) return null
+      throw error
+    }
+  }
+
+  async delete(key: string): Promise<void> {
+    const object = this.#object(key)
+    await this.#store.delete([object])
+    await this.#cache.drop(object)
+    await this.deletePrefix(thumbsPrefix(key))
+  }
+
+  async deletePrefix(prefix: string): Promise<void> {
+    const objects = `${this.#object(prefix).replace(/\/$/, '')}/`
+    for (;;) {
+      const page = await this.#store.list({ prefix: objects })
+      const keys = page.objects.map((each) => each.key).slice(0, deleteKeysMax)
+      if (keys.length === 0) return
+      await this.#store.delete(keys)
+      for (const key of keys) await this.#cache.drop(key)
+      if (page.next === null) return
+    }
+  }
+
+  #object(key: string): string {
+    assertFileKey(key)
+    return this.#prefix + key
+  }
+}
+
+/** A copy on disk. Its handle is opened with the first read, so the cache must not drop it before. */
+async function cachedFile(path: string): Promise<StoredFile> {
+  const info = await stat(path)
+  const contentType = await contentTypeOf(path)
+  // Held in memory (at most the cache's largest file) because the cache may unlink the path before it is sent.
+  const bytes = await Bun.file(path).bytes()
+  return {
+    sizeBytes: info.size,
+    modifiedAtMs: Math.floor(info.mtimeMs),
+    contentType,
+    async body(range) {
+      return new Blob([range ? bytes.subarray(range.from, range.to) : bytes])
+    },
+  }
+}
