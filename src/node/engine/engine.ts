@@ -12,6 +12,8 @@ import { CollectionStore } from './collections/collection-store.ts'
 import { Database } from './db/database.ts'
 import type { FileStorage } from './files/storage.ts'
 import { type OutputGate, openGate } from './output-gate.ts'
+import { RealtimeBroker } from './realtime/broker.ts'
+import { bindRealtime } from './realtime/publish.ts'
 import { RecordChains } from './records/events.ts'
 import { RecordStore } from './records/record-store.ts'
 import { createAuxiliaryTables, createSystemCollections, createSystemTables, hasSystemTables } from './schema/fresh.ts'
@@ -55,6 +57,7 @@ export class Engine implements AsyncDisposable {
   readonly isDev: boolean
   readonly mayReachPrivate: boolean
   readonly auth: AuthService
+  readonly realtime: RealtimeBroker
   /** What leaves the node after a write passes here first. Set once, by whoever replicates the tenant. */
   gate: OutputGate
   readonly #onClose: (() => MaybePromise<void>)[] = []
@@ -85,6 +88,9 @@ export class Engine implements AsyncDisposable {
     this.records = new RecordStore(this)
     this.mayReachPrivate = options.mayReachPrivate ?? options.checkpoint === 'sqlite'
     this.auth = new AuthService(this)
+    this.realtime = new RealtimeBroker(this)
+    bindRealtime(this)
+    this.onClose(() => this.realtime.close())
   }
 
   get settings(): Settings {
@@ -135,7 +141,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   const aux = open('auxiliary.db')
   if (!hasSystemTables(data)) await createSystemTables(data, options.clock)
   await createAuxiliaryTables(aux)
-  const collections = new CollectionStore({ db: data, clock: options.clock, rng: options.rng })
+  const collections = new CollectionStore({ db: data, clock: options.clock, rng: options.rng, log: options.log })
   await createSystemCollections(collections, options.rng)
   const settings = await SettingsStore.open({
     database: data,

@@ -1,18 +1,21 @@
 // The collections of one tenant: all of them in memory, read from `_collections` at open and after each change.
 
 import type { Clock } from '../../../lib/clock.ts'
+import { errorMessage } from '../../../lib/errors.ts'
 import { randomText } from '../../../lib/id.ts'
+import type { Logger } from '../../../lib/obs/log.ts'
 import type { Rng } from '../../../lib/rng.ts'
 import type { Database } from '../db/database.ts'
 import { quoteName, type Row } from '../db/sql.ts'
 import { RefusedError } from '../errors.ts'
 import { formatDateTime } from '../fields/datetime.ts'
-import type { RelationField } from '../fields/field.ts'
-import { Collection, type CollectionData } from './collection.ts'
+import { type Field, fieldToJson, type RelationField } from '../fields/field.ts'
+import { type AuthOptions, Collection, type CollectionData } from './collection.ts'
 import { collectionFromRow, collectionToRow } from './collection-json.ts'
 import { withDefaultFields } from './default-fields.ts'
 import { buildIndex, isValidIndex, parseIndex } from './index-sql.ts'
 import { syncTable } from './table-sync.ts'
+import { normalizeViewQuery, queryColumns, viewFields, withTextId } from './view-query.ts'
 
 /** Collections of one tenant; each costs memory in every worker that opens it. */
 export const collectionsMax = 5_000
@@ -26,14 +29,16 @@ export class CollectionStore {
   readonly #db: Database
   readonly #clock: Clock
   readonly #rng: Rng
+  readonly #log: Logger | null
   #byId = new Map<string, Collection>()
   #byName = new Map<string, Collection>()
   #version = 0
 
-  constructor(deps: { readonly db: Database; readonly clock: Clock; readonly rng: Rng }) {
+  constructor(deps: { readonly db: Database; readonly clock: Clock; readonly rng: Rng; readonly log?: Logger }) {
     this.#db = deps.db
     this.#clock = deps.clock
     this.#rng = deps.rng
+    this.#log = deps.log ?? null
     this.reload()
   }
 
@@ -83,25 +88,15 @@ export class CollectionStore {
   }
 
   /**
-   * Stores a new or changed collection and its table, in one transaction. The caller has validated it.
+   * Stores a new or changed collection and its table or view, in one transaction; views over it follow. The caller has
+   * validated it. Throws ValidationFailed for indexes that SQLite refuses, RefusedError for an unusable view query.
    * @returns what was stored, with defaults and times.
    */
   async save(given: CollectionData): Promise<Collection> {
     const old = this.#byId.get(given.id) ?? null
-    const now = formatDateTime(this.#clock.now())
-    const named = withDefaultFields({
-      ...given,
-      created: old === null && given.created === '' ? now : given.created,
-      updated: now,
-    })
-    const indexes = named.indexes.map((text) => {
-      const index = parseIndex(text)
-      return index.tableName === named.name || !isValidIndex({ ...index, tableName: named.name })
-        ? text
-        : buildIndex({ ...index, tableName: named.name })
-    })
-    const next: CollectionData = { ...named, indexes }
     await this.#change(() => {
+      const next = this.#prepare(given, old)
+      if (next.view !== null) this.#saveView(next, next.view.viewQuery, old)
       const row = collectionToRow(next)
       const names = Object.keys(row)
       if (old === null) {
@@ -113,13 +108,71 @@ export class CollectionStore {
       }
       syncTable(this.#db, next, old?.data ?? null, () => randomText(this.#rng, 5))
     })
-    return this.require(next.id)
+    await this.#resaveViews(given.id)
+    return this.require(given.id)
   }
 
-  /** Removes a collection and its table. Throws RefusedError while others refer to it, and for system collections. */
-  async delete(collection: Collection): Promise<void> {
+  /** The collection as it will be stored: system fields and indexes present, index texts on its own table. */
+  normalize(given: CollectionData): CollectionData {
+    const named = withDefaultFields(given)
+    const indexes = named.indexes.map((text) => {
+      const index = parseIndex(text)
+      return index.tableName === named.name || !isValidIndex({ ...index, tableName: named.name })
+        ? text
+        : buildIndex({ ...index, tableName: named.name })
+    })
+    return { ...named, indexes, auth: named.auth && withKnownMappedFields(named.auth, named) }
+  }
+
+  /** The fields a view over `query` has. Throws RefusedError or SQLite's error for an unusable query. */
+  viewFields(query: string): Field[] {
+    return viewFields(this.#db, query, (name) => this.#byName.get(name), this.#rng)
+  }
+
+  #prepare(given: CollectionData, old: Collection | null): CollectionData {
+    const now = formatDateTime(this.#clock.now())
+    const created = old === null && given.created === '' ? now : given.created
+    const next = this.normalize({ ...given, created, updated: now })
+    if (next.view !== null) return { ...next, fields: this.viewFields(next.view.viewQuery) }
+    if (next.auth === null || old === null || (old.auth.authRule ?? '') === (next.auth.authRule ?? '')) return next
+    // Tokens given out under another rule end with it.
+    return { ...next, auth: { ...next.auth, authToken: { ...next.auth.authToken, secret: randomText(this.#rng, 50) } } }
+  }
+
+  #saveView(next: CollectionData, query: string, old: Collection | null): void {
+    if (old !== null) this.#db.exec(`DROP VIEW IF EXISTS ${quoteName(old.name)}`)
+    this.#db.exec(`DROP VIEW IF EXISTS ${quoteName(next.name)}`)
+    this.#db.run(`CREATE VIEW ${quoteName(next.name)} AS SELECT * FROM (${withTextId(this.#db, query)})`)
+    this.#db.all(`SELECT 1 FROM ${quoteName(next.name)} LIMIT 0`)
+  }
+
+  /** Views whose fields change with the collection that was saved. One that broke keeps its fields and is logged. */
+  async #resaveViews(savedId: string): Promise<void> {
+    for (const view of this.all()) {
+      if (view.data.view === null || view.id === savedId) continue
+      try {
+        if (this.#hasSameFields(view)) continue
+        await this.save(view.data)
+      } catch (error) {
+        this.#log?.warn('view needs an update', { collection: view.name, error: errorMessage(error) })
+      }
+    }
+  }
+
+  #hasSameFields(view: Collection): boolean {
+    const shape = (fields: readonly Field[]) => JSON.stringify(fields.map((field) => fieldToJson({ ...field, id: '' })))
+    return shape(this.viewFields(view.data.view!.viewQuery)) === shape(view.fields)
+  }
+
+  /**
+   * Removes a collection and its table. Throws RefusedError for system collections and, unless `isForced`, while
+   * relations or views depend on it.
+   */
+  async delete(collection: Collection, isForced = false): Promise<void> {
     if (collection.data.system) throw new RefusedError(`${collection.name} is a system collection`)
-    const references = this.references(collection).filter((each) => each.collection.id !== collection.id)
+    const references = isForced
+      ? []
+      : this.references(collection).filter((each) => each.collection.id !== collection.id)
     if (references.length > 0) {
       const names = [...new Set(references.map((each) => each.collection.name))].join(', ')
       throw new RefusedError(`${collection.name} is referenced by ${names}`)
@@ -127,7 +180,18 @@ export class CollectionStore {
     await this.#change(() => {
       this.#db.exec(`DROP ${collection.isView ? 'VIEW' : 'TABLE'} IF EXISTS ${quoteName(collection.name)}`)
       this.#db.run('DELETE FROM `_collections` WHERE id = ?', [collection.id])
+      if (isForced) return
+      for (const view of this.all())
+        if (view.data.view !== null && view.id !== collection.id) this.#checkView(view, view.data.view.viewQuery)
     })
+  }
+
+  #checkView(view: Collection, query: string): void {
+    try {
+      queryColumns(this.#db, normalizeViewQuery(query))
+    } catch (error) {
+      throw new RefusedError(`the view ${view.name} depends on it`, { cause: error })
+    }
   }
 
   /** Runs `body` in a transaction; the cache follows its outcome, also inside an outer transaction. */
@@ -139,4 +203,12 @@ export class CollectionStore {
     })
     if (!this.#db.inTransaction) this.reload()
   }
+}
+
+/** Sign-up by OAuth2 fills fields by name; names of fields that are gone are dropped. */
+function withKnownMappedFields(auth: AuthOptions, { fields }: CollectionData): AuthOptions {
+  const known = (name: string) => (fields.some((field) => field.name === name) ? name : '')
+  const { id, name, username, avatarURL } = auth.oauth2.mappedFields
+  const mappedFields = { id: known(id), name: known(name), username: known(username), avatarURL: known(avatarURL) }
+  return { ...auth, oauth2: { ...auth.oauth2, mappedFields } }
 }
