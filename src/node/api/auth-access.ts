@@ -7,7 +7,8 @@ import { FilterError } from '../engine/filter/resolver.ts'
 import { triggerRecord } from '../engine/records/events.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { findByRule, passesRule } from '../engine/rules/rules.ts'
-import { createRecord, showTo } from './records.ts'
+import { showTo } from '../engine/rules/visibility.ts'
+import { createRecord } from './records.ts'
 import type { RequestEvent } from './request-event.ts'
 
 const passwordLength = 30

@@ -9,6 +9,7 @@ import { triggerRecord } from '../engine/records/events.ts'
 import { listRecords, perPageDefault, perPageMax } from '../engine/records/list.ts'
 import { EngineRecord } from '../engine/records/record.ts'
 import { findByRule, matchesUnstored } from '../engine/rules/rules.ts'
+import { showTo } from '../engine/rules/visibility.ts'
 import type { ValidationError } from '../engine/settings/checks.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
 import { ApiError, badRequest, forbidden, notFound, toApiError } from './error-map.ts'
@@ -287,34 +288,6 @@ export async function enrichRecords(event: RequestEvent, records: readonly Engin
   const expand = event.query.get('expand') ?? ''
   if (expand !== '' && records.length > 0)
     expandRecords(engine, records, expand, { request: event.info(), onRecord: show })
-}
-
-/** Superusers see everything; one's own e-mail and that of records one manages is shown whatever its visibility. */
-export function showTo(engine: RequestEvent['engine'], record: EngineRecord, request: RuleRequest): void {
-  const { auth } = request
-  if (auth?.collection.isSuperusers) {
-    record.ignoreEmailVisibility = true
-    record.visibility = Object.fromEntries(
-      record.collection.fields
-        .filter((field) => field.hidden && field.type !== 'password' && field.name !== 'tokenKey')
-        .map((field) => [field.name, true]),
-    )
-    if (Object.keys(record.visibility).length === 0) record.visibility = null
-    return
-  }
-  if (!record.collection.isAuth || auth === null) return
-  if (auth.id === record.id && auth.collection.id === record.collection.id) {
-    record.ignoreEmailVisibility = true
-    return
-  }
-  const manageRule = record.collection.data.auth?.manageRule ?? null
-  if (manageRule === null || record.bool('emailVisibility')) return
-  try {
-    record.ignoreEmailVisibility = findByRule(engine, record.collection, record.id, manageRule, request) !== null
-  } catch (error) {
-    if (!(error instanceof FilterError)) throw error
-    engine.log.warn('manage rule is broken', { collection: record.collection.name, error })
-  }
 }
 
 /** As much as the files of a collection may weigh, beside the other fields. */

@@ -215,6 +215,11 @@ export class Database {
     return result
   }
 
+  /** Runs `body` as if no transaction were open: it reads what is committed. It must not write. */
+  outside<T>(body: () => T): T {
+    return scopes.run([], body)
+  }
+
   /** Runs `callback` after the current transaction has committed; at once when there is none. */
   afterCommit(callback: () => MaybePromise<void>): MaybePromise<void> {
     const scope = this.#scope()

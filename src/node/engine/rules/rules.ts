@@ -3,7 +3,7 @@
 import type { Collection, Rule } from '../collections/collection.ts'
 import { quoteName, type Row, type SqlValue } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
-import { FilterCompiler, ruleExpressionsMax } from '../filter/compile.ts'
+import { clientExpressionsMax, FilterCompiler, ruleExpressionsMax } from '../filter/compile.ts'
 import { Parameters } from '../filter/operand.ts'
 import type { RuleRequest } from '../filter/resolver.ts'
 import { EngineRecord } from '../records/record.ts'
@@ -71,4 +71,16 @@ export function matchesUnstored(engine: Engine, record: EngineRecord, rule: Rule
 export function passesRule(engine: Engine, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
   if (request.auth?.collection.isSuperusers) return true
   return findByRule(engine, record.collection, record.id, rule, request) !== null
+}
+
+/** Whether a stored record matches a filter that a client sent: hidden fields are for superusers. Throws FilterError. */
+export function matchesFilter(engine: Engine, record: EngineRecord, filter: string, request: RuleRequest): boolean {
+  const { collection } = record
+  const allowHidden = request.auth?.collection.isSuperusers ?? false
+  const compiler = ruleCompiler(engine, collection, request)
+  compiler.resolver.allowHidden = allowHidden
+  const conditions = [compiler.condition(filter, clientExpressionsMax), ...compiler.ruleConditions()]
+  const table = quoteName(collection.name)
+  const sql = `SELECT 1 FROM ${table}${compiler.joinText()} WHERE ${table}.id = ${compiler.params.add(record.id)} AND ${conditions.join(' AND ')} LIMIT 1`
+  return engine.data.get(sql, compiler.params.values) !== null
 }

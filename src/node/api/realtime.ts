@@ -1,0 +1,78 @@
+// The realtime endpoints: one stream per client, and what it listens to. PocketBase: apis/realtime.go.
+
+import { checkItems, lengthBetween, required } from '../engine/settings/checks.ts'
+import { check, readBody, readTexts } from './auth-forms.ts'
+import { ApiError, badRequest, forbidden, notFound } from './error-map.ts'
+import type { RequestEvent } from './request-event.ts'
+import type { Route } from './router.ts'
+
+const topicsMax = 1_000
+/** Bytes of one topic with its options. */
+const topicLengthMax = 2_500
+const clientIdLengthMax = 255
+/** PocketBase's default message. */
+const unreadable = ''
+
+function connect(event: RequestEvent): Response {
+  const { engine, lease, request } = event
+  event.keepsLease = true
+  const client = engine.realtime.connect(event.realIp, () => lease.release())
+  if (client === null) {
+    event.keepsLease = false
+    throw new ApiError(503, 'Too many realtime connections.', {}, 5)
+  }
+  // Streams have time-outs of their own.
+  event.connections?.timeout(request, 0)
+  request.signal.addEventListener('abort', () => client.close(), { once: true })
+  if (request.signal.aborted) client.close()
+  const headers = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }
+  return new Response(client.stream, { headers })
+}
+
+async function subscribe(event: RequestEvent): Promise<Response> {
+  const { engine } = event
+  const body = await readBody(event)
+  const { clientId } = readTexts(body, 'clientId')
+  const topics = readTopics(body['subscriptions'])
+  checkForm(clientId, topics)
+  const client = engine.realtime.clientById(clientId)
+  if (client === null) throw notFound('Missing or invalid client id.')
+  if (client.realIp !== '' && client.realIp !== event.realIp) throw badRequest('Invalid realtime client.')
+  if (client.auth !== null) {
+    client.checkAuth(engine.collections.find(client.auth.collection.id))
+    const isSame = client.auth?.id === event.auth?.id && client.auth?.collection.id === event.auth?.collection.id
+    // Guests may sign in; anything else is another client.
+    if (client.auth !== null && !isSame)
+      throw forbidden("The current and the previous request authorization don't match.")
+  }
+  client.auth = event.auth
+  client.unsubscribe()
+  for (const topic of topics) client.subscribe(topic)
+  return event.noContent()
+}
+
+function readTopics(value: unknown): string[] {
+  if (value === undefined || value === null) return []
+  const list = typeof value === 'string' ? [value] : value
+  if (!Array.isArray(list) || list.some((each) => typeof each !== 'string')) throw badRequest(unreadable)
+  return list as string[]
+}
+
+function checkForm(clientId: string, topics: readonly string[]): void {
+  const tooMany = {
+    code: 'validation_length_too_long',
+    message: `The length must be no more than ${topicsMax}.`,
+  }
+  check(
+    {
+      clientId: [clientId, required, lengthBetween(1, clientIdLengthMax)],
+      subscriptions: topics.length > topicsMax ? tooMany : checkItems(topics, [lengthBetween(0, topicLengthMax)]),
+    },
+    unreadable,
+  )
+}
+
+export const realtimeRoutes: readonly Route[] = [
+  { method: 'GET', path: '/api/realtime', limit: 'path', handle: connect },
+  { method: 'POST', path: '/api/realtime', limit: 'path', handle: subscribe },
+]

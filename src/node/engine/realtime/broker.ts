@@ -1,0 +1,147 @@
+// All realtime clients of one tenant, found by what they listen to. One timer for all of them, one encoded payload for
+// all that may see the same. PocketBase: apis/realtime.go, tools/subscriptions/broker.go.
+
+import type { Cancel, Clock } from '../../../lib/clock.ts'
+import { randomText } from '../../../lib/id.ts'
+import type { Logger } from '../../../lib/obs/log.ts'
+import type { Rng } from '../../../lib/rng.ts'
+import type { OutputGate } from '../output-gate.ts'
+import { baseOf, RealtimeClient } from './client.ts'
+
+/** A client without messages for this long is closed, ms. */
+export const idleTimeoutMs = 5 * 60_000
+/** Every client is closed after this long, ms, and connects anew. */
+export const connectionMsMax = 30 * 60_000
+/** Clients of one tenant; each costs a descriptor and some KB. */
+export const clientsMax = 20_000
+/** How often old clients are looked for, ms. */
+const sweepMs = 5_000
+/** Clients served before other work gets its turn. */
+const chunkSize = 1_000
+const clientIdLength = 40
+
+/** One message and those who get it. */
+export interface Delivery {
+  readonly clients: readonly RealtimeClient[]
+  readonly message: Uint8Array
+}
+
+export interface BrokerDeps {
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  readonly gate: OutputGate
+}
+
+export class RealtimeBroker {
+  readonly #deps: BrokerDeps
+  readonly #clients = new Map<string, RealtimeClient>()
+  /** By the part of a topic before `?`, then by client: the topics as written. */
+  readonly #topics = new Map<string, Map<RealtimeClient, Set<string>>>()
+  #sweeper: Cancel | null = null
+  /** Ends when everything handed over so far has been sent: messages keep their order. */
+  #sending: Promise<void> = Promise.resolve()
+
+  constructor(deps: BrokerDeps) {
+    this.#deps = deps
+  }
+
+  get size(): number {
+    return this.#clients.size
+  }
+
+  clients(): IterableIterator<RealtimeClient> {
+    return this.#clients.values()
+  }
+
+  clientById(id: string): RealtimeClient | null {
+    return this.#clients.get(id) ?? null
+  }
+
+  /** Who listens to a topic, by the part before its options. */
+  listeners(base: string): ReadonlyMap<RealtimeClient, ReadonlySet<string>> {
+    return this.#topics.get(base) ?? nobody
+  }
+
+  /**
+   * Takes a new client. @returns null when there are too many.
+   * @param onClose called once, when the client has gone.
+   */
+  connect(realIp: string, onClose: () => void): RealtimeClient | null {
+    if (this.#clients.size >= clientsMax) return null
+    const { clock, rng } = this.#deps
+    const client = new RealtimeClient({
+      id: randomText(rng, clientIdLength),
+      realIp,
+      nowMs: clock.monotonic(),
+      onClose: (closed) => {
+        this.#clients.delete(closed.id)
+        onClose()
+      },
+      onTopic: (of, topic, isAdded) => this.#index(of, topic, isAdded),
+    })
+    this.#clients.set(client.id, client)
+    this.#sweeper ??= clock.setTimer(sweepMs, () => this.#sweep())
+    client.send('PB_CONNECT', `{"clientId":"${client.id}"}`, clock.monotonic())
+    return client
+  }
+
+  /** Sends in the background, in order, once the output gate lets what was committed so far out. */
+  deliver(deliveries: readonly Delivery[]): void {
+    if (deliveries.length === 0) return
+    this.#sending = this.#sending
+      .then(() => this.#send(deliveries))
+      .catch((error: unknown) => {
+        this.#deps.log.warn('realtime messages not sent', { error })
+      })
+  }
+
+  /** Resolves when everything handed over so far has been sent. */
+  idle(): Promise<void> {
+    return this.#sending
+  }
+
+  /** Sends everybody away. */
+  close(): void {
+    this.#sweeper?.()
+    this.#sweeper = null
+    for (const client of [...this.#clients.values()]) client.close()
+  }
+
+  async #send(deliveries: readonly Delivery[]): Promise<void> {
+    const { clock, gate } = this.#deps
+    await gate.pass()
+    let served = 0
+    for (const { clients, message } of deliveries)
+      for (const client of clients) {
+        client.sendEncoded(message, clock.monotonic())
+        if (++served % chunkSize === 0) await new Promise<void>((resolve) => void clock.setTimer(0, resolve))
+      }
+  }
+
+  #index(client: RealtimeClient, topic: string, isAdded: boolean): void {
+    const base = baseOf(topic)
+    let clients = this.#topics.get(base)
+    if (!isAdded) {
+      const topics = clients?.get(client)
+      topics?.delete(topic)
+      if (topics?.size === 0) clients?.delete(client)
+      if (clients?.size === 0) this.#topics.delete(base)
+      return
+    }
+    if (clients === undefined) this.#topics.set(base, (clients = new Map()))
+    const topics = clients.get(client)
+    if (topics === undefined) clients.set(client, new Set([topic]))
+    else topics.add(topic)
+  }
+
+  #sweep(): void {
+    const { clock } = this.#deps
+    const nowMs = clock.monotonic()
+    for (const client of [...this.#clients.values()])
+      if (nowMs - client.lastMessageMs >= idleTimeoutMs || nowMs - client.connectedMs >= connectionMsMax) client.close()
+    this.#sweeper = this.#clients.size > 0 ? clock.setTimer(sweepMs, () => this.#sweep()) : null
+  }
+}
+
+const nobody: ReadonlyMap<RealtimeClient, ReadonlySet<string>> = new Map()
