@@ -1,0 +1,80 @@
+// Goal: thumbs have the size their name says and show the part of the picture their mode says.
+// Method: a picture of four coloured bands is drawn as a PNG, and pixels of the thumbs are looked at.
+
+import { expect, test } from 'bun:test'
+import { deflateSync, inflateSync } from 'node:zlib'
+import { cropPng, exifOrientation, makeThumb, parseThumbSize, ThumbError } from './thumbs.ts'
+
+const bands = [
+  [255, 0, 0],
+  [0, 255, 0],
+  [0, 0, 255],
+  [255, 255, 0],
+]
+
+function chunk(type: string, body: Uint8Array): Buffer {
+  const typed = Buffer.concat([Buffer.from(type), body])
+  const framed = Buffer.alloc(typed.length + 8)
+  framed.writeUInt32BE(body.length, 0)
+  typed.copy(framed, 4)
+  framed.writeUInt32BE(Bun.hash.crc32(typed), typed.length + 4)
+  return framed
+}
+
+/** 40 pixels wide, 160 high: four bands of 40. */
+function picture(): Uint8Array {
+  const header = Buffer.alloc(13)
+  header.writeUInt32BE(40, 0)
+  header.writeUInt32BE(160, 4)
+  header.set([8, 2, 0, 0, 0], 8)
+  const rows = Buffer.alloc((1 + 40 * 3) * 160)
+  for (let y = 0; y < 160; y++) for (let x = 0; x < 40; x++) rows.set(bands[Math.floor(y / 40)]!, y * 121 + 1 + x * 3)
+  return Buffer.concat([
+    Buffer.from('89504e470d0a1a0a', 'hex'),
+    chunk('IHDR', header),
+    chunk('IDAT', deflateSync(rows)),
+    chunk('IEND', Buffer.alloc(0)),
+  ])
+}
+
+/** The colour in the middle, through a crop to one pixel. */
+function middle(png: Uint8Array, width: number, height: number): number[] {
+  const one = Buffer.from(cropPng(png, { x: Math.floor(width / 2), y: Math.floor(height / 2), width: 1, height: 1 }))
+  const at = one.indexOf('IDAT') + 4
+  return [...inflateSync(one.subarray(at, at + one.readUInt32BE(at - 8))).subarray(1, 4)]
+}
+
+test.each([
+  ['20x20', 20, 20, null],
+  ['20x20t', 20, 20, [255, 0, 0]],
+  ['20x20b', 20, 20, [255, 255, 0]],
+  ['20x40f', 10, 40, null],
+  ['20x0', 20, 80, null],
+  ['0x40', 10, 40, null],
+] as const)('%s', async (text, width, height, colour) => {
+  const thumb = await makeThumb(picture(), 'image/png', parseThumbSize(text)!)
+  expect(thumb.contentType).toBe('image/png')
+  expect(await new Bun.Image(thumb.bytes).metadata()).toMatchObject({ width, height, format: 'png' })
+  if (colour !== null) expect(middle(thumb.bytes, width, height)).toEqual([...colour])
+})
+
+test('a JPEG stays one', async () => {
+  const jpeg = await new Bun.Image(picture()).jpeg().bytes()
+  const thumb = await makeThumb(jpeg, 'image/jpeg', parseThumbSize('30x30')!)
+  expect(thumb.contentType).toBe('image/jpeg')
+  expect(await new Bun.Image(thumb.bytes).metadata()).toMatchObject({ width: 30, height: 30, format: 'jpeg' })
+})
+
+test('what is no size, and what is no picture', async () => {
+  for (const text of ['0x0', '0x0t', '10', '10x10x', 'x10', '-1x5', '999999x1']) expect(parseThumbSize(text)).toBeNull()
+  const broken = picture().slice(0, 60)
+  expect(makeThumb(broken, 'image/png', parseThumbSize('10x10')!)).rejects.toBeInstanceOf(ThumbError)
+  expect(makeThumb(new Uint8Array(0), 'image/png', parseThumbSize('10x10')!)).rejects.toBeInstanceOf(ThumbError)
+})
+
+test('the orientation of a phone picture', () => {
+  const exif = Buffer.from('ffd8ffe100224578696600004d4d002a00000008000101120003000000010006000000000000ffd9', 'hex')
+  expect(exifOrientation(exif)).toBe(6)
+  expect(exifOrientation(exif.subarray(0, 20))).toBe(1)
+  expect(exifOrientation(picture())).toBe(1)
+})
