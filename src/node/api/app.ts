@@ -9,6 +9,7 @@ import { BodyError } from '../engine/body/body.ts'
 import { resolveRealIp } from '../engine/rate-limit/real-ip.ts'
 import { checkPathLimit, checkSuperuserIp, loadAuth } from './auth-guards.ts'
 import { authRoutes } from './auth-routes.ts'
+import { batchRoutes } from './batch.ts'
 import { collectionRoutes } from './collections.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
 import { fileRoutes } from './files.ts'
@@ -46,6 +47,7 @@ const allRoutes: readonly (readonly Route[])[] = [
   authRoutes,
   recordRoutes,
   realtimeRoutes,
+  batchRoutes,
 ]
 
 /** Seconds without a byte after which a connection is closed; streams lift it for themselves. */

@@ -1,0 +1,165 @@
+// Several changes of records as one transaction: all of them or none. PocketBase: apis/batch.go.
+
+import { errorMessage } from '../../lib/errors.ts'
+import { actionOf, type BatchPart, readParts } from '../engine/batch/batch-request.ts'
+import { BodyError } from '../engine/body/body.ts'
+import { toText } from '../engine/fields/cast.ts'
+import { JsonText, toJson } from '../engine/json/json-text.ts'
+import { pickFields } from '../engine/picker/picker.ts'
+import type { EngineRecord } from '../engine/records/record.ts'
+import { checkCollectionLimit } from './auth-guards.ts'
+import { type ApiError, badRequest, forbidden, toApiError } from './error-map.ts'
+import { collectionOf, createRecord, deleteRecord, updateRecord } from './records.ts'
+import { jsonResponse, RequestEvent } from './request-event.ts'
+import type { Route } from './router.ts'
+
+/** Where the settings set none. */
+const timeoutSecondsDefault = 3
+const bodyBytesDefault = 128 * 1024 * 1024
+
+interface PartResult {
+  readonly body: JsonText
+  readonly status: number
+}
+
+/** The part at `index` failed, and with it the batch. */
+class PartFailure extends Error {
+  readonly index: number
+  readonly answer: ApiError
+  constructor(index: number, answer: ApiError) {
+    super('a part of the batch failed')
+    this.index = index
+    this.answer = answer
+  }
+}
+
+async function runBatch(event: RequestEvent): Promise<Response> {
+  const { engine } = event
+  const { enabled, maxRequests, timeout, maxBodySize } = engine.settings.batch
+  if (!enabled || maxRequests <= 0) throw forbidden('Batch requests are not allowed.')
+  event.bodyBytesMax = maxBodySize > 0 ? maxBodySize : bodyBytesDefault
+  const parts = await readBatch(event)
+  checkCount(parts.length, maxRequests)
+  const deadlineMs = engine.clock.monotonic() + (timeout > 0 ? timeout : timeoutSecondsDefault) * 1_000
+  try {
+    const results = await engine.transaction(async () => {
+      const done: PartResult[] = []
+      for (const [index, part] of parts.entries()) {
+        if (event.request.signal.aborted || engine.clock.monotonic() > deadlineMs)
+          throw badRequest('Batch transaction failed.')
+        done.push(await runPart(event, part, index))
+      }
+      // Too late is too late, also for the last part.
+      if (engine.clock.monotonic() > deadlineMs) throw badRequest('Batch transaction failed.')
+      return done
+    })
+    return await event.json(200, results)
+  } catch (error) {
+    if (error instanceof PartFailure) return failureResponse(error)
+    throw error
+  }
+}
+
+async function readBatch(event: RequestEvent): Promise<BatchPart[]> {
+  const message = 'Failed to read the submitted batch data.'
+  try {
+    return readParts(await event.body(), event.engine.rng) ?? refuse(message)
+  } catch (error) {
+    if (error instanceof BodyError && error.code === 'bad_body') throw badRequest(message)
+    throw error
+  }
+}
+
+function refuse(message: string): never {
+  throw badRequest(message)
+}
+
+function checkCount(count: number, max: number): void {
+  const message = 'Invalid batch request data.'
+  if (count === 0) throw badRequest(message, { requests: { code: 'validation_required', message: 'Cannot be blank.' } })
+  if (count <= max) return
+  throw badRequest(message, {
+    requests: { code: 'validation_length_too_long', message: `The length must be no more than ${max}.` },
+  })
+}
+
+async function runPart(event: RequestEvent, part: BatchPart, index: number): Promise<PartResult> {
+  try {
+    return await changeRecord(event, part)
+  } catch (error) {
+    const answer = toApiError(error)
+    if (answer === null) event.engine.log.error('batch part failed', { index, error: errorMessage(error) })
+    throw new PartFailure(index, answer ?? badRequest())
+  }
+}
+
+async function changeRecord(event: RequestEvent, part: BatchPart): Promise<PartResult> {
+  const action = actionOf(part)
+  if (action === null) throw badRequest()
+  const { engine } = event
+  let { kind, id } = action
+  if (kind === 'upsert') {
+    id = toText(part.body['id'] ?? '')
+    const collection = engine.collections.find(action.collection)
+    const exists = id !== '' && collection !== undefined && engine.records.findById(collection, id) !== null
+    kind = exists ? 'update' : 'create'
+  }
+  const path = `/api/collections/${action.collection}/records${kind === 'create' ? '' : `/${id}`}`
+  const own = partEvent(event, part, { method: methodOf[kind], path, rawQuery: action.rawQuery })
+  own.params = { collection: action.collection, id }
+  const collection = collectionOf(own)
+  checkCollectionLimit(own, collection, kind)
+  switch (kind) {
+    case 'create':
+      return shown(own, await createRecord(own, collection, part.body))
+    case 'update':
+      return shown(own, await updateRecord(own, collection, id, part.body))
+    default:
+      await deleteRecord(own, collection, id)
+      return { body: JsonText.null, status: 204 }
+  }
+}
+
+const methodOf = { create: 'POST', update: 'PATCH', delete: 'DELETE' } as const
+
+function shown(event: RequestEvent, record: EngineRecord): PartResult {
+  const fields = event.query.get('fields') ?? ''
+  const text = fields === '' ? toJson(record) : pickFields(record, fields)
+  return { body: text === '' ? JsonText.null : new JsonText(text), status: 200 }
+}
+
+/** The same caller asking for one part. A part cannot speak for somebody else: its `Authorization` is ignored. */
+function partEvent(
+  event: RequestEvent,
+  part: BatchPart,
+  facts: { readonly method: string; readonly path: string; readonly rawQuery: string },
+): RequestEvent {
+  const headers = new Headers(event.request.headers)
+  for (const [name, value] of Object.entries(part.headers)) {
+    if (name.toLowerCase() === 'authorization') continue
+    try {
+      headers.set(name, value)
+    } catch {
+      throw badRequest() // no valid header
+    }
+  }
+  headers.set('content-type', 'multipart/form-data')
+  const request = new Request(`http://localhost${facts.path}`, { method: facts.method, headers })
+  const { lease, connections, realIp } = event
+  const own = new RequestEvent({ request, lease, connections, realIp, path: facts.path, rawQuery: facts.rawQuery })
+  own.auth = event.auth
+  own.context = 'batch'
+  return own
+}
+
+function failureResponse({ index, answer }: PartFailure): Response {
+  const error = {
+    code: 'batch_request_failed',
+    message: 'Batch request failed.',
+    response: new JsonText(answer.toText()),
+  }
+  const data = { requests: { [String(index)]: error } }
+  return jsonResponse(400, toJson({ data, message: 'Batch transaction failed.', status: 400 }))
+}
+
+export const batchRoutes: readonly Route[] = [{ method: 'POST', path: '/api/batch', limit: 'path', handle: runBatch }]
