@@ -15,8 +15,8 @@ export interface WalMark {
   readonly isCheckpointed: boolean
 }
 
-export interface LocalState {
-  /** The database file with its WAL up to `mark` is the database at this TXID. */
+/** The database file with its WAL up to `mark` is the database at this TXID. */
+export interface LocalPoint {
   readonly txid: Txid
   /** File checksum of that TXID in the store. */
   readonly checksum: bigint
@@ -24,18 +24,18 @@ export interface LocalState {
   readonly mark: WalMark | null
 }
 
+/** The point that the store confirmed, then the one that was being sent: after a crash either may be the tail. */
+export type LocalState = readonly [LocalPoint] | readonly [LocalPoint, LocalPoint]
+
 export function statePath(dbPath: string): string {
   return `${dbPath}-replica`
 }
 
-/** Written after each confirmed file. Not fsynced: after a power cut an old one does not match the store any more. */
+/** Written before each file is sent. Not fsynced: after a power cut an old one does not match the store any more. */
 export function writeLocalState(dbPath: string, state: LocalState): void {
   const path = statePath(dbPath)
-  writeFileSync(
-    `${path}.tmp`,
-    JSON.stringify({ version, txid: state.txid, checksum: state.checksum.toString(16), mark: state.mark }),
-    { mode: 0o600 },
-  )
+  const points = state.map(({ txid, checksum, mark }) => ({ txid, checksum: checksum.toString(16), mark }))
+  writeFileSync(`${path}.tmp`, JSON.stringify({ version, points }), { mode: 0o600 })
   renameSync(`${path}.tmp`, path)
 }
 
@@ -62,14 +62,21 @@ export function decodeLocalState(text: string): LocalState | null {
   } catch {
     return null // half written; the store wins
   }
-  if (!isObject(raw) || raw['version'] !== version) return null
+  if (!isObject(raw) || raw['version'] !== version || !Array.isArray(raw['points'])) return null
+  const [first, second, ...more] = raw['points'].map(decodePoint)
+  if (!first || second === null || more.length > 0) return null
+  return second === undefined ? [first] : [first, second]
+}
+
+function decodePoint(raw: unknown): LocalPoint | null {
+  if (!isObject(raw)) return null
   const { txid, checksum, mark } = raw
   if (!isCount(txid) || txid < 1 || typeof checksum !== 'string' || !/^[0-9a-f]{1,16}$/.test(checksum)) return null
-  const state = { txid: txid as Txid, checksum: BigInt(`0x${checksum}`) }
-  if (mark === null) return { ...state, mark: null }
+  const point = { txid: txid as Txid, checksum: BigInt(`0x${checksum}`) }
+  if (mark === null) return { ...point, mark: null }
   if (!isObject(mark) || typeof mark['isCheckpointed'] !== 'boolean') return null
   const position = decodePosition(mark['position'])
-  return position === null ? null : { ...state, mark: { position, isCheckpointed: mark['isCheckpointed'] } }
+  return position === null ? null : { ...point, mark: { position, isCheckpointed: mark['isCheckpointed'] } }
 }
 
 function decodePosition(raw: unknown): WalPosition | null {

@@ -1,0 +1,196 @@
+// A database's history, opened: what creation, failover, migration and restart share. Whoever opens it owns it from its
+// seal on.
+
+import { existsSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import type { Txid } from '../lib/brand.ts'
+import type { Clock } from '../lib/clock.ts'
+import { errorCode } from '../lib/errors.ts'
+import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
+import type { Rng } from '../lib/rng.ts'
+import { captureImage } from './capture.ts'
+import { HistoryExistsError } from './errors.ts'
+import { readLocalState, removeLocalState, type WalMark, writeLocalState } from './local-state.ts'
+import { encodeLtx } from './ltx/encoder.ts'
+import type { LtxHeader, LtxWriter } from './ltx/header.ts'
+import { getSlot, type HistoryLocation, type LtxFile, listLtx, putSlot } from './ltx-store.ts'
+import { planOrThrow, restoreDatabase } from './restore.ts'
+import { readTail, sealHistory, type Tail } from './seal.ts'
+import type { ReplicaSource } from './source.ts'
+import { captureWal } from './wal/reader.ts'
+
+/** Listings that may turn out to be old while the tail moves, before opening gives up. */
+const openAttemptsMax = 5
+
+export interface HistoryDeps {
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly signal?: AbortSignal
+}
+
+/** Ownership of a history at one TXID; what a shipper goes on from. */
+export interface HistoryPosition {
+  readonly at: HistoryLocation
+  readonly dbPath: string
+  readonly writer: LtxWriter
+  readonly txid: Txid
+  readonly checksum: bigint
+  readonly timestampMs: number
+  readonly pageSize: number
+  /** Size of the database in pages. */
+  readonly commit: number
+  /** Up to where the local WAL is in the history; null: all of it is newer. */
+  readonly mark: WalMark | null
+  /** `commitSeq` of the source that the history holds, or -1 when only a capture can tell. */
+  readonly commitSeq: number
+}
+
+export interface OpenedHistory extends HistoryPosition {
+  /** `local`: the files were there and fit; they may hold commits that the shipper sends first. */
+  readonly origin: 'local' | 'restored'
+  readonly bytesRead: number
+}
+
+/**
+ * Begins a history: slot 1 is the whole image of an open database.
+ *
+ * @throws HistoryExistsError when slot 1 is taken, by whomever; {@link openHistory} is for that.
+ */
+export async function createHistory(
+  at: HistoryLocation,
+  source: ReplicaSource,
+  options: { readonly epoch: number } & HistoryDeps,
+): Promise<HistoryPosition> {
+  const { clock, rng, signal } = options
+  const writer = newWriter(options.epoch, rng)
+  const { captured, commitSeq } = await source.exclusively(async () => ({
+    captured: await captureImage(source),
+    commitSeq: source.commitSeq,
+  }))
+  const txid = 1 as Txid
+  const header: LtxHeader = {
+    pageSize: source.pageSize,
+    commit: captured.commit,
+    minTxid: txid,
+    maxTxid: txid,
+    timestampMs: clock.now(),
+    walOffset: 32,
+    walSize: 0,
+    walSalt1: 0,
+    walSalt2: 0,
+    writer,
+  }
+  const file = encodeLtx(header, captured.pages, 0)
+  const putOptions = signal === undefined ? {} : { signal }
+  if ((await putSlot(at, file, header, putOptions)) === 'taken') {
+    const found = await getSlot(at, txid, putOptions)
+    if (found === null || found.checksum !== file.checksum) throw new HistoryExistsError(at.prefix)
+  }
+  const { mark } = captured
+  writeLocalState(source.path, [{ txid, checksum: file.checksum, mark }])
+  return {
+    at,
+    dbPath: source.path,
+    writer,
+    txid,
+    checksum: file.checksum,
+    timestampMs: header.timestampMs,
+    pageSize: header.pageSize,
+    commit: captured.commit,
+    mark,
+    commitSeq,
+  }
+}
+
+/**
+ * Takes over a history: seals it under `epoch`, then makes the file at `dbPath` the database as of the seal, from the
+ * local files when they fit and from the store otherwise. No connection to `dbPath` may be open. The caller should run
+ * a quick check after it has opened the file.
+ *
+ * @throws NeverShippedError, LtxGapError, StaleEpochError; ObjectStoreError when the store fails.
+ */
+export async function openHistory(
+  at: HistoryLocation,
+  dbPath: string,
+  options: { readonly epoch: number } & HistoryDeps,
+): Promise<OpenedHistory> {
+  const writer = newWriter(options.epoch, options.rng)
+  const signal = options.signal === undefined ? {} : { signal: options.signal }
+  const { files, last } = await findTail(at, options.signal)
+  const { tail, seal } = await sealHistory(at, last, { writer, clock: options.clock, ...signal })
+  const target = tail.header.maxTxid
+  const base = {
+    at,
+    dbPath,
+    writer,
+    txid: seal.header.maxTxid,
+    checksum: seal.checksum,
+    timestampMs: seal.header.timestampMs,
+    pageSize: tail.header.pageSize,
+    commit: tail.header.commit,
+    commitSeq: -1,
+  }
+  const local = await localMark(dbPath, tail)
+  if (local !== null) {
+    writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: local.mark }])
+    return { ...base, mark: local.mark, origin: 'local', bytesRead: 0 }
+  }
+  removeLocalState(dbPath)
+  // Somebody may have shipped between the listing and the seal; nobody can any more.
+  const complete = last.header.maxTxid === target ? files : await listLtx(at, signal)
+  const { bytesRead } = await restoreDatabase(at, dbPath, { target, files: complete, ...signal })
+  writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: null }])
+  return { ...base, mark: null, origin: 'restored', bytesRead }
+}
+
+/** The newest file of the history and the listing it was found in. Takes nothing over. */
+export async function findTail(
+  at: HistoryLocation,
+  signal?: AbortSignal,
+): Promise<{ readonly files: readonly LtxFile[]; readonly last: Tail }> {
+  for (let attempt = 1; ; attempt++) {
+    const files = await listLtx(at, signal === undefined ? {} : { signal })
+    const { files: plan, txid } = planOrThrow(at, files, null)
+    // A slot knows its writer; a merged file of the same TXID has forgotten it.
+    const slot = files.find((file) => file.level === 0 && file.maxTxid === txid)
+    try {
+      return { files, last: await readTail(at, slot ?? plan[plan.length - 1]!, signal) }
+    } catch (error) {
+      // Retention may remove what was listed.
+      if (!(error instanceof ObjectNotFoundError) || attempt === openAttemptsMax) throw error
+    }
+  }
+}
+
+/** The mark of local files that hold exactly the tail, plus perhaps commits of their own in the WAL; else null. */
+async function localMark(dbPath: string, tail: Tail): Promise<{ readonly mark: WalMark | null } | null> {
+  const point = readLocalState(dbPath)?.find(
+    ({ txid, checksum }) => txid === tail.header.maxTxid && checksum === tail.checksum,
+  )
+  if (point === undefined || !existsSync(dbPath)) return null
+  const { mark } = point
+  let file: Awaited<ReturnType<typeof open>>
+  try {
+    file = await open(`${dbPath}-wal`, 'r')
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error
+    return mark === null || mark.isCheckpointed ? { mark: null } : null
+  }
+  try {
+    const whole = await captureWal(file, null)
+    if (mark === null) return { mark: null }
+    if (whole.type === 'empty') return mark.isCheckpointed ? { mark: null } : null
+    if (whole.type !== 'frames') return null
+    const rest = await captureWal(file, mark.position)
+    // The chain must hold from the start of the WAL: after a power cut a later frame may be there without an earlier one.
+    if (rest.type === 'frames') return whole.to.offset >= mark.position.offset ? { mark } : null
+    const isSuccessor = mark.isCheckpointed && whole.header.salt1 === (mark.position.salt1 + 1) >>> 0
+    return isSuccessor ? { mark: null } : null
+  } finally {
+    await file.close()
+  }
+}
+
+function newWriter(epoch: number, rng: Rng): LtxWriter {
+  return { epoch, incarnation: rng.below(2 ** 32) }
+}
