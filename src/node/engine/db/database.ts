@@ -7,7 +7,7 @@ import { AppError, TimeoutError } from '../../../lib/errors.ts'
 import { LruMap } from '../../../lib/lru.ts'
 import { Mutex } from '../../../lib/mutex.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
-import type { Row, SqlParams, SqlValue } from './sql.ts'
+import { quoteName, type Row, type SqlParams, type SqlValue } from './sql.ts'
 
 /** Prepared statements kept per connection; each holds a few KB. */
 const statementsMax = 64
@@ -258,6 +258,34 @@ export class Database {
     this.#readerConnection().sqlite.run('VACUUM INTO ?', [path])
   }
 
+  /**
+   * Replaces everything by the content of another database file, in one transaction: tables with their rowids, then
+   * indexes, views and triggers. To whoever replicates this database it is one more transaction, so history goes on and
+   * the old content can be restored from it. Statements and caches made of the old content are the caller's to drop.
+   *
+   * Throws CorruptDatabaseError when the file is damaged; then nothing has changed.
+   */
+  async replaceContent(path: string): Promise<void> {
+    await this.#mutex.run(() => {
+      const { sqlite } = this.#writer
+      try {
+        sqlite.run('ATTACH DATABASE ? AS incoming', [path])
+        try {
+          takeOver(sqlite)
+        } finally {
+          sqlite.run('PRAGMA foreign_keys = ON')
+          sqlite.run('DETACH DATABASE incoming')
+        }
+      } catch (error) {
+        if (error instanceof CorruptDatabaseError) throw error
+        const text = error instanceof Error ? error.message : String(error)
+        throw new CorruptDatabaseError(`${path} cannot be taken over: ${text}`, { cause: error })
+      }
+      this.#commitSeq++
+      this.#onCommit?.()
+    })
+  }
+
   /** Registers an SQL function on both connections. */
   define(name: string, options: { readonly deterministic?: boolean }, body: (...args: SqlValue[]) => SqlValue): void {
     for (const { sqlite } of [this.#writer, this.#readerConnection()]) {
@@ -298,4 +326,63 @@ export class Database {
   #readerConnection(): Connection {
     return (this.#reader ??= new Connection(this.#options))
   }
+}
+
+interface SchemaRow {
+  readonly type: string
+  readonly name: string
+  readonly sql: string | null
+}
+
+/** SQLite's own tables (`sqlite_sequence`, statistics) come with what they belong to, or are made anew. */
+const ownObjects = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+
+/** Rows of one statement that is not cached: a kept one would hold on to the attached file. */
+function rowsOnce<T>(sqlite: Sqlite, sql: string): T[] {
+  const statement = sqlite.prepare(sql)
+  try {
+    return statement.all() as T[]
+  } finally {
+    statement.finalize()
+  }
+}
+
+function takeOver(sqlite: Sqlite): void {
+  const [check] = rowsOnce<{ quick_check: string }>(sqlite, 'PRAGMA incoming.quick_check(1)')
+  if (check?.quick_check !== 'ok') throw new CorruptDatabaseError(`the database is damaged: ${check?.quick_check}`)
+  sqlite.run('PRAGMA foreign_keys = OFF')
+  sqlite.run('BEGIN IMMEDIATE')
+  try {
+    copySchemaAndRows(sqlite)
+    sqlite.run('COMMIT')
+  } catch (error) {
+    if (sqlite.inTransaction) sqlite.run('ROLLBACK')
+    throw error
+  }
+}
+
+function copySchemaAndRows(sqlite: Sqlite): void {
+  const list = (schema: string) =>
+    rowsOnce<SchemaRow>(sqlite, `SELECT type, name, sql FROM ${schema}.sqlite_schema WHERE ${ownObjects}`)
+  for (const type of ['view', 'trigger', 'table'])
+    for (const each of list('main'))
+      if (each.type === type) sqlite.run(`DROP ${type} IF EXISTS main.${quoteName(each.name)}`)
+  const incoming = list('incoming')
+  const create = (each: SchemaRow) => {
+    if (each.sql === null) return // the index of a constraint, made with its table
+    if (!/^create\s/i.test(each.sql)) throw new Error(`${each.name} has no CREATE statement`)
+    sqlite.run(each.sql)
+  }
+  for (const table of incoming) {
+    if (table.type !== 'table') continue
+    create(table)
+    const columns = rowsOnce<{ name: string }>(sqlite, `PRAGMA incoming.table_info(${quoteName(table.name)})`)
+    const names = columns.map((column) => quoteName(column.name))
+    // Rows keep their rowid, which is the order of insertion; tables without one have no such column.
+    const hasRowid = !/without\s+rowid/i.test(table.sql ?? '') && !/^create\s+virtual/i.test(table.sql ?? '')
+    const all = (hasRowid ? ['rowid', ...names] : names).join(', ')
+    const source = `SELECT ${all} FROM incoming.${quoteName(table.name)}`
+    sqlite.run(`INSERT INTO main.${quoteName(table.name)} (${all}) ${source}`)
+  }
+  for (const type of ['index', 'view', 'trigger']) for (const each of incoming) if (each.type === type) create(each)
 }
