@@ -14,11 +14,14 @@ import { collectionRoutes } from './collections.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
 import { fileRoutes } from './files.ts'
 import { healthRoutes } from './health.ts'
+import { logRoutes } from './logs.ts'
+import { logRequest } from './middleware/activity-log.ts'
 import { realtimeRoutes } from './realtime.ts'
 import { recordRoutes } from './records.ts'
 import { RequestEvent } from './request-event.ts'
 import { type Route, Router } from './router.ts'
 import { settingsRoutes } from './settings.ts'
+import { sqlRoutes } from './sql.ts'
 import type { Connections, TenantHost, TenantLease } from './tenant-host.ts'
 
 /** What happened to a request, for the activity log and metrics. */
@@ -40,6 +43,8 @@ export interface TenantAppOptions {
 
 /** Every group of endpoints, one line each. Exact paths go before parameters whatever the order here. */
 const allRoutes: readonly (readonly Route[])[] = [
+  sqlRoutes,
+  logRoutes,
   healthRoutes,
   fileRoutes,
   settingsRoutes,
@@ -141,7 +146,9 @@ export class TenantApi {
     headers.append('vary', 'Origin')
     if (event.request.headers.has('origin')) headers.set('access-control-allow-origin', '*')
     const { clock } = event.engine
-    this.#onAnswered?.({ event, status: response.status, durationMs: clock.monotonic() - startedMs, error })
+    const answered: Answered = { event, status: response.status, durationMs: clock.monotonic() - startedMs, error }
+    logRequest(answered)
+    this.#onAnswered?.(answered)
     if (!event.keepsLease) event.lease.release()
     const disposed = event.dispose()
     return disposed === undefined ? response : disposed.then(() => response)

@@ -1,0 +1,124 @@
+// The `_logs` table of auxiliary.db: written in batches, so that no request waits for it. PocketBase: tools/logger.
+
+import type { Cancel, Clock } from '../../../lib/clock.ts'
+import { lowerAlphanumeric, randomText } from '../../../lib/id.ts'
+import type { Rng } from '../../../lib/rng.ts'
+import type { Database } from '../db/database.ts'
+import type { Engine } from '../engine.ts'
+import { formatDateTime } from '../fields/datetime.ts'
+import { toSortedJson } from '../json/json-text.ts'
+
+/** Go's slog levels. */
+export const logLevel = { debug: -4, info: 0, warn: 4, error: 8 } as const
+
+export interface LogEntry {
+  readonly level: number
+  readonly message: string
+  readonly data: Readonly<Record<string, unknown>>
+  readonly atMs: number
+}
+
+/** Entries of one transaction. */
+const batchMax = 200
+/** How long an entry waits for others, ms. */
+const flushDelayMs = 3_000
+/** Entries that may wait while the database is busy; more are dropped, and the drop is logged. */
+const waitingMax = 10_000
+const dayMs = 24 * 60 * 60 * 1000
+
+export interface LogStoreDeps {
+  readonly aux: Database
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly onError: (error: unknown) => void
+}
+
+export class LogStore {
+  readonly #deps: LogStoreDeps
+  #waiting: LogEntry[] = []
+  #dropped = 0
+  #timer: Cancel | null = null
+  #flushing: Promise<void> | null = null
+
+  constructor(deps: LogStoreDeps) {
+    this.#deps = deps
+  }
+
+  /** Takes an entry; returns at once. */
+  add(entry: LogEntry): void {
+    if (this.#waiting.length >= waitingMax) {
+      this.#dropped++
+      return
+    }
+    this.#waiting.push(entry)
+    if (this.#waiting.length >= batchMax) this.#start()
+    else this.#timer ??= this.#deps.clock.setTimer(flushDelayMs, () => this.#start())
+  }
+
+  #start(): void {
+    void this.flush() // reports its own errors
+  }
+
+  /** Writes what waits; never throws. */
+  async flush(): Promise<void> {
+    this.#timer?.()
+    this.#timer = null
+    while (this.#flushing !== null) await this.#flushing
+    if (this.#waiting.length === 0) return
+    this.#flushing = this.#write().finally(() => {
+      this.#flushing = null
+    })
+    await this.#flushing
+  }
+
+  async #write(): Promise<void> {
+    const { aux, clock, rng, onError } = this.#deps
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0, batchMax)
+      if (this.#dropped > 0) {
+        const data = { dropped: this.#dropped }
+        batch.push({ level: logLevel.warn, message: 'Log entries were dropped', data, atMs: clock.now() })
+        this.#dropped = 0
+      }
+      try {
+        await aux.transaction(() => {
+          for (const { level, message, data, atMs } of batch)
+            aux.run('INSERT INTO `_logs` (id, level, message, data, created) VALUES (?, ?, ?, ?, ?)', [
+              randomText(rng, 15, lowerAlphanumeric),
+              level,
+              message,
+              toSortedJson(data),
+              formatDateTime(atMs),
+            ])
+        })
+      } catch (error) {
+        onError(error) // logs are not worth a failed request; the batch is lost
+      }
+    }
+  }
+
+  /** Deletes what is older than `days`, and what is below `minLevel` when it is given. */
+  async deleteOld(days: number, minLevel: number | null): Promise<void> {
+    const { aux, clock } = this.#deps
+    const before = formatDateTime(clock.now() - days * dayMs)
+    await aux.transaction(() => {
+      if (minLevel === null) aux.run('DELETE FROM `_logs` WHERE created <= ?', [before])
+      else aux.run('DELETE FROM `_logs` WHERE created <= ? OR level < ?', [before, minLevel])
+    })
+  }
+}
+
+const stores = new WeakMap<Engine, LogStore>()
+
+/** The logs of a tenant; made with its first entry and flushed when the engine closes. */
+export function logsOf(engine: Engine): LogStore {
+  let store = stores.get(engine)
+  if (store === undefined) {
+    const onError = (error: unknown) => engine.log.warn('logs not written', { error })
+    const made = new LogStore({ aux: engine.aux, clock: engine.clock, rng: engine.rng, onError })
+    stores.set(engine, made)
+    engine.onClose(() => made.flush())
+    store = made
+  }
+  return store
+}
