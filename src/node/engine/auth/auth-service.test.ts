@@ -234,12 +234,34 @@ test('limits follow a renamed collection', async () => {
   const rule = { audience: '', duration: 1, maxRequests: 1 }
   const rules = ['users:create', 'users2:create', '*:create'].map((label) => ({ ...rule, label }))
   await engine.settingsStore.save({ ...engine.settings, rateLimits: { rules, excludedIPs: [], enabled: true } })
-  await engine.auth.collectionRenamed('users', 'people')
+  await engine.transaction(async () => {
+    await engine.auth.collectionRenamed('users', 'people')
+    await engine.auth.collectionRenamed('people', 'persons') // sees what the first one did
+    await engine.auth.collectionRenamed('persons', 'people')
+  })
   expect(engine.settings.rateLimits.rules.map(({ label }) => label)).toEqual([
     'people:create',
     'users2:create',
     '*:create',
   ])
+})
+
+test('no option lets strangers become superusers, or locks superusers out', async () => {
+  await using opened = await openTestEngine()
+  const { engine } = opened
+  const { auth } = engine.collections.require('_superusers')
+  const provider = {
+    ...{ pkce: null, name: 'google', clientId: 'a', clientSecret: 'b', authURL: '', tokenURL: '' },
+    ...{ userInfoURL: '', displayName: '', extra: null },
+  }
+  await setAuthOptions(engine, '_superusers', {
+    oauth2: { ...auth.oauth2, enabled: true, providers: [provider] },
+    passwordAuth: { ...auth.passwordAuth, enabled: false },
+    otp: { ...auth.otp, enabled: true },
+  })
+  const kept = engine.collections.require('_superusers').auth
+  expect(kept.oauth2).toMatchObject({ enabled: false, providers: [] })
+  expect([kept.passwordAuth.enabled, kept.mfa.enabled, kept.otp.enabled]).toEqual([true, true, true])
 })
 
 test('work after the answer is finished before the engine closes', async () => {

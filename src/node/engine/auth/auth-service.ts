@@ -139,7 +139,8 @@ export class AuthService {
 
   /** The limits of a renamed collection follow it. */
   async collectionRenamed(oldName: string, newName: string): Promise<void> {
-    const { settings, settingsStore } = this.#host
+    const { settingsStore } = this.#host
+    const settings = await settingsStore.pending()
     const prefix = `${oldName}:`
     const isOfIt = (label: string) => label.startsWith(prefix)
     if (!settings.rateLimits.rules.some(({ label }) => isOfIt(label))) return

@@ -10,7 +10,7 @@ import { quoteName, type Row } from '../db/sql.ts'
 import { RefusedError } from '../errors.ts'
 import { formatDateTime } from '../fields/datetime.ts'
 import { type Field, fieldToJson, type RelationField } from '../fields/field.ts'
-import { type AuthOptions, Collection, type CollectionData } from './collection.ts'
+import { type AuthOptions, Collection, type CollectionData, superusersName } from './collection.ts'
 import { collectionFromRow, collectionToRow } from './collection-json.ts'
 import { withDefaultFields } from './default-fields.ts'
 import { buildIndex, isValidIndex, parseIndex } from './index-sql.ts'
@@ -132,7 +132,7 @@ export class CollectionStore {
   #prepare(given: CollectionData, old: Collection | null): CollectionData {
     const now = formatDateTime(this.#clock.now())
     const created = old === null && given.created === '' ? now : given.created
-    const next = this.normalize({ ...given, created, updated: now })
+    const next = withSuperuserLimits(this.normalize({ ...given, created, updated: now }))
     if (next.view !== null) return { ...next, fields: this.viewFields(next.view.viewQuery) }
     if (next.auth === null || old === null || (old.auth.authRule ?? '') === (next.auth.authRule ?? '')) return next
     // Tokens given out under another rule end with it.
@@ -211,4 +211,17 @@ function withKnownMappedFields(auth: AuthOptions, { fields }: CollectionData): A
   const { id, name, username, avatarURL } = auth.oauth2.mappedFields
   const mappedFields = { id: known(id), name: known(name), username: known(username), avatarURL: known(avatarURL) }
   return { ...auth, oauth2: { ...auth.oauth2, mappedFields } }
+}
+
+/** Nobody may become a superuser, or lock all of them out, by an option: no OAuth2, always passwords, OTP only with MFA. */
+function withSuperuserLimits(data: CollectionData): CollectionData {
+  if (data.name !== superusersName || data.auth === null) return data
+  const { oauth2, passwordAuth, mfa, otp } = data.auth
+  const auth: AuthOptions = {
+    ...data.auth,
+    oauth2: { ...oauth2, providers: [], enabled: false },
+    passwordAuth: { ...passwordAuth, enabled: true },
+    mfa: { ...mfa, enabled: mfa.enabled || otp.enabled },
+  }
+  return { ...data, auth }
 }

@@ -4,6 +4,7 @@
 import { errorMessage } from '../../../lib/errors.ts'
 import { randomText } from '../../../lib/id.ts'
 import { findOAuth2Provider } from '../auth/oauth2/catalog.ts'
+import { deleteRecordsOfCollection } from '../auth/system-records.ts'
 import { quoteName, type Row } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
 import { RefusedError, ValidationFailed } from '../errors.ts'
@@ -129,12 +130,19 @@ export async function createCollection(engine: Engine, json: Json): Promise<Coll
 export async function updateCollection(engine: Engine, collection: Collection, json: Json): Promise<Collection> {
   const next = withViewFields(engine, engine.collections.normalize(merge(collection.data, json)))
   assertValid(validateCollection(next, collection.data, checksOf(engine)))
-  return engine.collections.save(next)
+  return engine.transaction(async () => {
+    const stored = await engine.collections.save(next)
+    if (stored.name !== collection.name) await engine.auth.collectionRenamed(collection.name, stored.name)
+    return stored
+  })
 }
 
 /** Deletes the collection, its records and, once that is committed, their files. */
 export async function deleteCollection(engine: Engine, collection: Collection): Promise<void> {
-  await engine.collections.delete(collection)
+  await engine.transaction(async () => {
+    await engine.collections.delete(collection)
+    await deleteRecordsOfCollection(engine, collection)
+  })
   await deleteFiles(engine, collection)
 }
 
@@ -225,10 +233,15 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
       for (const existing of collections.all()) {
         if (existing.data.system || imported.some((each) => each.id === existing.id)) continue
         await collections.delete(existing, true)
+        await deleteRecordsOfCollection(engine, existing)
         await deleteFiles(engine, existing)
       }
     }
-    for (const data of imported) await collections.save(data)
+    for (const data of imported) {
+      await collections.save(data)
+      const oldName = before.get(data.id)?.name ?? data.name
+      if (oldName !== data.name) await engine.auth.collectionRenamed(oldName, data.name)
+    }
     for (const { id } of imported) {
       const stored = collections.require(id).data
       const errors = validateCollection(stored, before.get(id) ?? stored, checksOf(engine))

@@ -65,6 +65,11 @@ export class SettingsStore {
     })
   }
 
+  /** The settings as this transaction would leave them; outside of one, those in use. */
+  async pending(): Promise<Settings> {
+    return this.#deps.database.inTransaction ? ((await readStored(this.#deps)) ?? this.#current) : this.#current
+  }
+
   /** Reads the row again: the database under us was replaced. */
   async reload(): Promise<void> {
     this.#use((await readStored(this.#deps)) ?? defaultSettings)
