@@ -1,0 +1,136 @@
+// What the object store knows about a tenant that this control plane does not: its identity and its highest epoch.
+
+import { ObjectNotFoundError, type ObjectStore } from '../../lib/object-store/object-store.ts'
+import { AppError } from '../../lib/errors.ts'
+import { isSlug, isTenantId, type TenantId, type Txid } from '../../lib/brand.ts'
+import { fromUtf8 } from '../../lib/bytes.ts'
+import type { TenantLimits } from '../../ipc/messages/tenant.ts'
+import { decodeLtxHeader, ltxHeaderBytes } from '../../replicate/ltx/header.ts'
+import { type HistoryLocation, listLtx, ltxKey } from '../../replicate/ltx-store.ts'
+
+/** What `manifest.json` says about who the tenant is; what it does not say is null. */
+export interface TenantIdentity {
+  readonly id: TenantId
+  readonly slug: string
+  readonly domains: readonly string[]
+  readonly plan: string | null
+  readonly ackMode: 'async' | 'sync' | null
+  readonly limits: TenantLimits | null
+  readonly createdAtMs: number | null
+}
+
+export interface TenantHistory {
+  /** By id, or by slug (which reads every manifest); null when no such tenant lies in the store. */
+  find(reference: string): Promise<TenantIdentity | null>
+  /** The highest epoch at the tail of any of its databases. Throws HistoryMissingError when `data.db` has none. */
+  highestEpoch(id: TenantId): Promise<number>
+}
+
+/** The manifest is there and the history is not: adopting it would serve an empty database as if it were the tenant. */
+export class HistoryMissingError extends AppError {
+  readonly code = 'history_missing'
+}
+
+export class ManifestError extends AppError {
+  readonly code = 'bad_manifest'
+}
+
+const databases = ['data.db', 'auxiliary.db', 'hooks.db'] as const
+/** Manifests read at once while looking for a slug. */
+const searchConcurrency = 16
+
+export function tenantHistory(store: ObjectStore, objectPrefix: string): TenantHistory {
+  const root = objectPrefix === '' ? 't/' : `${objectPrefix}/t/`
+  const identityOf = async (id: TenantId): Promise<TenantIdentity | null> => {
+    try {
+      return parseIdentity(id, fromUtf8(await store.get(`${root}${id}/manifest.json`)))
+    } catch (error) {
+      if (error instanceof ObjectNotFoundError) return null
+      throw error
+    }
+  }
+  return {
+    async find(reference) {
+      if (isTenantId(reference)) {
+        const found = await identityOf(reference)
+        if (found !== null) return found
+      }
+      if (!isSlug(reference)) return null
+      let newest: TenantIdentity | null = null
+      for await (const ids of tenantIds(store, root))
+        for (let at = 0; at < ids.length; at += searchConcurrency) {
+          const part = await Promise.all(ids.slice(at, at + searchConcurrency).map(identityOf))
+          // A slug may have belonged to a deleted tenant before: the newest one is meant.
+          for (const each of part)
+            if (each?.slug === reference && (each.createdAtMs ?? 0) >= (newest?.createdAtMs ?? 0)) newest = each
+        }
+      return newest
+    },
+    async highestEpoch(id) {
+      let highest = 0
+      for (const database of databases) {
+        const at: HistoryLocation = { store, prefix: `${root}${id}/${database}` }
+        const epoch = await tailEpoch(at)
+        if (epoch === null && database === 'data.db')
+          throw new HistoryMissingError(`tenant ${id} has a manifest but no history of ${database}`)
+        highest = Math.max(highest, epoch ?? 0)
+      }
+      return highest
+    },
+  }
+}
+
+async function* tenantIds(store: ObjectStore, root: string): AsyncGenerator<TenantId[]> {
+  let next: string | null = null
+  do {
+    const page: Awaited<ReturnType<ObjectStore['list']>> = await store.list({ prefix: root, delimiter: '/', next })
+    yield page.prefixes.map((prefix) => prefix.slice(root.length, -1)).filter(isTenantId)
+    next = page.next
+  } while (next !== null)
+}
+
+/** Of the newest file; epochs never fall along a history. Null when there is no file. */
+async function tailEpoch(at: HistoryLocation): Promise<number | null> {
+  const files = (await listLtx(at)).sort((a, b) => b.maxTxid - a.maxTxid || a.level - b.level)
+  const tail = files[0]
+  if (tail === undefined) return null
+  // Merged files drop the writer; the newest slot of level 0 keeps it.
+  const slot = files.find(({ level, maxTxid }) => level === 0 && maxTxid <= (tail.maxTxid as Txid)) ?? tail
+  const bytes = await at.store.get(ltxKey(at, slot), { range: { from: 0, to: ltxHeaderBytes } })
+  return decodeLtxHeader(bytes).writer.epoch
+}
+
+function parseIdentity(id: TenantId, body: string): TenantIdentity {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(body)
+  } catch (cause) {
+    throw new ManifestError(`the manifest of tenant ${id} is not JSON`, { cause })
+  }
+  const manifest = asRecord(parsed)
+  const tenant = asRecord(manifest['tenant'] ?? manifest['identity'])
+  const { slug, domains, plan, ackMode, limits, createdAtMs } = tenant
+  if (typeof slug !== 'string' || !isSlug(slug) || tenant['id'] !== id)
+    throw new ManifestError(`the manifest of tenant ${id} does not name its tenant`)
+  return {
+    id,
+    slug,
+    domains: Array.isArray(domains) ? domains.filter((each): each is string => typeof each === 'string') : [],
+    plan: typeof plan === 'string' ? plan : null,
+    ackMode: ackMode === 'sync' || ackMode === 'async' ? ackMode : null,
+    limits: parseLimits(limits),
+    createdAtMs: typeof createdAtMs === 'number' && Number.isSafeInteger(createdAtMs) ? createdAtMs : null,
+  }
+}
+
+function asRecord(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
+
+function parseLimits(value: unknown): TenantLimits | null {
+  const { storageBytesMax, apiRequestsPerDayMax, realtimeConnectionsMax, queryMsMax } = asRecord(value)
+  const isCount = (each: unknown): each is number => typeof each === 'number' && Number.isSafeInteger(each) && each >= 0
+  const isLimit = (each: unknown): each is number | null => each === null || isCount(each)
+  if (!isLimit(storageBytesMax) || !isLimit(apiRequestsPerDayMax) || !isLimit(realtimeConnectionsMax)) return null
+  return isCount(queryMsMax) ? { storageBytesMax, apiRequestsPerDayMax, realtimeConnectionsMax, queryMsMax } : null
+}

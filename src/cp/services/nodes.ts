@@ -1,0 +1,156 @@
+// Tenant nodes: who they are is replicated, how they are is in this process's memory only.
+
+import type { NodeId, TenantId } from '../../lib/brand.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import type { Result } from '../../lib/result.ts'
+import type { NodeLoad, NodeRequest, WorkerAddress } from '../../ipc/messages/cp-node.ts'
+import type { ControlPlaneTimings } from '../config.ts'
+import type { RejectReason } from '../state/command.ts'
+import type { NodeRow } from '../state/nodes.ts'
+import type { StateReader } from '../state/state.ts'
+import { checked, heard, type Liveness, type NodeState, registered, unheard } from './health/failure-detector.ts'
+import type { Candidate } from './placement/strategy.ts'
+import type { Propose } from './proposer.ts'
+
+type Of<T extends NodeRequest['type']> = Extract<NodeRequest, { readonly type: T }>
+
+interface LiveNode {
+  readonly liveness: Liveness
+  readonly incarnation: string | null
+  readonly workers: readonly WorkerAddress[]
+  readonly load: NodeLoad | null
+}
+
+export interface NodeView {
+  readonly row: NodeRow
+  readonly state: NodeState
+  readonly workers: readonly WorkerAddress[]
+  readonly load: NodeLoad | null
+  readonly tenantsPlaced: number
+}
+
+export interface NodeServiceDeps {
+  readonly state: StateReader
+  readonly propose: Propose
+  readonly clock: Clock
+  readonly log: Logger
+  readonly timings: ControlPlaneTimings
+}
+
+export class NodeService {
+  readonly #deps: NodeServiceDeps
+  readonly #live = new Map<NodeId, LiveNode>()
+  readonly #listeners = new Set<(id: NodeId) => void>()
+
+  constructor(deps: NodeServiceDeps) {
+    this.#deps = deps
+    const nowMs = deps.clock.monotonic()
+    // Nothing is known yet: every node gets the full time to report before it counts as down.
+    for (const { id } of deps.state.nodes.all())
+      this.#live.set(id, { liveness: unheard(nowMs), incarnation: null, workers: [], load: null })
+  }
+
+  /** Calls `listener` when a node's state or the address of one of its workers changed. */
+  onChange(listener: (id: NodeId) => void): void {
+    this.#listeners.add(listener)
+  }
+
+  async register(request: Of<'node.register'>): Promise<void> {
+    const { nodeId, incarnation, workers, type: _, ...facts } = request
+    const known = this.#deps.state.nodes.get(nodeId)
+    const node = { ...facts, id: nodeId, createdAtMs: known?.createdAtMs ?? this.#deps.clock.now() }
+    if (known === undefined || !sameIdentity(known, node)) await this.#deps.propose({ type: 'node.register', node })
+    const load = this.#live.get(nodeId)?.load ?? null
+    this.#live.set(nodeId, { liveness: registered(this.#deps.clock.monotonic()), incarnation, workers, load })
+    this.#deps.log.info('node registered', { node: nodeId, workers: workers.length })
+    this.#changed(nodeId)
+  }
+
+  /** False asks the node to register again: this process does not know it, or it was removed. */
+  async heartbeat({ nodeId, incarnation, workers, load, draining }: Of<'node.heartbeat'>): Promise<boolean> {
+    const live = this.#live.get(nodeId)
+    const row = this.#deps.state.nodes.get(nodeId)
+    if (live === undefined || row === undefined || live.incarnation !== incarnation) return false
+    const liveness = heard(live.liveness, this.#deps.clock.monotonic())
+    this.#live.set(nodeId, { liveness, incarnation, workers, load })
+    if (liveness.state !== live.liveness.state || !sameWorkers(live.workers, workers)) this.#changed(nodeId)
+    if (draining && !row.draining) await this.#deps.propose({ type: 'node.drain', id: nodeId, draining: true })
+    return true
+  }
+
+  /** Looks for nodes that have gone silent; call it a few times within `degradedAfterMs`. */
+  check(): void {
+    const nowMs = this.#deps.clock.monotonic()
+    for (const [id, live] of this.#live) {
+      if (this.#deps.state.nodes.get(id) === undefined) {
+        this.#live.delete(id)
+        continue
+      }
+      const liveness = checked(live.liveness, nowMs, this.#deps.timings)
+      if (liveness === live.liveness) continue
+      this.#live.set(id, { ...live, liveness })
+      if (liveness.state === live.liveness.state) continue
+      this.#deps.log.warn('node state changed', { node: id, state: liveness.state })
+      this.#changed(id)
+    }
+  }
+
+  stateOf(id: NodeId): NodeState {
+    return this.#live.get(id)?.liveness.state ?? 'down'
+  }
+
+  workersOf(id: NodeId): readonly WorkerAddress[] {
+    return this.#live.get(id)?.workers ?? []
+  }
+
+  view(id: NodeId): NodeView | null {
+    const row = this.#deps.state.nodes.get(id)
+    if (row === undefined) return null
+    const tenantsPlaced = this.#deps.state.placements.onNode(id).size
+    const load = this.#live.get(id)?.load ?? null
+    return { row, state: this.stateOf(id), workers: this.workersOf(id), load, tenantsPlaced }
+  }
+
+  list(): NodeView[] {
+    return [...this.#deps.state.nodes.all()].map(({ id }) => this.view(id)!)
+  }
+
+  /** Nodes that may get a tenant now. */
+  candidates(): Candidate[] {
+    const { state } = this.#deps
+    return this.list()
+      .filter(({ row, state: is, workers }) => is === 'healthy' && !row.draining && workers.length > 0)
+      .map(({ row, workers, load, tenantsPlaced }) => {
+        const byWorker = workers.map(() => 0)
+        for (const id of state.placements.onNode(row.id)) {
+          const worker = (state.placements.get(id as TenantId)?.worker ?? 0) % byWorker.length
+          byWorker[worker] = byWorker[worker]! + 1
+        }
+        const { id, region, labels, tenantsMax } = row
+        return { id, region, labels, tenantsMax, tenantsPlaced, cpu: load?.cpu ?? 0, byWorker }
+      })
+  }
+
+  drain(id: NodeId): Promise<Result<null, RejectReason>> {
+    return this.#deps.propose({ type: 'node.drain', id, draining: true })
+  }
+
+  /** Only a node without tenants can go. */
+  remove(id: NodeId): Promise<Result<null, RejectReason>> {
+    return this.#deps.propose({ type: 'node.remove', id })
+  }
+
+  #changed(id: NodeId): void {
+    for (const listener of this.#listeners) listener(id)
+  }
+}
+
+function sameIdentity(known: NodeRow, node: Omit<NodeRow, 'draining'>): boolean {
+  const { draining: _, ...before } = known
+  return Bun.deepEquals(before, node)
+}
+
+function sameWorkers(a: readonly WorkerAddress[], b: readonly WorkerAddress[]): boolean {
+  return a.length === b.length && a.every((worker, at) => worker.index === b[at]!.index && worker.url === b[at]!.url)
+}

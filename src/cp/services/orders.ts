@@ -1,0 +1,56 @@
+// The control plane's end of the conversation with nodes: one client per node address.
+
+import type { NodeId } from '../../lib/brand.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import { openRpcClient, type RpcClient } from '../../ipc/client.ts'
+import { orderConversation } from '../../ipc/conversation.ts'
+import { PeerUnreachableError } from '../../ipc/errors.ts'
+import type { NodeOrder, OrderReplies } from '../../ipc/messages/cp-node.ts'
+import type { Messaging } from '../../ipc/zmq/messaging.ts'
+import type { StateReader } from '../state/state.ts'
+
+export interface Orders {
+  /** Gives an order and waits for its answer; rejects as `RpcClient.request` does. */
+  give<T extends NodeOrder['type']>(
+    node: NodeId,
+    order: Extract<NodeOrder, { readonly type: T }>,
+    deadlineMs: number,
+  ): Promise<OrderReplies[T]>
+  close(): void
+}
+
+export class NodeOrders implements Orders {
+  readonly #deps: { messaging: Messaging; clock: Clock; log: Logger; state: StateReader }
+  readonly #clients = new Map<NodeId, { readonly address: string; readonly client: RpcClient<NodeOrder, OrderReplies> }>()
+
+  constructor(deps: { messaging: Messaging; clock: Clock; log: Logger; state: StateReader }) {
+    this.#deps = deps
+  }
+
+  give<T extends NodeOrder['type']>(
+    node: NodeId,
+    order: Extract<NodeOrder, { readonly type: T }>,
+    deadlineMs: number,
+  ): Promise<OrderReplies[T]> {
+    const address = this.#deps.state.nodes.get(node)?.ipcAddress
+    if (address === undefined) return Promise.reject(new PeerUnreachableError(`node ${node} is not registered`, 'no'))
+    return this.#clientOf(node, address).request<T>(order, { deadlineMs }) as Promise<OrderReplies[T]>
+  }
+
+  close(): void {
+    for (const { client } of this.#clients.values()) client.close()
+    this.#clients.clear()
+  }
+
+  #clientOf(node: NodeId, address: string): RpcClient<NodeOrder, OrderReplies> {
+    const known = this.#clients.get(node)
+    if (known?.address === address) return known.client
+    known?.client.close() // the node came back elsewhere
+    const { messaging, clock, log } = this.#deps
+    const common = { messaging, clock, log, conversation: orderConversation } as const
+    const client = openRpcClient<NodeOrder, OrderReplies>({ ...common, connect: address, serverRole: 'node' })
+    this.#clients.set(node, { address, client })
+    return client
+  }
+}

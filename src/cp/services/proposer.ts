@@ -1,0 +1,27 @@
+// How services decide: encode, propose, and bound the wait.
+
+import { TimeoutError } from '../../lib/errors.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Outcome } from '../state/apply.ts'
+import { type Command, commands } from '../state/command.ts'
+
+export type Propose = (command: Command) => Promise<Outcome>
+
+/** A commit is one fsync here; longer means that the disk or the quorum is in trouble. */
+const proposeTimeoutMs = 10_000
+
+/** @param decide resolves with the outcome of the applied command. */
+export function proposer(decide: (data: Uint8Array) => Promise<Outcome | null>, clock: Clock): Propose {
+  return async (command) => {
+    const late = Promise.withResolvers<never>()
+    const cancel = clock.setTimer(proposeTimeoutMs, () =>
+      late.reject(new TimeoutError(`${command.type} was not decided within ${proposeTimeoutMs} ms`)),
+    )
+    try {
+      const outcome = await Promise.race([decide(commands.encode(command)), late.promise])
+      return outcome!
+    } finally {
+      cancel()
+    }
+  }
+}

@@ -1,0 +1,436 @@
+// Tenants: make, change, move, take back. Each change is first decided in the log and then carried out at the node; what
+// a crash leaves half done, `reconcile` finds in the state and finishes. Every order is idempotent.
+
+import { AppError, errorMessage, OverloadedError } from '../../lib/errors.ts'
+import { type Epoch, isSlug, type NodeId, type Slug, type TenantId } from '../../lib/brand.ts'
+import { type Clock, sleep } from '../../lib/clock.ts'
+import { newTenantId } from '../../lib/id.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import { err, ok, type Result } from '../../lib/result.ts'
+import type { Rng } from '../../lib/rng.ts'
+import type { AckMode, Placement, TenantLimits } from '../../ipc/messages/tenant.ts'
+import type { ControlPlaneConfig, ControlPlaneTimings } from '../config.ts'
+import type { RejectReason } from '../state/command.ts'
+import type { StateReader } from '../state/state.ts'
+import { specOf, type Superuser, type Tenant } from '../state/tenants.ts'
+import type { TenantHistory } from './history.ts'
+import type { NodeService } from './nodes.ts'
+import type { Orders } from './orders.ts'
+import { choosePlace, type Choice } from './placement/strategy.ts'
+import { planDefault, plans } from './plans.ts'
+import type { Propose } from './proposer.ts'
+import { findTenant, reservedSlugs } from './routing/table.ts'
+
+export interface CreateTenant {
+  readonly slug: string
+  readonly domains?: readonly string[]
+  readonly owner?: string | null
+  readonly plan?: string
+  readonly region?: string | null
+  readonly ackMode?: AckMode
+  readonly limits?: Partial<TenantLimits>
+  readonly superuser?: { readonly email: string; readonly password: string } | null
+}
+
+export interface UpdateTenant {
+  readonly slug?: string
+  readonly domains?: readonly string[]
+  readonly status?: 'active' | 'suspended'
+  readonly plan?: string
+  readonly ackMode?: AckMode
+  readonly limits?: Partial<TenantLimits>
+  readonly metadata?: Readonly<Record<string, string>>
+}
+
+export type TenantRefusal =
+  | RejectReason
+  | 'bad_slug'
+  | 'reserved_slug'
+  | 'bad_domain'
+  | 'unknown_plan'
+  | 'password_length'
+  | 'no_node'
+  | 'same_node'
+  | 'not_active'
+  | 'already_known'
+  | 'history_not_found'
+
+/** The decision stands, the node has not carried it out yet; the reconciler goes on trying. */
+export class NodeOrderError extends AppError {
+  readonly code = 'node_order_failed'
+}
+
+export interface TenantView {
+  readonly tenant: Tenant
+  readonly placement: Placement | null
+}
+
+export interface TenantServiceDeps {
+  readonly state: StateReader
+  readonly propose: Propose
+  readonly orders: Orders
+  readonly nodes: NodeService
+  readonly history: TenantHistory
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  readonly timings: ControlPlaneTimings
+  readonly config: Pick<ControlPlaneConfig, 'baseDomain' | 'publicUrl'>
+  /** Called when a tenant begins or ends to move, beside the changes of its row. */
+  readonly onRouteChange: (id: TenantId) => void
+}
+
+/** bcrypt reads no more, so longer ones would be cut (PocketBase refuses them too); and its least. */
+const passwordBytesMax = 72
+const passwordLengthMin = 8
+const bcryptCost = 10
+/** How long a new tenant waits for a node to register: after a start they come within a second. */
+const nodeWaitMs = 5_000
+const nodePollMs = 50
+/** Tenants moved at once away from one node. */
+const moveConcurrency = 8
+const lossBoundMs = 5_000
+const domainPattern = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+$/
+
+export class TenantService {
+  readonly #deps: TenantServiceDeps
+  /** Creations and moves under way, so that reconciler and request do not do the same work twice. */
+  readonly #creating = new Map<TenantId, Promise<string | null>>()
+  readonly #moving = new Set<TenantId>()
+  #closed = false
+
+  constructor(deps: TenantServiceDeps) {
+    this.#deps = deps
+  }
+
+  isMoving(id: TenantId): boolean {
+    return this.#moving.has(id)
+  }
+
+  find(reference: string): TenantView | null {
+    const tenant = findTenant(this.#deps.state, reference)
+    return tenant === undefined ? null : this.#view(tenant)
+  }
+
+  list(): TenantView[] {
+    return [...this.#deps.state.tenants.all()].map((tenant) => this.#view(tenant))
+  }
+
+  /**
+   * Makes a tenant and resolves once its first files are durable and it answers. Throws NodeOrderError when the node
+   * fails: the tenant exists with status `created` and is finished later.
+   */
+  async create(
+    input: CreateTenant,
+  ): Promise<Result<TenantView & { readonly setupUrl: string | null }, TenantRefusal>> {
+    const { clock, rng, propose } = this.#deps
+    const refusal = nameRefusal(input.slug, input.domains ?? [])
+    if (refusal !== null) return err(refusal)
+    const plan = input.plan ?? planDefault
+    const limits = plans[plan]
+    if (limits === undefined) return err('unknown_plan')
+    const superuser = input.superuser ? await this.#hashed(input.superuser) : null
+    if (superuser === 'password_length') return err(superuser)
+    const place = await this.#waitForPlace(input.region ?? null)
+    if (place === null) return err('no_node')
+    const nowMs = clock.now()
+    const tenant: Tenant = {
+      id: newTenantId(rng),
+      slug: input.slug as Slug,
+      domains: input.domains ?? [],
+      status: 'created',
+      owner: input.owner ?? null,
+      plan,
+      region: input.region ?? null,
+      ackMode: input.ackMode ?? 'async',
+      lossBoundMs,
+      onStoreOutage: 'spool',
+      limits: { ...limits, ...input.limits },
+      metadata: {},
+      createdAtMs: nowMs,
+      updatedAtMs: nowMs,
+      pendingSuperuser: superuser,
+    }
+    const outcome = await propose({ type: 'tenant.create', tenant, nodeId: place.nodeId, worker: place.worker })
+    if (!outcome.ok) return err(outcome.error)
+    const setupPath = await this.#finishCreation(tenant.id)
+    const made = this.find(tenant.id)
+    if (made === null) return err('not_found') // deleted in the meantime
+    return ok({ ...made, setupUrl: setupPath === null ? null : this.#urlOf(made.tenant) + setupPath })
+  }
+
+  async update(reference: string, patch: UpdateTenant): Promise<Result<TenantView, TenantRefusal>> {
+    const before = findTenant(this.#deps.state, reference)
+    if (before === undefined) return err('not_found')
+    const refusal = nameRefusal(patch.slug ?? before.slug, patch.domains ?? [])
+    if (refusal !== null) return err(refusal)
+    if (patch.plan !== undefined && plans[patch.plan] === undefined) return err('unknown_plan')
+    const base = patch.plan === undefined ? before.limits : plans[patch.plan]!
+    const outcome = await this.#deps.propose({
+      type: 'tenant.update',
+      id: before.id,
+      slug: (patch.slug as Slug | undefined) ?? null,
+      domains: patch.domains ?? null,
+      status: patch.status ?? null,
+      plan: patch.plan ?? null,
+      ackMode: patch.ackMode ?? null,
+      limits: patch.plan === undefined && patch.limits === undefined ? null : { ...base, ...patch.limits },
+      metadata: patch.metadata ?? null,
+      atMs: this.#deps.clock.now(),
+    })
+    if (!outcome.ok) return err(outcome.error)
+    const after = this.find(before.id)
+    if (after === null) return err('not_found')
+    await this.#tellNode(after)
+    return ok(after)
+  }
+
+  /** Takes it offline and frees its names. Its objects stay. */
+  async delete(reference: string): Promise<Result<null, TenantRefusal>> {
+    const tenant = findTenant(this.#deps.state, reference)
+    if (tenant === undefined) return err('not_found')
+    const outcome = await this.#deps.propose({ type: 'tenant.delete', id: tenant.id, atMs: this.#deps.clock.now() })
+    if (!outcome.ok) return err(outcome.error)
+    await this.#releaseDeleted(tenant.id).catch((error) => this.#unfinished('release of a deleted tenant', tenant.id, error))
+    return ok(null)
+  }
+
+  /** Moves a tenant: the old node ships and lets go, then the new one has it under the next epoch. */
+  async migrate(reference: string, target: NodeId | null): Promise<Result<TenantView, TenantRefusal>> {
+    const { state, nodes } = this.#deps
+    const tenant = findTenant(state, reference)
+    const placement = tenant && state.placements.get(tenant.id)
+    if (tenant === undefined || placement === undefined) return err('not_found')
+    if (tenant.status !== 'active' && tenant.status !== 'suspended') return err('not_active')
+    if (target === placement.nodeId) return err('same_node')
+    const candidates = nodes.candidates().filter(({ id }) => target === null || id === target)
+    if (target !== null && candidates.length === 0)
+      return err(state.nodes.get(target) === undefined ? 'node_not_found' : 'no_node')
+    const wish = { region: target === null ? tenant.region : null, excluded: placement.nodeId }
+    const place = choosePlace(candidates, wish)
+    if (place === null) return err('no_node')
+    const moved = await this.#move(tenant.id, placement, place, { release: true })
+    return moved.ok ? ok(this.find(tenant.id)!) : err(moved.error)
+  }
+
+  /** Takes over a tenant whose history lies in the object store and whose row does not lie here. */
+  async adopt(reference: string): Promise<Result<TenantView, TenantRefusal>> {
+    const { state, history, clock, propose } = this.#deps
+    if (findTenant(state, reference) !== undefined) return err('already_known')
+    const identity = await history.find(reference)
+    if (identity === null) return err('history_not_found')
+    if (state.tenants.get(identity.id) !== undefined) return err('already_known')
+    const epoch = ((await history.highestEpoch(identity.id)) + 1) as Epoch
+    const place = await this.#waitForPlace(null)
+    if (place === null) return err('no_node')
+    const plan = identity.plan !== null && plans[identity.plan] !== undefined ? identity.plan : planDefault
+    const nowMs = clock.now()
+    const tenant: Tenant = {
+      id: identity.id,
+      slug: identity.slug as Slug,
+      domains: identity.domains,
+      status: 'active',
+      owner: null,
+      plan,
+      region: null,
+      ackMode: identity.ackMode ?? 'async',
+      lossBoundMs,
+      onStoreOutage: 'spool',
+      limits: identity.limits ?? plans[plan]!,
+      metadata: {},
+      createdAtMs: identity.createdAtMs ?? nowMs,
+      updatedAtMs: nowMs,
+      pendingSuperuser: null,
+    }
+    const outcome = await propose({ type: 'tenant.adopt', tenant, ...place, epoch })
+    return outcome.ok ? ok(this.find(tenant.id)!) : err(outcome.error)
+  }
+
+  /** Makes a superuser of the tenant or changes its password. */
+  async upsertSuperuser(
+    reference: string,
+    input: { readonly email: string; readonly password: string },
+  ): Promise<Result<{ readonly created: boolean }, TenantRefusal>> {
+    const tenant = findTenant(this.#deps.state, reference)
+    const placement = tenant && this.#deps.state.placements.get(tenant.id)
+    if (tenant === undefined || placement === undefined) return err('not_found')
+    if (tenant.status !== 'active') return err('not_active')
+    const hashed = await this.#hashed(input)
+    if (hashed === 'password_length') return err(hashed)
+    const order = { type: 'superuser.upsert', tenantId: tenant.id, ...hashed } as const
+    try {
+      return ok(await this.#deps.orders.give<'superuser.upsert'>(placement.nodeId, order, this.#deps.timings.orderMs))
+    } catch (cause) {
+      throw new NodeOrderError(`node ${placement.nodeId} did not change the superuser`, { cause })
+    }
+  }
+
+  /** The node met a history of a higher epoch than its own: give it one above. */
+  async fenced(request: { readonly nodeId: NodeId; readonly tenantId: TenantId; readonly seenEpoch: Epoch }): Promise<void> {
+    const placement = this.#deps.state.placements.get(request.tenantId)
+    if (placement === undefined || placement.nodeId !== request.nodeId || placement.epoch > request.seenEpoch) return
+    const { nodeId, worker, epoch } = placement
+    await this.#deps.propose({
+      type: 'tenant.assign',
+      id: request.tenantId,
+      nodeId,
+      worker,
+      expected: epoch,
+      seen: request.seenEpoch,
+    })
+  }
+
+  /** One look at everything that is unfinished: creations, deletions, draining nodes, nodes that are down. */
+  async reconcile(): Promise<void> {
+    const { state, nodes } = this.#deps
+    const work: (() => Promise<unknown>)[] = []
+    for (const placement of state.placements.all()) {
+      const tenant = state.tenants.get(placement.tenantId)
+      if (tenant === undefined || this.#moving.has(tenant.id)) continue
+      const nodeState = nodes.stateOf(placement.nodeId)
+      const mustLeave = nodeState === 'down' || state.nodes.get(placement.nodeId)?.draining === true
+      if (tenant.status === 'deleted') {
+        if (nodeState !== 'down') work.push(() => this.#releaseDeleted(tenant.id))
+      } else if (mustLeave) {
+        work.push(() => this.#moveAway(tenant, placement, nodeState !== 'down'))
+      } else if (tenant.status === 'created') {
+        work.push(() => this.#finishCreation(tenant.id))
+      }
+    }
+    const next = work.values()
+    const run = async () => {
+      for (const job of next) {
+        if (this.#closed) return
+        await job().catch((error) => this.#deps.log.warn('reconciliation failed, will be tried again', { error }))
+      }
+    }
+    await Promise.all(Array.from({ length: Math.min(moveConcurrency, work.length) }, run))
+  }
+
+  close(): void {
+    this.#closed = true
+  }
+
+  #view(tenant: Tenant): TenantView {
+    return { tenant, placement: this.#deps.state.placements.get(tenant.id) ?? null }
+  }
+
+  #urlOf({ slug }: Tenant): string {
+    const { scheme, port } = this.#deps.config.publicUrl
+    return `${scheme}://${slug}.${this.#deps.config.baseDomain}${port === null ? '' : `:${port}`}`
+  }
+
+  #unfinished(what: string, tenant: TenantId, error: unknown): void {
+    this.#deps.log.warn('order failed, will be tried again', { what, tenant, error: errorMessage(error) })
+  }
+
+  /** Joins a creation that is under way. Resolves with the path of the one-time link, when one was made. */
+  #finishCreation(id: TenantId): Promise<string | null> {
+    const underWay = this.#creating.get(id)
+    if (underWay !== undefined) return underWay
+    const started = this.#orderCreation(id).finally(() => this.#creating.delete(id))
+    this.#creating.set(id, started)
+    return started
+  }
+
+  async #orderCreation(id: TenantId): Promise<string | null> {
+    const { state, orders, propose, clock, timings, log } = this.#deps
+    const tenant = state.tenants.get(id)
+    const placement = state.placements.get(id)
+    if (tenant?.status !== 'created' || placement === undefined) return null
+    const startedMs = clock.monotonic()
+    const order = {
+      type: 'tenant.create',
+      tenant: specOf(tenant),
+      placement,
+      superuser: tenant.pendingSuperuser,
+    } as const
+    const reply = await orders.give<'tenant.create'>(placement.nodeId, order, timings.orderMs).catch((cause) => {
+      throw new NodeOrderError(`node ${placement.nodeId} did not make tenant ${id}`, { cause })
+    })
+    const outcome = await propose({ type: 'tenant.activate', id, atMs: clock.now() })
+    if (outcome.ok) log.info('tenant created', { tenant: id, node: placement.nodeId, ms: clock.monotonic() - startedMs })
+    return reply.setupPath
+  }
+
+  async #releaseDeleted(id: TenantId): Promise<void> {
+    const { state, orders, propose, timings } = this.#deps
+    const placement = state.placements.get(id)
+    if (placement === undefined) return
+    if (state.nodes.get(placement.nodeId) !== undefined)
+      await orders.give<'tenant.release'>(
+        placement.nodeId,
+        { type: 'tenant.release', tenantId: id, epoch: placement.epoch },
+        timings.orderMs,
+      )
+    await propose({ type: 'placement.remove', id })
+  }
+
+  /** From a node that is down without asking it: the next slot in the object store is what makes this safe. */
+  async #moveAway(tenant: Tenant, placement: Placement, isAlive: boolean): Promise<void> {
+    const wish = { region: tenant.region, excluded: placement.nodeId }
+    const place = choosePlace(this.#deps.nodes.candidates(), wish)
+    if (place === null) return // nobody else: the same node resumes when it returns
+    await this.#move(tenant.id, placement, place, { release: isAlive && tenant.status !== 'created' })
+  }
+
+  async #move(
+    id: TenantId,
+    from: Placement,
+    to: Choice,
+    { release }: { readonly release: boolean },
+  ): Promise<Result<null, RejectReason>> {
+    const { orders, propose, clock, timings, log, onRouteChange } = this.#deps
+    if (this.#moving.has(id)) throw new OverloadedError(`tenant ${id} is moving already`)
+    const startedMs = clock.monotonic()
+    this.#moving.add(id)
+    onRouteChange(id) // gateways hold its requests from here on
+    try {
+      if (release)
+        await orders
+          .give<'tenant.release'>(from.nodeId, { type: 'tenant.release', tenantId: id, epoch: from.epoch }, timings.orderMs)
+          .catch((cause) => {
+            throw new NodeOrderError(`node ${from.nodeId} did not let go of tenant ${id}`, { cause })
+          })
+      const outcome = await propose({ type: 'tenant.assign', id, ...to, expected: from.epoch, seen: from.epoch })
+      if (outcome.ok)
+        log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })
+      return outcome
+    } finally {
+      this.#moving.delete(id)
+      onRouteChange(id)
+    }
+  }
+
+  /** The node hears of it anyway, from the broadcast; the order makes it certain when the node answers. */
+  async #tellNode({ tenant, placement }: TenantView): Promise<void> {
+    if (placement === null || this.#deps.nodes.stateOf(placement.nodeId) === 'down') return
+    const order = { type: 'tenant.update', tenant: specOf(tenant), placement } as const
+    await this.#deps.orders
+      .give<'tenant.update'>(placement.nodeId, order, this.#deps.timings.orderMs)
+      .catch((error) => this.#unfinished('update', tenant.id, error))
+  }
+
+  async #waitForPlace(region: string | null): Promise<Choice | null> {
+    const { clock, nodes } = this.#deps
+    const endsAtMs = clock.monotonic() + nodeWaitMs
+    for (;;) {
+      const place = choosePlace(nodes.candidates(), { region })
+      if (place !== null || this.#closed || clock.monotonic() >= endsAtMs) return place
+      await sleep(clock, nodePollMs)
+    }
+  }
+
+  /** Off the event loop; the clear text goes no further. */
+  async #hashed(input: { readonly email: string; readonly password: string }): Promise<Superuser | 'password_length'> {
+    const { email, password } = input
+    if (password.length < passwordLengthMin || Buffer.byteLength(password) > passwordBytesMax) return 'password_length'
+    return { email, passwordHash: await Bun.password.hash(password, { algorithm: 'bcrypt', cost: bcryptCost }) }
+  }
+}
+
+function nameRefusal(slug: string, domains: readonly string[]): TenantRefusal | null {
+  if (!isSlug(slug)) return 'bad_slug'
+  if (reservedSlugs.has(slug)) return 'reserved_slug'
+  return domains.every((domain) => domainPattern.test(domain)) ? null : 'bad_domain'
+}
