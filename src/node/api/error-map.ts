@@ -58,7 +58,7 @@ function safeErrors(errors: ValidationErrors): Record<string, unknown> {
     const error = errors[name]!
     const isLeaf = typeof error['code'] === 'string' && typeof error['message'] === 'string'
     safe[name] = isLeaf
-      ? { code: error['code'], message: sentence(error['message'] as string) }
+      ? { code: error['code'], message: sentence(error['message'] as string), params: error['params'] }
       : safeErrors(error as ValidationErrors)
   }
   return safe

@@ -6,7 +6,6 @@ import { toBool, toNumber, toText } from '../fields/cast.ts'
 import { toDateTime } from '../fields/datetime.ts'
 import { type Field, fieldDefaults, fieldToJson, isFieldType } from '../fields/field.ts'
 import { toJson } from '../json/json-text.ts'
-import { defaultAuthOptions } from './auth-defaults.ts'
 import type { AuthOptions, CollectionData, CollectionType, Rule } from './collection.ts'
 import { defaultFieldId } from './default-fields.ts'
 
@@ -293,7 +292,7 @@ export function mergeCollection(current: CollectionData, json: Json): Result<Col
     createRule: rule('createRule'),
     updateRule: rule('updateRule'),
     deleteRule: rule('deleteRule'),
-    auth: type === 'auth' ? mergeAuthOptions(current.auth ?? defaultAuthOptions(() => ''), json) : null,
+    auth: type === 'auth' ? mergeAuthOptions(current.auth ?? zeroAuthOptions, json) : null,
     view:
       type === 'view'
         ? { viewQuery: 'viewQuery' in json ? toText(json['viewQuery']) : (current.view?.viewQuery ?? '') }

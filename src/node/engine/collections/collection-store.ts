@@ -15,7 +15,7 @@ import { collectionFromRow, collectionToRow } from './collection-json.ts'
 import { withDefaultFields } from './default-fields.ts'
 import { buildIndex, isValidIndex, parseIndex } from './index-sql.ts'
 import { syncTable } from './table-sync.ts'
-import { normalizeViewQuery, queryColumns, viewFields, withTextId } from './view-query.ts'
+import { assertViewId, normalizeViewQuery, queryColumns, viewFields, withTextId } from './view-query.ts'
 
 /** Collections of one tenant; each costs memory in every worker that opens it. */
 export const collectionsMax = 5_000
@@ -126,6 +126,13 @@ export class CollectionStore {
 
   /** The fields a view over `query` has. Throws RefusedError or SQLite's error for an unusable query. */
   viewFields(query: string): Field[] {
+    const fields = this.viewFieldsLoosely(query)
+    assertViewId(fields)
+    return fields
+  }
+
+  /** The same, also where the required id is missing. */
+  viewFieldsLoosely(query: string): Field[] {
     return viewFields(this.#db, query, (name) => this.#byName.get(name), this.#rng)
   }
 

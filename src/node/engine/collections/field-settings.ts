@@ -41,15 +41,26 @@ export const noVia: Check = (value) =>
     : null
 
 /** An error with a fixed text where `isBad`; unlike other checks it sees empty values too. */
-function failIf(isBad: boolean, code: string, message: string): ValidationError | null {
-  return isBad ? { code, message } : null
+function failIf(
+  isBad: boolean,
+  code: string,
+  message: string,
+  params?: ValidationError['params'],
+): ValidationError | null {
+  return isBad ? { code, message, ...(params && { params }) } : null
 }
 
 /** Like `atLeast`, but what is 0 counts as missing only where PocketBase says so. */
 function range(value: number, min: number, max: number): ValidationError | null {
   if (value !== 0 && value < min)
-    return { code: 'validation_min_greater_equal_than_required', message: `Must be no less than ${min}.` }
-  return failIf(value > max, 'validation_max_less_equal_than_required', `Must be no greater than ${max}.`)
+    return {
+      code: 'validation_min_greater_equal_than_required',
+      message: `Must be no less than ${min}.`,
+      params: { threshold: min },
+    }
+  return failIf(value > max, 'validation_max_less_equal_than_required', `Must be no greater than ${max}.`, {
+    threshold: max,
+  })
 }
 
 function first(...errors: readonly (ValidationError | null)[]): ValidationError | null {
@@ -166,7 +177,9 @@ function optionChecks(field: Field, context: FieldSettingsContext): Record<strin
         min: onlyInt(field.min),
         max: first(
           onlyInt(field.max),
-          failIf(isReversed, 'validation_min_number_constraint', `Must be larger than ${field.min}.`),
+          failIf(isReversed, 'validation_min_number_constraint', `Must be larger than ${field.min}.`, {
+            min: field.min,
+          }),
         ),
       }
     }

@@ -15,7 +15,7 @@ import { Parameters } from '../filter/operand.ts'
 import { FilterError } from '../filter/resolver.ts'
 import { EngineRecord } from '../records/record.ts'
 import { blankCollection } from '../schema/fresh.ts'
-import type { ValidationErrors } from '../settings/checks.ts'
+import type { ValidationError, ValidationErrors } from '../settings/checks.ts'
 import { Collection, type CollectionData, type CollectionType } from './collection.ts'
 import { mergeCollection } from './collection-json.ts'
 import { collectionsMax } from './collection-store.ts'
@@ -100,7 +100,7 @@ function withViewFields(engine: Engine, data: CollectionData): CollectionData {
   if (data.view === null) return data
   let fields: readonly Field[] = []
   try {
-    fields = engine.collections.viewFields(data.view.viewQuery)
+    fields = engine.collections.viewFieldsLoosely(data.view.viewQuery)
   } catch {
     // Reported as `viewQuery` by the validation, with SQLite's words.
   }
@@ -257,9 +257,16 @@ function messages(errors: ValidationErrors): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(errors).map(([name, error]) => [
       name,
-      typeof error['message'] === 'string' ? error['message'] : messages(error as ValidationErrors),
+      typeof error['message'] === 'string' ? plainWords(error as ValidationError) : messages(error as ValidationErrors),
     ]),
   )
+}
+
+/** The messages of general checks are no sentences there. */
+function plainWords({ code, message }: ValidationError): string {
+  const isGeneral =
+    /^validation_(?:required|empty|nil|in_invalid|not_in_invalid|match_invalid|length_|min_g|max_l)/.test(code)
+  return isGeneral ? message[0]!.toLowerCase() + message.slice(1).replace(/\.$/, '') : message
 }
 
 /** Views last, for they may read what is imported with them. */

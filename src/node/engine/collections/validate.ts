@@ -33,7 +33,8 @@ export interface CollectionChecks {
 
 type Errors = ValidationErrors | ValidationError | null
 
-const invalid = (code: string, message: string): ValidationError => ({ code, message })
+const invalid = (code: string, message: string, params?: ValidationError['params']): ValidationError =>
+  params === undefined ? { code, message } : { code, message, params }
 
 /** @param original what is stored under the same id; null for a new collection. */
 export function validateCollection(
@@ -129,7 +130,13 @@ function duplicateError(fields: readonly Field[]): ValidationErrors | null {
     if (ids.has(id))
       return { [i]: { id: invalid('validation_duplicated_field_id', `Duplicated or invalid field id "${id}"`) } }
     if (names.has(name.toLowerCase()))
-      return { [i]: { name: invalid('validation_duplicated_field_name', `Duplicated or invalid field name ${name}`) } }
+      return {
+        [i]: {
+          name: invalid('validation_duplicated_field_name', `Duplicated or invalid field name ${name}`, {
+            fieldName: name,
+          }),
+        },
+      }
     ids.add(id)
     names.add(name.toLowerCase())
   }
@@ -211,7 +218,9 @@ function indexesError(next: CollectionData, original: CollectionData | null, { d
   const definitions = new Set<string>()
   for (const [i, text] of next.indexes.entries()) {
     const index: ParsedIndex = { ...parseIndex(text), tableName: 'validator' }
-    const fail = (code: string, message: string) => ({ [i]: invalid(code, message) })
+    const fail = (code: string, message: string, params?: ValidationError['params']) => ({
+      [i]: invalid(code, message, params),
+    })
     if (!isValidIndex(index)) return fail('validation_invalid_index_expression', 'Invalid CREATE INDEX expression.')
     const name = index.indexName.toLowerCase()
     if (names.has(name)) return fail('validation_duplicated_index_name', 'The index name already exists.')
@@ -222,7 +231,9 @@ function indexesError(next: CollectionData, original: CollectionData | null, { d
       [name, original?.name ?? '', next.name],
     )
     if (used !== null)
-      return fail('validation_existing_index_name', `The index name is already used in ${used.table} collection.`)
+      return fail('validation_existing_index_name', `The index name is already used in ${used.table} collection.`, {
+        usedTableName: used.table,
+      })
     const definition = buildIndex({ ...index, schema: 'validator', indexName: 'validator' })
     if (definitions.has(definition))
       return fail('validation_duplicated_index_definition', 'The index definition already exists.')
@@ -262,6 +273,7 @@ function systemIndexError(next: CollectionData, original: CollectionData | null)
     return invalid(
       'validation_invalid_unique_system_field_index',
       `Unique index definition on system fields (${field.name}) is invalid or missing.`,
+      { fieldName: field.name },
     )
   }
   return null
@@ -271,7 +283,9 @@ function requiredIndexError({ type, indexes }: CollectionData): ValidationError 
   if (type !== 'auth') return null
   for (const name of ['tokenKey', 'email'])
     if (findSingleColumnUniqueIndex(indexes, name) === null)
-      return invalid('validation_missing_required_unique_index', `Missing required unique index for field "${name}".`)
+      return invalid('validation_missing_required_unique_index', `Missing required unique index for field "${name}".`, {
+        fieldName: name,
+      })
   return null
 }
 
@@ -305,8 +319,12 @@ const durationMin = 10
 function durationError(value: number, max: number): ValidationError | null {
   if (value === 0) return invalid('validation_required', 'Cannot be blank.')
   if (value < durationMin)
-    return invalid('validation_min_greater_equal_than_required', `Must be no less than ${durationMin}.`)
-  return value > max ? invalid('validation_max_less_equal_than_required', `Must be no greater than ${max}.`) : null
+    return invalid('validation_min_greater_equal_than_required', `Must be no less than ${durationMin}.`, {
+      threshold: durationMin,
+    })
+  return value > max
+    ? invalid('validation_max_less_equal_than_required', `Must be no greater than ${max}.`, { threshold: max })
+    : null
 }
 
 function tokenError({ secret, duration }: TokenOptions): ValidationErrors | null {
@@ -367,16 +385,20 @@ const otpLengthMin = 4
 function otpLengthError(length: number): ValidationError | null {
   if (length === 0) return invalid('validation_required', 'Cannot be blank.')
   return length < otpLengthMin
-    ? invalid('validation_min_greater_equal_than_required', `Must be no less than ${otpLengthMin}.`)
+    ? invalid('validation_min_greater_equal_than_required', `Must be no less than ${otpLengthMin}.`, {
+        threshold: otpLengthMin,
+      })
     : null
 }
 
 function identityError(next: CollectionData, names: readonly string[]): ValidationError | null {
   for (const name of names) {
     if (!next.fields.some((field) => field.name === name))
-      return invalid('validation_missing_field', `Invalid or missing field ${name}`)
+      return invalid('validation_missing_field', `Invalid or missing field ${name}`, { fieldName: name })
     if (findSingleColumnUniqueIndex(next.indexes, name) === null)
-      return invalid('validation_missing_unique_constraint', `The field ${name} doesn't have a UNIQUE constraint.`)
+      return invalid('validation_missing_unique_constraint', `The field ${name} doesn't have a UNIQUE constraint.`, {
+        fieldName: name,
+      })
   }
   return null
 }
@@ -392,14 +414,16 @@ function providersError({ oauth2 }: AuthOptions, checks: CollectionChecks): Vali
   for (const [i, { name }] of providers.entries()) {
     if (name !== '' && seen.has(name))
       return {
-        [i]: { name: invalid('validation_duplicated_provider', `The provider ${name} is already registered.`) },
+        [i]: {
+          name: invalid('validation_duplicated_provider', `The provider ${name} is already registered.`, { name }),
+        },
       }
     seen.add(name)
   }
   const known: Check = (value) =>
     checks.isOAuth2Provider(String(value))
       ? null
-      : invalid('validation_missing_provider', `Invalid or missing provider with name ${value}.`)
+      : invalid('validation_missing_provider', `Invalid or missing provider with name ${value}.`, { name: value })
   return checkFields(
     Object.fromEntries(
       providers.map((provider, i) => [

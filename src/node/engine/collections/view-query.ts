@@ -227,6 +227,12 @@ export function queryColumns(db: Database, query: string): ViewColumn[] {
   }
 }
 
+/** What a query of a view must have besides SQLite's consent. Throws RefusedError. */
+export function assertViewId(fields: readonly Field[]): void {
+  if (fields.some((field) => field.name === 'id')) return
+  throw new RefusedError("missing required id column (you can use `(ROW_NUMBER() OVER()) as id` if you don't have one)")
+}
+
 /** The fields of a view over `query`. Throws RefusedError or SQLite's error when the query is unusable. */
 export function viewFields(
   db: Database,
@@ -237,10 +243,6 @@ export function viewFields(
   const normalized = normalizeViewQuery(query)
   const sources = viewSources(normalized, findCollection, rng)
   const columns = queryColumns(db, normalized)
-  if (!columns.some((column) => column.name === 'id'))
-    throw new RefusedError(
-      "missing required id column (you can use `(ROW_NUMBER() OVER()) as id` if you don't have one)",
-    )
   const ids = new Set<string>()
   return columns.map(({ name }) => {
     const shown = sources.get(name)?.shown ?? computedField(name)

@@ -45,9 +45,12 @@ export const selectKind: FieldKind<SelectField> = {
     const texts = toTexts(record.values[field.name])
     if (texts.length === 0) return field.required ? requiredError : null
     const max = Math.max(field.maxSelect, 1)
-    if (texts.length > max) return invalid('validation_too_many_values', `Select no more than ${max}`)
+    if (texts.length > max)
+      return invalid('validation_too_many_values', `Select no more than ${max}`, { maxSelect: max })
     const unknown = texts.find((each) => !field.values.includes(each))
-    return unknown === undefined ? null : invalid('validation_invalid_value', `Invalid value ${unknown}`)
+    return unknown === undefined
+      ? null
+      : invalid('validation_invalid_value', `Invalid value ${unknown}`, { value: unknown })
   },
 }
 
@@ -60,9 +63,11 @@ export const relationKind: FieldKind<RelationField> = {
     const ids = toTexts(record.values[field.name])
     if (ids.length === 0) return field.required ? requiredError : null
     if (field.minSelect > 0 && ids.length < field.minSelect)
-      return invalid('validation_not_enough_values', `Select at least ${field.minSelect}`)
+      return invalid('validation_not_enough_values', `Select at least ${field.minSelect}`, {
+        minSelect: field.minSelect,
+      })
     const max = Math.max(field.maxSelect, 1)
-    if (ids.length > max) return invalid('validation_too_many_values', `Select no more than ${max}`)
+    if (ids.length > max) return invalid('validation_too_many_values', `Select no more than ${max}`, { maxSelect: max })
     const target = context.collection(field.collectionId)
     if (target === undefined)
       return invalid('validation_missing_rel_collection', 'Relation connection is missing or cannot be accessed')

@@ -47,8 +47,8 @@ export interface FieldKind<F extends Field> {
 
 export const requiredError: ValidationError = { code: 'validation_required', message: 'Cannot be blank.' }
 
-export function invalid(code: string, message: string): ValidationError {
-  return { code, message }
+export function invalid(code: string, message: string, params?: ValidationError['params']): ValidationError {
+  return params === undefined ? { code, message } : { code, message, params }
 }
 
 /** The parts that most kinds share: a value that is stored, shown and set as it was cast. */

@@ -25,9 +25,9 @@ export const numberKind: FieldKind<NumberField> = {
     if (field.onlyInt && !Number.isInteger(value))
       return invalid('validation_only_int_constraint', 'Decimal numbers are not allowed')
     if (field.min !== null && value < field.min)
-      return invalid('validation_min_number_constraint', `Must be larger than ${field.min}`)
+      return invalid('validation_min_number_constraint', `Must be larger than ${field.min}`, { min: field.min })
     if (field.max !== null && value > field.max)
-      return invalid('validation_max_number_constraint', `Must be less than ${field.max}`)
+      return invalid('validation_max_number_constraint', `Must be less than ${field.max}`, { max: field.max })
     return null
   },
 }
@@ -47,11 +47,20 @@ export const dateKind: FieldKind<DateField> = {
     if (value === '') return field.required ? requiredError : null
     // Stored dates sort as text.
     if (field.min !== '' && value < field.min)
-      return invalid('validation_min_greater_equal_than_required', `Must be no less than ${goTime(field.min)}.`)
+      return invalid('validation_min_greater_equal_than_required', `Must be no less than ${goTime(field.min)}.`, {
+        threshold: rfc3339(field.min),
+      })
     if (field.max !== '' && value > field.max)
-      return invalid('validation_max_less_equal_than_required', `Must be no greater than ${goTime(field.max)}.`)
+      return invalid('validation_max_less_equal_than_required', `Must be no greater than ${goTime(field.max)}.`, {
+        threshold: rfc3339(field.max),
+      })
     return null
   },
+}
+
+/** A stored date as Go's time.Time stands in JSON. */
+function rfc3339(stored: string): string {
+  return `${stored.slice(0, 10)}T${stored.slice(11, 23).replace(/\.?0+$/, '')}Z`
 }
 
 /** A stored date as Go's time.Time prints itself in messages. */

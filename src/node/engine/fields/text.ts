@@ -46,17 +46,26 @@ export function validatePlainText(field: TextField, value: string): ValidationEr
   if (value === '') return field.required || field.primaryKey ? requiredError : null
   const length = [...value].length
   if (field.min > 0 && length < field.min)
-    return invalid('validation_min_text_constraint', `Must be at least ${field.min} character(s).`)
+    return invalid('validation_min_text_constraint', `Must be at least ${field.min} character(s).`, { min: field.min })
   const max = field.max || textLengthDefault
-  if (length > max) return invalid('validation_max_text_constraint', `Must be no more than ${max} character(s).`)
+  if (length > max)
+    return invalid('validation_max_text_constraint', `Must be no more than ${max} character(s).`, { max })
   if (field.pattern !== '' && !goPattern(field.pattern)?.test(value))
     return invalid('validation_invalid_format', 'Invalid value format.')
   if (!field.primaryKey || field.pattern === defaultIdPattern) return null
   const forbidden = forbiddenIdCharacters.find((each) => value.includes(each))
   if (forbidden !== undefined)
-    return invalid('validation_forbidden_pk_character', `'${forbidden}' is not a valid primary key character.`)
+    return invalid('validation_forbidden_pk_character', `'${forbidden}' is not a valid primary key character.`, {
+      ch: forbidden,
+    })
   if (reservedIds.test(value))
-    return invalid('validation_reserved_pk', `The primary key '${value.toUpperCase()}' is reserved and cannot be used.`)
+    return invalid(
+      'validation_reserved_pk',
+      `The primary key '${value.toUpperCase()}' is reserved and cannot be used.`,
+      {
+        reserved: value.toUpperCase(),
+      },
+    )
   return null
 }
 
@@ -120,7 +129,9 @@ export const editorKind: FieldKind<EditorField> = {
     if (value === '') return field.required ? requiredError : null
     const maxBytes = field.maxSize || editorBytesDefault
     if (Buffer.byteLength(value) <= maxBytes) return null
-    return invalid('validation_content_size_limit', `The maximum allowed content size is ${maxBytes} bytes`)
+    return invalid('validation_content_size_limit', `The maximum allowed content size is ${maxBytes} bytes`, {
+      maxSize: maxBytes,
+    })
   },
 }
 

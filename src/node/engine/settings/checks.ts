@@ -4,6 +4,8 @@
 export interface ValidationError {
   readonly code: string
   readonly message: string
+  /** What the message was made of, where clients get it too. */
+  readonly params?: Readonly<Record<string, unknown>>
 }
 
 /** Errors by member name; nested for objects, by index for lists. Never empty. */
@@ -41,24 +43,37 @@ export function lengthBetween(min: number, max: number): Check {
     if (typeof value !== 'string' || value === '') return null
     const length = Buffer.byteLength(value)
     if (length >= min && length <= max) return null
-    if (min === max) return { code: 'validation_length_invalid', message: `The length must be exactly ${min}.` }
+    if (min === max)
+      return { code: 'validation_length_invalid', message: `The length must be exactly ${min}.`, params: { max, min } }
     return min === 0
-      ? { code: 'validation_length_too_long', message: `The length must be no more than ${max}.` }
-      : { code: 'validation_length_out_of_range', message: `The length must be between ${min} and ${max}.` }
+      ? { code: 'validation_length_too_long', message: `The length must be no more than ${max}.`, params: { max, min } }
+      : {
+          code: 'validation_length_out_of_range',
+          message: `The length must be between ${min} and ${max}.`,
+          params: { max, min },
+        }
   }
 }
 
 export function atLeast(min: number): Check {
   return (value) =>
     typeof value === 'number' && value !== 0 && value < min
-      ? { code: 'validation_min_greater_equal_than_required', message: `Must be no less than ${min}.` }
+      ? {
+          code: 'validation_min_greater_equal_than_required',
+          message: `Must be no less than ${min}.`,
+          params: { threshold: min },
+        }
       : null
 }
 
 export function atMost(max: number): Check {
   return (value) =>
     typeof value === 'number' && value > max
-      ? { code: 'validation_max_less_equal_than_required', message: `Must be no greater than ${max}.` }
+      ? {
+          code: 'validation_max_less_equal_than_required',
+          message: `Must be no greater than ${max}.`,
+          params: { threshold: max },
+        }
       : null
 }
 
