@@ -1,9 +1,10 @@
-// `tenant create|list|show|update|delete|adopt|migrate`.
+// `tenant create|list|show|delete|adopt|import|migrate`.
 
 import type { Command } from 'commander'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf, secretOption } from './client.ts'
 import { print, renderDetails, renderTable } from './output.ts'
+import { importTenant } from './tenant-import.ts'
 
 export interface TenantBody {
   readonly id: string
@@ -101,6 +102,26 @@ export function registerTenant(program: Command): void {
   addClientFlags(adopt).action(async (reference: string, options: { json?: true }) => {
     const adopted = await clientOf(adopt).request<TenantBody>('POST', '/api/cp/tenants/adopt', { reference })
     print(adopted, options.json === true, describe)
+  })
+
+  const take = tenant
+    .command('import')
+    .description(
+      'replace the content of a tenant by an existing pb_data directory; may be repeated after an interruption',
+    )
+    .argument('<directory>', 'a pb_data of PocketBase v0.23 or later')
+    .requiredOption('--tenant <id|slug>', 'the tenant that takes it over')
+    .option('--yes', 'do not ask')
+  addClientFlags(take).action(async (directory: string, options: { tenant: string; yes?: true; json?: true }) => {
+    if (!options.yes)
+      throw new ConfigError(`this replaces everything in ${options.tenant}: repeat the command with --yes`)
+    const result = await importTenant(clientOf(take), directory, options.tenant)
+    print(
+      result,
+      options.json === true,
+      ({ files, bytes, collections }) =>
+        `imported ${collections} collections and ${files} files (${bytes} bytes) into ${options.tenant}`,
+    )
   })
 
   const migrate = tenant
