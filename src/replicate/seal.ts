@@ -8,9 +8,12 @@ import { ltxChecksumOf } from './ltx/decoder.ts'
 import { encodeLtx } from './ltx/encoder.ts'
 import { decodeLtxHeader, type LtxHeader, type LtxWriter, ltxHeaderBytes } from './ltx/header.ts'
 import { getSlot, type HistoryLocation, type LtxFile, ltxKey, putSlot } from './ltx-store.ts'
+import { announceTakeover } from './takeover.ts'
 
 /** Slots that another owner may win from us before we stop: it is alive and we should not be here. */
 const lostSlotsMax = 1_000
+/** A first lost slot is bad luck, a second one a busy owner. */
+const lostSlotsPerHint = 20
 
 /** The last file of a history. */
 export interface Tail {
@@ -65,6 +68,7 @@ export async function sealHistory(
     // Our own seal, whose reply was lost: perhaps with the timestamp of an earlier attempt, so take what is there.
     if (epoch === writer.epoch && incarnation === writer.incarnation) return { tail, seal: found }
     tail = found
+    if (lost % lostSlotsPerHint === 1) await announceTakeover(at, writer.epoch, signal)
   }
 }
 

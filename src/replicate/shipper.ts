@@ -20,17 +20,20 @@ import { type EncodedLtx, encodeLtx } from './ltx/encoder.ts'
 import type { LtxHeader } from './ltx/header.ts'
 import { getSlot, putSlot } from './ltx-store.ts'
 import type { ReplicaSource } from './source.ts'
+import { announcedEpoch } from './takeover.ts'
 
 /** Between the first commit after quiet and its shipping: within the second that `async` promises. */
 const shipDelayMsDefault = 400
 /** A WAL above this is moved into the database file as soon as all of it is in the store. */
 const checkpointBytes = 4 << 20
 /** Above this, writers wait for one PUT so that a moment comes in which all of it is. */
-const checkpointForcedBytes = 32 << 20
+const checkpointForcedBytes = 16 << 20
 /** While the store fails, between two attempts. */
 const outagePolicy: RetryPolicy = { attemptsMax: Number.POSITIVE_INFINITY, baseDelayMs: 100, delayMsMax: 5_000 }
 /** A PUT under the write mutex holds writers out for this long at most, ms. */
 const heldPutMs = 5_000
+/** Files after which a look is taken whether a new owner wants the history: a GET costs a twelfth of a PUT. */
+const filesPerLook = 16
 /** Flushes before closing gives up on a database that is still written to. */
 const closeAttemptsMax = 5
 
@@ -75,6 +78,7 @@ export class Shipper {
   #dirtySinceMs: number | null = null
   #pendingSinceMs: number | null = null
   #failures = 0
+  #filesSinceLook = 0
 
   private constructor(source: ReplicaSource, position: HistoryPosition, options: ShipperOptions) {
     this.#source = source
@@ -221,6 +225,7 @@ export class Shipper {
   async #ship(): Promise<void> {
     while (this.#fenced === null && !this.#stop.signal.aborted) {
       try {
+        if (this.#filesSinceLook >= filesPerLook && (await this.#lookForHeir())) return
         if (this.#pending === null) {
           this.#pumpAgain = false
           const isForced = this.#walBytes() > checkpointForcedBytes
@@ -243,6 +248,16 @@ export class Shipper {
         await sleep(this.#options.clock, delayMs, this.#stop.signal).catch(() => undefined) // only aborts end it early
       }
     }
+  }
+
+  /** Whether an owner of a higher epoch has announced itself; then it is the rightful one, and this one ends. */
+  async #lookForHeir(): Promise<boolean> {
+    const { at, txid, writer } = this.#position
+    const epoch = await announcedEpoch(at, this.#stop.signal)
+    this.#filesSinceLook = 0
+    if (epoch <= writer.epoch) return false
+    this.#fence(new FencedError(at.prefix, (txid + 1) as Txid, epoch))
+    return true
   }
 
   #hasWaiting(): boolean {
@@ -297,6 +312,7 @@ export class Shipper {
       }
     }
     this.#pending = null
+    this.#filesSinceLook++
     this.#confirm(pending, pending)
   }
 
