@@ -1,0 +1,57 @@
+// The HTTP app of a member: authentication first, then routes, and every failure in PocketBase's shape.
+
+import { Elysia, ValidationError } from 'elysia'
+import { recordId } from '../../lib/id.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import { systemRng } from '../../lib/rng.ts'
+import type { AdminService } from '../services/admins.ts'
+import type { TenantService } from '../services/tenants.ts'
+import type { AdminAuth } from './admin-auth.ts'
+import { adminRoutes } from './admins.ts'
+import { answerOfError, type ErrorBody, errorResponse } from './error-map.ts'
+import { nodeRoutes } from './nodes.ts'
+import { type OperationsDeps, operationRoutes } from './operations.ts'
+import { tenantRoutes } from './tenants.ts'
+
+/** No request of this API is larger; imports go straight to the worker. */
+export const bodyBytesMax = 1024 * 1024
+/** Fields named in one validation error. */
+const fieldErrorsMax = 20
+
+export interface AppDeps extends OperationsDeps {
+  readonly tenants: TenantService
+  readonly admins: AdminService
+  readonly log: Logger
+}
+
+export function controlPlaneApp(deps: AppDeps) {
+  const { auth, log, tenants, admins, nodes } = deps
+  return new Elysia({ serve: { maxRequestBodySize: bodyBytesMax } })
+    .onRequest(({ request }) => auth.check(request))
+    .onError({ as: 'global' }, ({ error, code, request }) => {
+      if (code === 'VALIDATION') return errorResponse(400, 'Something went wrong while processing your request.', fieldErrors(error))
+      if (code === 'PARSE') return errorResponse(400, 'The body is not valid JSON.')
+      if (code === 'NOT_FOUND') return errorResponse(404, "The requested resource wasn't found.")
+      const answer = answerOfError(error)
+      if (answer !== null) return answer
+      const reference = recordId(systemRng)
+      log.error('request failed', { reference, path: new URL(request.url).pathname, error })
+      return errorResponse(500, `Something went wrong while processing your request (${reference}).`)
+    })
+    .use(operationRoutes(deps))
+    .use(tenantRoutes(tenants))
+    .use(nodeRoutes(nodes))
+    .use(adminRoutes('/api/cluster/admins', admins, auth))
+    .use(adminRoutes('/api/cp/admins', admins, auth))
+}
+
+function fieldErrors(error: unknown): ErrorBody['data'] {
+  if (!(error instanceof ValidationError)) return {}
+  const data: Record<string, { code: string; message: string }> = {}
+  for (const detail of error.all.slice(0, fieldErrorsMax)) {
+    const { path, message } = detail as { readonly path?: string; readonly message?: string }
+    const field = (path ?? '').replace(/^\//, '').replaceAll('/', '.') || error.type
+    data[field] ??= { code: 'validation_invalid_value', message: message ?? 'Invalid value.' }
+  }
+  return data
+}

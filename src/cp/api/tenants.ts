@@ -1,0 +1,161 @@
+// `/api/cp/tenants`: parse, call, translate.
+
+import { Elysia, t } from 'elysia'
+import type { NodeId } from '../../lib/brand.ts'
+import type { CreateTenant, TenantService, TenantView, UpdateTenant } from '../services/tenants.ts'
+import { refused } from './error-map.ts'
+import { listQuery, pageOf } from './lists.ts'
+
+const limit = t.Optional(t.Union([t.Null(), t.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })]))
+const quotas = t.Object({
+  storageBytesMax: limit,
+  apiRequestsPerDayMax: limit,
+  realtimeConnectionsMax: limit,
+  queryMsMax: t.Optional(t.Integer({ minimum: 1, maximum: 3_600_000 })),
+})
+const email = t.String({ pattern: '^[^\\s@]{1,64}@[^\\s@]{1,190}$' })
+const superuser = t.Object({ email, password: t.String({ maxLength: 512 }) })
+const name = t.String({ minLength: 1, maxLength: 64 })
+const host = t.String({ minLength: 1, maxLength: 253 })
+const hosts = t.Array(host, { maxItems: 100 })
+const ackMode = t.Union([t.Literal('async'), t.Literal('sync')])
+
+const createBody = t.Object({
+  id: name,
+  domain: t.Optional(host),
+  domains: t.Optional(hosts),
+  owner: t.Optional(t.Union([t.Null(), name])),
+  plan: t.Optional(name),
+  region: t.Optional(t.Union([t.Null(), name])),
+  ackMode: t.Optional(ackMode),
+  quotas: t.Optional(quotas),
+  superuser: t.Optional(t.Union([t.Null(), superuser])),
+})
+
+const updateBody = t.Object({
+  id: t.Optional(name),
+  slug: t.Optional(name),
+  domain: t.Optional(host),
+  domains: t.Optional(hosts),
+  status: t.Optional(t.Union([t.Literal('active'), t.Literal('suspended')])),
+  plan: t.Optional(name),
+  ackMode: t.Optional(ackMode),
+  quotas: t.Optional(quotas),
+  metadata: t.Optional(t.Record(t.String({ maxLength: 64 }), t.String({ maxLength: 1_024 }))),
+})
+
+export function tenantBody({ tenant, placement }: TenantView) {
+  const { id, slug, domains, status, owner, plan, region, ackMode, limits, metadata } = tenant
+  return {
+    id,
+    slug,
+    domains,
+    status,
+    owner,
+    plan,
+    region,
+    ackMode,
+    quotas: limits,
+    metadata,
+    placement: placement && { nodeId: placement.nodeId, worker: placement.worker, epoch: placement.epoch },
+    created: pocketBaseTime(tenant.createdAtMs),
+    updated: pocketBaseTime(tenant.updatedAtMs),
+  }
+}
+
+/** `2024-01-31 12:00:00.000Z` */
+export function pocketBaseTime(atMs: number): string {
+  return new Date(atMs).toISOString().replace('T', ' ')
+}
+
+const lower = (text: string) => text.toLowerCase()
+
+function patchOf(body: typeof updateBody.static): UpdateTenant {
+  const slug = body.slug ?? body.id
+  const domains = body.domains ?? (body.domain === undefined ? undefined : [body.domain])
+  return {
+    ...(slug !== undefined && { slug: lower(slug) }),
+    ...(domains !== undefined && { domains: domains.map(lower) }),
+    ...(body.status !== undefined && { status: body.status }),
+    ...(body.plan !== undefined && { plan: body.plan }),
+    ...(body.ackMode !== undefined && { ackMode: body.ackMode }),
+    ...(body.quotas !== undefined && { limits: body.quotas }),
+    ...(body.metadata !== undefined && { metadata: body.metadata }),
+  }
+}
+
+function creationOf(body: typeof createBody.static): CreateTenant {
+  const { id, domain, domains, quotas: limits, ...rest } = body
+  const hostNames = [...(domain === undefined ? [] : [domain]), ...(domains ?? [])].map(lower)
+  return { ...rest, slug: lower(id), domains: [...new Set(hostNames)], ...(limits !== undefined && { limits }) }
+}
+
+export const tenantRoutes = (tenants: TenantService) => {
+  const update = async ({ params, body }: { params: { id: string }; body: typeof updateBody.static }) => {
+    const changed = await tenants.update(params.id, patchOf(body))
+    if (!changed.ok) throw refused(changed.error)
+    return tenantBody(changed.value)
+  }
+  return new Elysia({ prefix: '/api/cp/tenants' })
+    .post(
+      '/',
+      async ({ body, status }) => {
+        const made = await tenants.create(creationOf(body))
+        if (!made.ok) throw refused(made.error)
+        const { setupUrl } = made.value
+        return status(201, { ...tenantBody(made.value), ...(setupUrl !== null && { setupUrl }) })
+      },
+      { body: createBody },
+    )
+    .get(
+      '/',
+      ({ query }) => {
+        const isWanted = ({ tenant, placement }: TenantView) =>
+          (query.status === undefined || tenant.status === query.status) &&
+          (query.owner === undefined || tenant.owner === query.owner) &&
+          (query.plan === undefined || tenant.plan === query.plan) &&
+          (query.node === undefined || placement?.nodeId === query.node)
+        return pageOf(tenants.list().filter(isWanted).map(tenantBody), query, ['id', 'slug', 'domains'])
+      },
+      { query: listQuery },
+    )
+    .post(
+      '/adopt',
+      async ({ body }) => {
+        const adopted = await tenants.adopt(body.reference)
+        if (!adopted.ok) throw refused(adopted.error)
+        return tenantBody(adopted.value)
+      },
+      { body: t.Object({ reference: name }) },
+    )
+    .get('/:id', ({ params }) => {
+      const found = tenants.find(params.id)
+      if (found === null) throw refused('not_found')
+      return tenantBody(found)
+    })
+    .put('/:id', update, { body: updateBody })
+    .patch('/:id', update, { body: updateBody })
+    .delete('/:id', async ({ params, status }) => {
+      const deleted = await tenants.delete(params.id)
+      if (!deleted.ok) throw refused(deleted.error)
+      return status(204, undefined)
+    })
+    .post(
+      '/:id/migrate',
+      async ({ params, body }) => {
+        const moved = await tenants.migrate(params.id, (body?.node as NodeId | undefined) ?? null)
+        if (!moved.ok) throw refused(moved.error)
+        return tenantBody(moved.value)
+      },
+      { body: t.Optional(t.Object({ node: t.Optional(name) })) },
+    )
+    .post(
+      '/:id/superusers',
+      async ({ params, body }) => {
+        const changed = await tenants.upsertSuperuser(params.id, body)
+        if (!changed.ok) throw refused(changed.error)
+        return { email: body.email, created: changed.value.created }
+      },
+      { body: superuser },
+    )
+}

@@ -1,0 +1,48 @@
+// What nodes and gateways may ask a member.
+
+import { gatewayConversation, nodeConversation } from '../ipc/conversation.ts'
+import type { RpcServer } from '../ipc/server.ts'
+import type { ControlPlaneTimings } from './config.ts'
+import type { NodeService } from './services/nodes.ts'
+import type { RouteTable } from './services/routing/table.ts'
+import type { TenantService } from './services/tenants.ts'
+import { specOf } from './state/tenants.ts'
+import type { StateReader } from './state/state.ts'
+
+export interface EndpointDeps {
+  readonly state: StateReader
+  readonly nodes: NodeService
+  readonly tenants: TenantService
+  readonly routes: RouteTable
+  readonly timings: ControlPlaneTimings
+  /** A linearizable read: resolves when the state is as new as any acknowledged command. */
+  readonly read: () => Promise<void>
+}
+
+export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
+  const { state, nodes, tenants, routes, timings, read } = deps
+  /** An owner without a report for this long has no lease; it is also when its tenants move. */
+  const leaseMs = timings.downAfterMs
+  server.serve(nodeConversation, {
+    'node.register': async (request) => {
+      await nodes.register(request)
+      return { heartbeatMs: timings.heartbeatMs, leaseMs }
+    },
+    'node.heartbeat': async (request) => ({ known: await nodes.heartbeat(request), leaseMs }),
+    'placement.get': async ({ nodeId, tenantId }) => {
+      await read() // an old answer could send a tenant back to a node that has lost it
+      const tenant = state.tenants.get(tenantId)
+      const placement = state.placements.get(tenantId)
+      const isOwner = placement !== undefined && placement.nodeId === nodeId && !tenants.isMoving(tenantId)
+      if (tenant === undefined || tenant.status === 'deleted' || !isOwner) return { tenant: null }
+      return { tenant: specOf(tenant), placement }
+    },
+    'placement.fenced': async (request) => {
+      await tenants.fenced(request)
+      return { ok: true }
+    },
+  })
+  server.serve(gatewayConversation, {
+    'route.resolve': ({ key }) => routes.resolve(key),
+  })
+}
