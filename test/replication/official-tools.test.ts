@@ -1,0 +1,169 @@
+// Goal: programs we did not write restore what we ship, byte for byte, at every TXID, and we restore what they ship.
+// Method: official `litestream` and `ltx` over a directory and over S3 (MinIO).
+
+import { Database as Sqlite } from 'bun:sqlite'
+import { afterAll, expect } from 'bun:test'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Txid } from '../../src/lib/brand.ts'
+import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
+import { openObjectStore } from '../../src/lib/object-store/open.ts'
+import { seededRng } from '../../src/lib/rng.ts'
+import { startMinio } from '../support/minio.ts'
+import { testWithPeers } from '../support/peers.ts'
+import { until } from '../support/wait.ts'
+import { Owner, prefix, restoredHash, sha256 } from './histories.ts'
+
+const folders: string[] = []
+function folder(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'pf-official-'))
+  folders.push(dir)
+  return dir
+}
+afterAll(() => {
+  for (const dir of folders) rmSync(dir, { recursive: true, force: true })
+})
+
+async function run(command: readonly string[], env: Record<string, string> = {}): Promise<string> {
+  const { AWS_CA_BUNDLE: _, ...inherited } = process.env // the S3 commands of litestream fail where it is set
+  const child = Bun.spawn([...command], {
+    env: { ...inherited, ...env },
+    stdout: 'pipe',
+    stderr: 'pipe',
+    stdin: 'ignore',
+  })
+  const [output, errors, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ])
+  if (code !== 0) throw new Error(`${command.join(' ')} exited with ${code}: ${output}${errors}`)
+  return output
+}
+
+/** A history with growth, shrinking, schema changes, a takeover with its seal, and the hash of each TXID. */
+async function workload(store: ObjectStore, pageSize: number): Promise<Map<Txid, string>> {
+  const hashes = new Map<Txid, string>()
+  const rng = seededRng(pageSize)
+  await using first = await Owner.create(store, { pageSize, autoVacuum: true })
+  hashes.set(first.shipper.txid, first.hash())
+  const step = async (owner: Owner, body: () => void) => {
+    await owner.db.transaction(body)
+    await owner.flush()
+    hashes.set(owner.shipper.txid, owner.hash())
+  }
+  for (let i = 0; i < 3; i++)
+    await step(first, () => first.db.run('INSERT INTO t (v) VALUES (?)', [rng.bytes(pageSize * 5)]))
+  await step(first, () => first.db.run('DELETE FROM t WHERE id > 1'))
+  await first.close()
+  await using second = await Owner.open(store, 2)
+  hashes.set(second.shipper.txid, second.hash())
+  await step(second, () => second.db.exec('CREATE TABLE u (a, b); CREATE INDEX by_a ON u (a)'))
+  await step(second, () => second.db.run('INSERT INTO u VALUES (?, ?)', ['text '.repeat(pageSize), 1]))
+  await second.close()
+  await using third = await Owner.open(store, 3, { dir: second.dir })
+  hashes.set(third.shipper.txid, third.hash())
+  return hashes
+}
+
+async function expectOfficialRestores(
+  litestream: string,
+  url: string,
+  hashes: ReadonlyMap<Txid, string>,
+  env: Record<string, string> = {},
+): Promise<void> {
+  const dir = folder()
+  const latest = join(dir, 'latest.db')
+  await run([litestream, 'restore', '-integrity-check', 'full', '-o', latest, url], env)
+  expect(sha256(await Bun.file(latest).bytes())).toBe([...hashes.values()].at(-1)!)
+  for (const [txid, hash] of hashes) {
+    const path = join(dir, `${txid}.db`)
+    await run([litestream, 'restore', '-txid', txid.toString(16).padStart(16, '0'), '-o', path, url], env)
+    expect(sha256(await Bun.file(path).bytes())).toBe(hash)
+  }
+}
+
+testWithPeers(
+  ['litestream', 'ltx'],
+  'official tools read the directory layout at every TXID',
+  async ({ litestream, ltx }) => {
+    for (const pageSize of [512, 4_096, 65_536]) {
+      const dir = folder()
+      const store = await openObjectStore({ kind: 'file', dir })
+      const hashes = await workload(store, pageSize)
+      expect(hashes.size).toBe(9)
+      const slots = join(dir, prefix, 'ltx/0')
+      const files = readdirSync(slots).map((name) => join(slots, name))
+      expect(files.length).toBe(9)
+      await run([ltx, 'verify', ...files])
+      await expectOfficialRestores(litestream, `file://${join(dir, prefix)}`, hashes)
+      for (const [txid, hash] of hashes) expect(await restoredHash({ store, prefix }, txid)).toBe(hash)
+    }
+  },
+)
+
+testWithPeers(
+  ['litestream', 'minio'],
+  'official litestream restores from S3 at every TXID',
+  async ({ litestream, minio }) => {
+    await using server = await startMinio(minio, folder())
+    const store = await openObjectStore({
+      kind: 's3',
+      endpoint: server.endpoint,
+      region: 'us-east-1',
+      bucket: server.bucket,
+      prefix: 'fleet',
+      credentials: { accessKeyId: server.accessKey, secretAccessKey: server.secretKey },
+    })
+    const hashes = await workload(store, 4_096)
+    const url = `s3://${server.bucket}/fleet/${prefix}?endpoint=${server.endpoint}&forcePathStyle=true&region=us-east-1`
+    await expectOfficialRestores(litestream, url, hashes, {
+      LITESTREAM_ACCESS_KEY_ID: server.accessKey,
+      LITESTREAM_SECRET_ACCESS_KEY: server.secretKey,
+    })
+    const head = await store.head(`${prefix}/0000/0000000000000001-0000000000000001.ltx`)
+    expect(head?.metadata['litestream-timestamp']).toMatch(/^\d{4}-\d\d-\d\dT.*Z$/)
+    await store.close()
+  },
+)
+
+testWithPeers(
+  ['litestream'],
+  'we restore and take over what official litestream replicates',
+  async ({ litestream }) => {
+    const dir = folder()
+    const source = join(dir, 'source.db')
+    const db = new Sqlite(source, { create: true })
+    db.run('PRAGMA journal_mode = WAL')
+    db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)')
+    db.run("INSERT INTO t (v) VALUES ('a')")
+    const replica = join(dir, 'objects', prefix)
+    mkdirSync(join(dir, 'objects'))
+    const child = Bun.spawn([litestream, 'replicate', source, `file://${replica}`], {
+      stdin: 'ignore',
+      stdout: 'ignore',
+      stderr: 'ignore',
+    })
+    try {
+      const store = await openObjectStore({ kind: 'file', dir: join(dir, 'objects') })
+      const slots = () => readdirSync(join(replica, 'ltx/0')).filter((name) => name.endsWith('.ltx')).length
+      await until('the first file', () => slots() > 0, 20_000)
+      db.run("INSERT INTO t (v) VALUES ('b')")
+      await until('the second file', () => slots() > 1, 20_000)
+      child.kill('SIGTERM')
+      await child.exited
+      await using owner = await Owner.open(store, 1)
+      expect(owner.values()).toEqual(['a', 'b'])
+      await owner.insert('ours')
+      await owner.flush()
+      const restored = join(dir, 'restored.db')
+      await run([litestream, 'restore', '-o', restored, `file://${replica}`])
+      expect(sha256(await Bun.file(restored).bytes())).toBe(owner.hash())
+    } finally {
+      child.kill('SIGKILL')
+      await child.exited
+      db.close()
+    }
+  },
+)
