@@ -67,6 +67,12 @@ export const emailFormat: Check = (value) =>
     : null
 
 /** A check that fails with a fixed error where `isBad` holds; empty values pass. */
-export function refuseIf(isBad: (text: string) => boolean, code: string, message: string): Check {
-  return (value) => (typeof value === 'string' && value !== '' && isBad(value) ? { code, message } : null)
+export function refuseIf(
+  isBad: (text: string) => boolean,
+  code: string,
+  message: string,
+  params?: Readonly<Record<string, unknown>>,
+): Check {
+  const error = params === undefined ? { code, message } : { code, message, params }
+  return (value) => (typeof value === 'string' && value !== '' && isBad(value) ? error : null)
 }

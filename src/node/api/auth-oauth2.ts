@@ -40,7 +40,11 @@ export async function authWithOAuth2(event: RequestEvent): Promise<Response> {
   const message = `Provider with name ${form.provider} is missing or is not enabled.`
   check(
     {
-      provider: [form.provider, required, refuseIf(() => config === undefined, 'validation_invalid_provider', message)],
+      provider: [
+        form.provider,
+        required,
+        refuseIf(() => config === undefined, 'validation_invalid_provider', message, { name: form.provider }),
+      ],
       code: [form.code, required],
     },
     'An error occurred while loading the submitted data.',

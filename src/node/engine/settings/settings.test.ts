@@ -91,7 +91,9 @@ test('reports every wrong member at its place', () => {
       excludedIPs: ['x'],
     },
   })
-  const codes = JSON.parse(JSON.stringify(errors, (key, value) => (key === 'message' ? undefined : value)))
+  const codes = JSON.parse(
+    JSON.stringify(errors, (key, value) => (key === 'message' || key === 'params' ? undefined : value)),
+  )
   const code = (text: string) => ({ code: `validation_${text}` })
   expect(codes).toEqual({
     superuserIPs: { 0: code('required'), 1: code('invlaid_ip_or_subnet') },

@@ -98,7 +98,9 @@ function conflictingRule(rules: readonly RateLimitRule[]): ValidationErrors | nu
     const key = `${rule.label}@@${rule.audience}`
     if (keys.some((other) => other.startsWith(key) || key.startsWith(other))) {
       const message = `Rate limit rule configuration with label ${rule.label} already exists or conflicts with another rule.`
-      return { [i]: { label: { code: 'validation_conflicting_rate_limit_rule', message } } }
+      return {
+        [i]: { label: { code: 'validation_conflicting_rate_limit_rule', message, params: { label: rule.label } } },
+      }
     }
     keys.push(key)
   }
