@@ -1,12 +1,18 @@
 // Records over HTTP: list, view, create, update, delete. PocketBase: apis/record_crud.go, apis/record_helpers.go.
 
+import { SQLiteError } from 'bun:sqlite'
+import { sleep } from '../../lib/clock.ts'
+import { errorMessage } from '../../lib/errors.ts'
+import { BodyError } from '../engine/body/body.ts'
 import type { Collection, Rule } from '../engine/collections/collection.ts'
 import { expandRecords } from '../engine/expand/expand.ts'
-import { toNumber } from '../engine/fields/cast.ts'
+import { toNumber, toText } from '../engine/fields/cast.ts'
+import type { Field } from '../engine/fields/field.ts'
 import { fileBytesDefault } from '../engine/fields/file.ts'
-import { FilterError, type RuleRequest } from '../engine/filter/resolver.ts'
+import { kindOf } from '../engine/fields/kinds.ts'
+import { FilterError } from '../engine/filter/resolver.ts'
 import { triggerRecord } from '../engine/records/events.ts'
-import { listRecords, perPageDefault, perPageMax } from '../engine/records/list.ts'
+import { listRecords, perPageDefault, perPageMax, type RecordPage } from '../engine/records/list.ts'
 import { EngineRecord } from '../engine/records/record.ts'
 import { findByRule, matchesUnstored } from '../engine/rules/rules.ts'
 import { showTo } from '../engine/rules/visibility.ts'
@@ -16,11 +22,15 @@ import { ApiError, badRequest, forbidden, notFound, toApiError } from './error-m
 import { bodyBytesDefault, type RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
 
+/** Empty answers to filters per client and collection, before answers get slower. */
+const probingLimit = { maxRequests: 3, duration: 3 }
+const probingDelayMsMax = 500
+
 const superusersOnly = 'Only superusers can perform this action.'
 
 export function collectionOf(event: RequestEvent): Collection {
   const collection = event.engine.collections.find(event.param('collection'))
-  if (collection === undefined) throw notFound('Missing collection context.')
+  if (collection === undefined) throw notFound('Missing or invalid collection context.')
   return collection
 }
 
@@ -43,8 +53,8 @@ function integerParameter(event: RequestEvent, name: string): number {
 function checkClientQuery(event: RequestEvent): void {
   if (event.isSuperuser) return
   for (const name of ['filter', 'sort'])
-    if (/@collection\.|@request\./.test(event.query.get(name) ?? ''))
-      throw forbidden('Only superusers can filter by @collection and @request fields.')
+    for (const prefix of ['@collection.', '@request.'])
+      if (event.query.get(name)?.includes(prefix)) throw forbidden(`Only superusers can filter by ${prefix}`)
 }
 
 async function list(event: RequestEvent): Promise<Response> {
@@ -60,12 +70,31 @@ async function list(event: RequestEvent): Promise<Response> {
     filter: event.query.get('filter') ?? '',
     sort: event.query.get('sort') ?? '',
   }
-  if (query.filter !== '' && query.filter.trim() === '') throw badRequest()
-  const request = event.info()
-  const page = await answerFilterErrors(() => listRecords(event.engine, collection, query, request))
+  const page = await answerFilterErrors(() => listRecords(event.engine, collection, query, event.info()))
   await enrichRecords(event, page.items)
+  await slowDownProbing(event, collection, page)
   const { items, ...envelope } = page
   return event.json(200, { items, ...envelope })
+}
+
+/** Filters of clients that find nothing may be probing what a rule hides, by the time an answer takes: some noise. */
+async function slowDownProbing(event: RequestEvent, collection: Collection, page: RecordPage): Promise<void> {
+  const { listRule } = collection.data
+  if (event.isSuperuser || page.items.length > 0 || listRule === null || listRule === '') return
+  if (!event.query.get('filter')) return
+  const { auth, clock, rng } = event.engine
+  if (auth.rateLimiter.isAllowed(`@pb_list_timing_check_${collection.id}`, event.realIp, probingLimit)) return
+  await sleep(clock, rng.below(probingDelayMsMax), event.request.signal)
+}
+
+/** A filter or sort that a client got wrong is 400, and so is what SQLite makes of it. */
+async function answerFilterErrors<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (isFilterFailure(error)) throw badRequest()
+    throw error
+  }
 }
 
 async function view(event: RequestEvent): Promise<Response> {
@@ -73,7 +102,7 @@ async function view(event: RequestEvent): Promise<Response> {
   checkCollectionLimit(event, collection, 'view')
   const { viewRule } = collection.data
   if (viewRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
-  const record = await answerFilterErrors(() => findAllowed(event, collection, event.param('id'), viewRule))
+  const record = findAllowed(event, collection, event.param('id'), viewRule)
   if (record === null) throw notFound()
   await enrichRecords(event, [record])
   return event.json(200, record)
@@ -102,43 +131,36 @@ async function remove(event: RequestEvent): Promise<Response> {
 export async function createRecord(
   event: RequestEvent,
   collection: Collection,
-  data: Readonly<Record<string, unknown>>,
+  body: Readonly<Record<string, unknown>>,
 ): Promise<EngineRecord> {
   if (collection.isView) throw badRequest('Unsupported collection type.')
   const { createRule } = collection.data
   if (createRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
   const record = EngineRecord.blank(collection)
-  setAll(event, record, data)
-  const request = event.info(withoutModifiers(record, data))
-  const isManager = event.isSuperuser || (await passesCreateRules(event, record, createRule, request))
-  await checkAuthData(event, record, null, data, isManager)
-  await saveRecord(event, record, 'Failed to create record')
+  const data = loadBody(event, record, body)
+  let isManager = event.isSuperuser
+  if (!event.isSuperuser) {
+    const request = event.info(data)
+    const probe = record.clone()
+    if (probe.id === '') probe.setRaw('id', '__pf_id__')
+    // A manage rule must not be satisfied by what only managers may set.
+    if (collection.isAuth) probe.setRaw('verified', false)
+    const passes = (rule: Rule) => passesQuietly(event, () => matchesUnstored(event.engine, probe, rule, request))
+    if (!passes(createRule)) throw badRequest(createFailed)
+    isManager = isManagerBy(event, collection, passes)
+  }
+  await checkAuthData(event, record, null, body, isManager)
+  await saveRecord(event, record, createFailed)
   await enrichRecords(event, [record])
   return record
 }
 
-/** Refuses a create that the rule forbids. @returns whether the client may set what only managers may. */
-async function passesCreateRules(
-  event: RequestEvent,
-  record: EngineRecord,
-  rule: Rule,
-  request: RuleRequest,
-): Promise<boolean> {
-  const probe = record.clone()
-  if (probe.id === '') probe.setRaw('id', '__pf_id__')
-  const { collection } = record
-  const passes = (each: Rule) => matchesUnstored(event.engine, probe, each, request)
-  const isAllowed = await answerFilterErrors(() => passes(rule))
-  if (!isAllowed) throw badRequest('Failed to create record')
-  const manageRule = collection.data.auth?.manageRule ?? null
-  return manageRule !== null && (await answerFilterErrors(() => passes(manageRule)))
-}
-
+/** Updates a record for the client of `event`; also a part of a batch. Throws ApiError. */
 export async function updateRecord(
   event: RequestEvent,
   collection: Collection,
   id: string,
-  data: Readonly<Record<string, unknown>>,
+  body: Readonly<Record<string, unknown>>,
 ): Promise<EngineRecord> {
   if (collection.isView) throw badRequest('Unsupported collection type.')
   const { updateRule } = collection.data
@@ -146,59 +168,69 @@ export async function updateRecord(
   const stored = event.engine.records.findById(collection, id)
   if (stored === null) throw notFound()
   const record = stored.clone()
-  setAll(event, record, data)
-  const request = event.info(withoutModifiers(record, data))
+  const data = loadBody(event, record, body)
   let isManager = event.isSuperuser
   if (!event.isSuperuser) {
-    const allowed = await answerFilterErrors(() => findByRule(event.engine, collection, id, updateRule, request))
-    if (allowed === null) throw notFound()
-    const manageRule = collection.data.auth?.manageRule ?? null
-    isManager = manageRule !== null && findByRule(event.engine, collection, id, manageRule, request) !== null
+    const request = event.info(data)
+    const passes = (rule: Rule) =>
+      passesQuietly(event, () => findByRule(event.engine, collection, id, rule, request) !== null)
+    if (!passes(updateRule)) throw notFound()
+    isManager = isManagerBy(event, collection, passes)
   }
-  await checkAuthData(event, record, stored, data, isManager)
-  await saveRecord(event, record, 'Failed to update record')
+  await checkAuthData(event, record, stored, body, isManager)
+  await saveRecord(event, record, updateFailed)
   await enrichRecords(event, [record])
   return record
 }
 
+/** Deletes a record for the client of `event`; also a part of a batch. Throws ApiError. */
 export async function deleteRecord(event: RequestEvent, collection: Collection, id: string): Promise<void> {
   if (collection.isView) throw badRequest('Unsupported collection type.')
   const { deleteRule } = collection.data
   if (deleteRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
-  const record = await answerFilterErrors(() => findAllowed(event, collection, id, deleteRule))
+  const record = findAllowed(event, collection, id, deleteRule)
   if (record === null) throw notFound()
   try {
     await event.engine.records.delete(record)
   } catch (error) {
-    throw (
-      toApiError(
-        error,
-        'Failed to delete record. Make sure that the record is not part of a required relation reference.',
-      ) ?? error
-    )
+    throw toApiError(error, deleteFailed) ?? unforeseen(event, error, deleteFailed)
   }
 }
 
+/** The record if the caller passes the rule. A rule that is broken, or fails in SQLite, lets nobody pass. */
 function findAllowed(event: RequestEvent, collection: Collection, id: string, rule: Rule): EngineRecord | null {
   if (event.isSuperuser) return event.engine.records.findById(collection, id)
-  return findByRule(event.engine, collection, id, rule, event.info())
+  let found: EngineRecord | null = null
+  passesQuietly(event, () => (found = findByRule(event.engine, collection, id, rule, event.info())) !== null)
+  return found
 }
 
-/** A filter that a client got wrong is 400; so is a broken rule, in PocketBase's words for both. */
-async function answerFilterErrors<T>(work: () => T | Promise<T>): Promise<T> {
+function passesQuietly(event: RequestEvent, test: () => boolean): boolean {
   try {
-    return await work()
+    return test()
   } catch (error) {
-    if (error instanceof FilterError) throw badRequest()
-    throw error
+    if (!isFilterFailure(error)) throw error
+    event.engine.log.warn('rule is broken', { method: event.method, error })
+    return false
   }
+}
+
+function isFilterFailure(error: unknown): boolean {
+  return error instanceof FilterError || error instanceof SQLiteError
+}
+
+/** Managers of an auth collection are signed in, and its rule is never empty. */
+function isManagerBy(event: RequestEvent, collection: Collection, passes: (rule: Rule) => boolean): boolean {
+  const rule = collection.data.auth?.manageRule ?? null
+  return rule !== null && rule !== '' && event.auth !== null && passes(rule)
 }
 
 async function readData(event: RequestEvent): Promise<Readonly<Record<string, unknown>>> {
   try {
     return await event.body()
   } catch (error) {
-    throw toApiError(error) ?? badRequest('Failed to read the submitted data.')
+    if (error instanceof BodyError && error.code === 'body_too_large') throw error
+    throw toApiError(error) ?? badRequest()
   }
 }
 
@@ -206,35 +238,45 @@ async function saveRecord(event: RequestEvent, record: EngineRecord, message: st
   try {
     await event.engine.records.save(record)
   } catch (error) {
-    const answer = toApiError(error, message)
-    throw answer ?? error
+    throw toApiError(error, message) ?? unforeseen(event, error, message)
   }
 }
 
-/** Fields that a client sets by name or modifier, in PocketBase's order: plain keys before their modifiers. */
-function setAll(event: RequestEvent, record: EngineRecord, data: Readonly<Record<string, unknown>>): void {
-  for (const key of Object.keys(data).sort((a, b) => a.length - b.length || (a < b ? -1 : 1))) {
-    const name = key.replace(/^[+]|[+-]$|:.*$/g, '')
-    const field = record.collection.field(name) ?? record.collection.field(key)
-    // Hidden fields belong to superusers; the password of an auth record is hidden, but its own.
-    if (field?.hidden && !event.isSuperuser && !(record.collection.isAuth && field.name === 'password')) continue
-    record.set(key, data[key])
-  }
+/** PocketBase answers 400 to whatever stops a write; what nobody foresaw must be seen in the log. */
+function unforeseen(event: RequestEvent, error: unknown, message: string): ApiError {
+  event.engine.log.error('write failed', { method: event.method, error: errorMessage(error) })
+  return badRequest(message)
 }
 
-/** The body as rules see it: modifiers replaced by the values they lead to. */
-function withoutModifiers(
+/**
+ * Sets what the client sent, plain keys before their modifiers.
+ * @returns the body as rules see it: modifiers replaced by the values they lead to, hidden fields of others left out.
+ */
+function loadBody(
+  event: RequestEvent,
   record: EngineRecord,
-  data: Readonly<Record<string, unknown>>,
+  body: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
-  const plain: Record<string, unknown> = {}
-  for (const [key, value] of Object.entries(data)) {
-    const name = key.replace(/^[+]|[+-]$|:.*$/g, '')
-    const field = record.collection.field(name) ?? record.collection.field(key)
-    if (field === undefined) plain[key] = value
-    else plain[field.name] = field.type === 'password' ? value : record.get(field.name)
+  const { collection } = record
+  const data: Record<string, unknown> = { ...body }
+  for (const key of Object.keys(body).sort((a, b) => a.length - b.length)) {
+    const field = fieldOfKey(collection, key)
+    if (field === undefined) continue
+    delete data[key]
+    // Hidden fields belong to superusers; the password of an auth record is hidden, but its own.
+    if (field.hidden && !event.isSuperuser && !(collection.isAuth && field.name === 'password')) continue
+    record.set(key, body[key])
+    data[field.name] = field.type === 'password' ? body[key] : record.get(field.name)
   }
-  return plain
+  return data
+}
+
+function fieldOfKey(collection: Collection, key: string): Field | undefined {
+  const exact = collection.field(key)
+  if (exact !== undefined) return exact
+  return collection.fields.find(
+    (field) => key.includes(field.name) && kindOf(field).modifier?.(field, key) !== undefined,
+  )
 }
 
 /** What an auth record may be given: only managers verify and change e-mails, and a new password needs the old one. */
@@ -242,29 +284,28 @@ async function checkAuthData(
   event: RequestEvent,
   record: EngineRecord,
   stored: EngineRecord | null,
-  data: Readonly<Record<string, unknown>>,
+  body: Readonly<Record<string, unknown>>,
   isManager: boolean,
 ): Promise<void> {
   if (!record.collection.isAuth) return
   const errors: Record<string, ValidationError> = {}
+  const [password, confirm, old] = ['password', 'passwordConfirm', 'oldPassword'].map((key) => toText(body[key] ?? ''))
+  const isNew = stored === null
+  if (!isManager && !isNew && record.text('email') !== stored.text('email')) errors['email'] = mismatch
   if (!isManager && record.bool('verified') !== (stored?.bool('verified') ?? false)) errors['verified'] = mismatch
-  if (!isManager && stored !== null && record.text('email') !== stored.text('email')) errors['email'] = mismatch
-  const password = data['password'] ?? ''
-  const passwordConfirm = data['passwordConfirm'] ?? ''
-  const isSettingPassword = password !== '' || passwordConfirm !== ''
-  if (isSettingPassword || stored === null) {
-    if (passwordConfirm === '') errors['passwordConfirm'] = blank
-    else if (password !== passwordConfirm) errors['passwordConfirm'] = mismatch
-    if (password === '') errors['password'] = blank
+  if (password === '' && (isNew || confirm !== '' || old !== '')) errors['password'] = blank
+  if (confirm === '' && (isNew || password !== '' || old !== '')) errors['passwordConfirm'] = blank
+  else if (confirm !== password) errors['passwordConfirm'] = mismatch
+  if (!isNew && !isManager && (password !== '' || confirm !== '')) {
+    if (old === '') errors['oldPassword'] = blank
+    else if (!(await event.engine.auth.verifyPassword(stored, old!))) errors['oldPassword'] = wrongOldPassword
   }
-  if (isSettingPassword && stored !== null && !isManager) {
-    const old = data['oldPassword']
-    if (typeof old !== 'string' || old === '') errors['oldPassword'] = blank
-    else if (!(await event.engine.auth.verifyPassword(stored, old))) errors['oldPassword'] = wrongOldPassword
-  }
-  if (Object.keys(errors).length === 0) return
-  throw new ApiError(400, stored === null ? 'Failed to create record' : 'Failed to update record', errors)
+  if (Object.keys(errors).length > 0) throw new ApiError(400, isNew ? createFailed : updateFailed, errors)
 }
+
+const createFailed = 'Failed to create record'
+const updateFailed = 'Failed to update record.'
+const deleteFailed = 'Failed to delete record. Make sure that the record is not part of a required relation reference.'
 
 const blank: ValidationError = { code: 'validation_required', message: 'Cannot be blank.' }
 const mismatch: ValidationError = { code: 'validation_values_mismatch', message: "Values don't match." }

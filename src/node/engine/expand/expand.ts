@@ -1,25 +1,26 @@
 // Expands relations into records, one query per collection and level, each record checked against the view rule of its
 // collection. PocketBase: core/record_query_expand.go and the expand part of apis/record_helpers.go.
 
+import { AppError } from '../../../lib/errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { findSingleColumnUniqueIndex } from '../collections/index-sql.ts'
 import { quoteName, type Row } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
-import { isMultiple, type RelationField } from '../fields/field.ts'
+import { isMultiple } from '../fields/field.ts'
 import { ruleExpressionsMax } from '../filter/compile.ts'
 import { jsonEach } from '../filter/operand.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import { EngineRecord } from '../records/record.ts'
 import { ruleCompiler } from '../rules/rules.ts'
 
-/** Levels of one path. */
+/** Levels of one path; what is deeper is not looked at. */
 const depthMax = 6
 /** Paths of one parameter. */
-const pathsMax = 20
+const pathsMax = 200
 /** Back relations of one record that are expanded. */
 const backRelationsMax = 1_000
-/** Ids of one statement. */
-const idsPerQuery = 500
+/** Ids of one statement; SQLite takes 32,766 parameters, and plans long lists slowly. */
+const idsPerQuery = 1_000
 
 export interface ExpandOptions {
   readonly request: RuleRequest
@@ -27,150 +28,142 @@ export interface ExpandOptions {
   readonly onRecord: (record: EngineRecord) => void
 }
 
-type Tree = Map<string, Tree>
-
-function parseTree(text: string): Tree {
-  const root: Tree = new Map()
-  for (const path of text.split(',').slice(0, pathsMax)) {
-    let node = root
-    for (const name of path.trim().split('.').slice(0, depthMax)) {
-      if (name === '') break
-      let child = node.get(name)
-      if (child === undefined) node.set(name, (child = new Map()))
-      node = child
-    }
-  }
-  return root
+/** The path leads nowhere, or to what the client may not view: nothing of it is attached. */
+class ExpandError extends AppError {
+  readonly code = 'expand'
 }
 
-/** Attaches what `expand` names to each record; names that lead nowhere, or to nothing visible, are left out. */
+/**
+ * Attaches what `expand` names to each record. The records are of one collection. A path that leads nowhere, or to
+ * nothing visible, is left out as a whole.
+ */
 export function expandRecords(
   engine: Engine,
   records: readonly EngineRecord[],
   expand: string,
   options: ExpandOptions,
 ): void {
-  expandTree(engine, records, parseTree(expand), options)
-}
-
-function expandTree(engine: Engine, records: readonly EngineRecord[], tree: Tree, options: ExpandOptions): void {
-  if (tree.size === 0 || records.length === 0) return
-  const { collection } = records[0]!
-  for (const [name, children] of tree) {
-    const field = collection.field(name)
-    if (field !== undefined) {
-      if (field.type === 'relation' && isVisible(options, field.hidden))
-        expandRelation(engine, records, field, children, options)
-      continue
+  const request: RuleRequest = { ...options.request, context: 'expand' }
+  for (const path of normalizePaths(expand)) {
+    try {
+      expandPath(engine, records, path.split('.'), { ...options, request })
+    } catch (error) {
+      if (!(error instanceof ExpandError) && !(error instanceof FilterError)) throw error
+      engine.log.debug('relation not expanded', { path, error })
     }
-    const match = /^(\w+)_via_(\w+)$/.exec(name)
-    const other = match === null ? undefined : engine.collections.find(match[1]!)
-    const back = other?.field(match![2]!)
-    if (
-      other !== undefined &&
-      back?.type === 'relation' &&
-      back.collectionId === collection.id &&
-      isVisible(options, back.hidden)
+  }
+}
+
+/** Paths without blanks; those that a longer one contains are dropped. */
+function normalizePaths(expand: string): string[] {
+  const paths = expand
+    .split(',')
+    .map((path) => path.replaceAll(' ', '').replace(/^\.+|\.+$/g, ''))
+    .filter((path) => path !== '')
+    .slice(0, pathsMax)
+  const needed = paths.filter((path) => !paths.some((other) => other.startsWith(`${path}.`)))
+  return [...new Set(needed)]
+}
+
+interface Relation {
+  readonly name: string
+  readonly target: Collection
+  readonly isMultiple: boolean
+  readonly idsOf: (record: EngineRecord) => readonly string[]
+}
+
+function expandPath(
+  engine: Engine,
+  records: readonly EngineRecord[],
+  path: readonly string[],
+  options: ExpandOptions,
+  depth = 1,
+): void {
+  const [name, ...rest] = path
+  if (name === undefined || depth > depthMax || records.length === 0) return
+  const relation = relationOf(engine, records, name)
+  const ids = new Set(records.flatMap((record) => relation.idsOf(record)))
+  const found = findVisible(engine, relation.target, [...ids], options)
+  const related = [...found.values()]
+  for (const each of related) options.onRecord(each)
+  expandPath(engine, related, rest, options, depth + 1)
+  for (const record of records) {
+    record.expand ??= {}
+    const valid = relation.idsOf(record).flatMap((id) => found.get(id) ?? [])
+    if (valid.length === 0) continue
+    mergeExpanded(record.expand[name], valid)
+    record.expand = { ...record.expand, [name]: relation.isMultiple ? valid : valid[0]! }
+  }
+}
+
+/** Keeps what an earlier path attached below the same relation. */
+function mergeExpanded(before: EngineRecord | EngineRecord[] | undefined, valid: readonly EngineRecord[]): void {
+  const old = before === undefined ? [] : Array.isArray(before) ? before : [before]
+  for (const earlier of old) {
+    if (earlier.expand === null) continue
+    for (const record of valid)
+      if (record.id === earlier.id) {
+        record.expand ??= {}
+        for (const [key, value] of Object.entries(earlier.expand)) {
+          const present = record.expand[key]
+          if (present === undefined) record.expand[key] = value
+          else mergeExpanded(value, Array.isArray(present) ? present : [present])
+        }
+      }
+  }
+}
+
+function relationOf(engine: Engine, records: readonly EngineRecord[], name: string): Relation {
+  const { collection } = records[0]!
+  // `posts(author)` is how PocketBase once wrote `posts_via_author`.
+  const match = name.includes('(') ? /^(\w+)\((\w+)\)$/.exec(name) : /^(\w+)_via_(\w+)$/.exec(name)
+  if (match === null) {
+    const field = collection.field(name)
+    if (field?.type !== 'relation') throw new ExpandError(`${collection.name} has no relation ${name}`)
+    const target = engine.collections.find(field.collectionId)
+    if (target === undefined) throw new ExpandError(`the collection of ${name} is missing`)
+    return { name, target, isMultiple: isMultiple(field), idsOf: (record) => record.texts(name) }
+  }
+  const target = engine.collections.find(match[1]!)
+  const field = target?.field(match[2]!)
+  if (target === undefined || field?.type !== 'relation' || field.collectionId !== collection.id)
+    throw new ExpandError(`${name} is no relation to ${collection.name}`)
+  const column = `${quoteName(target.name)}.${quoteName(field.name)}`
+  const where = isMultiple(field) ? `EXISTS (SELECT 1 FROM ${jsonEach(column)} je WHERE je.value = ?)` : `${column} = ?`
+  const sql = `SELECT id FROM ${quoteName(target.name)} WHERE ${where} LIMIT ${backRelationsMax}`
+  const ids = new Map<string, string[]>()
+  for (const record of records)
+    ids.set(
+      record.id,
+      engine.data.all<{ id: string }>(sql, [record.id]).map((row) => row.id),
     )
-      expandBackRelation(engine, records, name, other, back, children, options)
-  }
+  const isUnique = findSingleColumnUniqueIndex(target.data.indexes, field.name) !== null
+  return { name, target, isMultiple: !isUnique, idsOf: (record) => ids.get(record.id) ?? [] }
 }
 
-function isVisible({ request }: ExpandOptions, hidden: boolean): boolean {
-  return !hidden || (request.auth?.collection.isSuperusers ?? false)
-}
-
-function attach(record: EngineRecord, name: string, value: EngineRecord | EngineRecord[]): void {
-  record.expand = { ...record.expand, [name]: value }
-}
-
-function expandRelation(
-  engine: Engine,
-  records: readonly EngineRecord[],
-  field: RelationField,
-  children: Tree,
-  options: ExpandOptions,
-): void {
-  const target = engine.collections.find(field.collectionId)
-  if (target === undefined) return
-  if (target.data.viewRule === null && !(options.request.auth?.collection.isSuperusers ?? false)) return
-  // The member is there even if nothing of it may be seen.
-  for (const record of records) record.expand ??= {}
-  const ids = [...new Set(records.flatMap((record) => record.texts(field.name)))]
-  const found = findVisible(engine, target, ids, options)
-  const unique = [...found.values()]
-  for (const each of unique) options.onRecord(each)
-  expandTree(engine, unique, children, options)
-  for (const record of records) {
-    const related = record.texts(field.name).flatMap((id) => found.get(id) ?? [])
-    if (related.length === 0) continue
-    attach(record, field.name, isMultiple(field) ? related : related[0]!)
-  }
-}
-
-function expandBackRelation(
-  engine: Engine,
-  records: readonly EngineRecord[],
-  name: string,
-  other: Collection,
-  field: RelationField,
-  children: Tree,
-  options: ExpandOptions,
-): void {
-  const isSingle = !isMultiple(field) && findSingleColumnUniqueIndex(other.data.indexes, field.name) !== null
-  for (const record of records) {
-    const table = quoteName(other.name)
-    const own = `${table}.${quoteName(field.name)}`
-    const match = (param: string) =>
-      isMultiple(field) ? `${param} IN (SELECT value FROM ${jsonEach(own)})` : `${own} = ${param}`
-    const related = select(engine, other, options, (add) => match(add(record.id)), isSingle ? 1 : backRelationsMax)
-    if (related.length === 0) continue
-    for (const each of related) options.onRecord(each)
-    expandTree(engine, related, children, options)
-    attach(record, name, isSingle ? related[0]! : related)
-  }
-}
-
+/** Records that the client may view. Throws ExpandError where the rule is for superusers, FilterError for a broken one. */
 function findVisible(
   engine: Engine,
   target: Collection,
   ids: readonly string[],
-  options: ExpandOptions,
-): Map<string, EngineRecord> {
-  const found = new Map<string, EngineRecord>()
-  for (let from = 0; from < ids.length; from += idsPerQuery) {
-    const part = ids.slice(from, from + idsPerQuery)
-    const where = (add: (value: string) => string) => `${quoteName(target.name)}.id IN (${part.map(add).join(', ')})`
-    for (const record of select(engine, target, options, where, part.length)) found.set(record.id, record)
-  }
-  return found
-}
-
-/** Records that the client may view; none where the rule is for superusers, or is broken. */
-function select(
-  engine: Engine,
-  collection: Collection,
   { request }: ExpandOptions,
-  where: (add: (value: string) => string) => string,
-  limit: number,
-): EngineRecord[] {
-  const { viewRule } = collection.data
+): Map<string, EngineRecord> {
+  const { viewRule } = target.data
   const isSuperuser = request.auth?.collection.isSuperusers ?? false
-  if (viewRule === null && !isSuperuser) return []
-  const compiler = ruleCompiler(engine, collection, { ...request, context: 'expand' })
-  let rule = ''
-  if (!isSuperuser && viewRule !== null && viewRule.trim() !== '') {
-    try {
-      rule = ` AND ${compiler.condition(viewRule, ruleExpressionsMax)}`
-    } catch (error) {
-      if (!(error instanceof FilterError)) throw error
-      engine.log.warn('view rule is broken', { collection: collection.name, error })
-      return []
+  if (viewRule === null && !isSuperuser) throw new ExpandError(`only superusers may view ${target.name}`)
+  const found = new Map<string, EngineRecord>()
+  const table = quoteName(target.name)
+  for (let from = 0; from < Math.max(1, ids.length); from += idsPerQuery) {
+    const compiler = ruleCompiler(engine, target, request)
+    const rule = isSuperuser || viewRule === '' ? '' : ` AND ${compiler.condition(viewRule!, ruleExpressionsMax)}`
+    const part = ids.slice(from, from + idsPerQuery).map((id) => compiler.params.add(id))
+    if (part.length === 0) break
+    const distinct = compiler.hasJoins ? 'DISTINCT ' : ''
+    const sql = `SELECT ${distinct}${table}.* FROM ${table}${compiler.joinText()} WHERE ${table}.id IN (${part.join(', ')})${rule}`
+    for (const row of engine.data.all<Row>(sql, compiler.params.values)) {
+      const record = EngineRecord.fromRow(target, row)
+      found.set(record.id, record)
     }
   }
-  const table = quoteName(collection.name)
-  const condition = where((value) => compiler.params.add(value))
-  const distinct = compiler.hasJoins ? 'DISTINCT ' : ''
-  const sql = `SELECT ${distinct}${table}.* FROM ${table}${compiler.joinText()} WHERE ${condition}${rule} LIMIT ${limit}`
-  return engine.data.all<Row>(sql, compiler.params.values).map((row) => EngineRecord.fromRow(collection, row))
+  return found
 }

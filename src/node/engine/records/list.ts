@@ -3,7 +3,7 @@
 import type { Collection } from '../collections/collection.ts'
 import { quoteName, type Row } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
-import { clientExpressionsMax, ruleExpressionsMax } from '../filter/compile.ts'
+import { clientExpressionsMax, clientFilterBytesMax, ruleExpressionsMax } from '../filter/compile.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import { ruleCompiler } from '../rules/rules.ts'
 import { EngineRecord } from './record.ts'
@@ -12,6 +12,7 @@ export const perPageDefault = 30
 export const perPageMax = 1_000
 /** Keys of one sort. */
 const sortKeysMax = 8
+/** Bytes of one key. */
 const sortLengthMax = 255
 
 export interface ListQuery {
@@ -34,11 +35,11 @@ export interface RecordPage {
 /** `-created,@random` as [key, direction] pairs. Throws FilterError. */
 function parseSort(text: string): (readonly [key: string, direction: 'ASC' | 'DESC'])[] {
   if (text === '') return []
-  if (text.length > sortLengthMax) throw new FilterError('the sort is too long')
   const keys = text.split(',')
   if (keys.length > sortKeysMax) throw new FilterError(`more than ${sortKeysMax} sort keys`)
   return keys.map((each) => {
     const key = each.trim()
+    if (Buffer.byteLength(key) > sortLengthMax + 1) throw new FilterError('a sort key is too long')
     if (key.startsWith('-')) return [key.slice(1), 'DESC'] as const
     return [key.startsWith('+') ? key.slice(1) : key, 'ASC'] as const
   })
@@ -58,6 +59,7 @@ export async function listRecords(
   if (!isSuperuser && listRule !== null && listRule.trim() !== '')
     conditions.push(compiler.condition(listRule, ruleExpressionsMax))
   compiler.resolver.allowHidden = isSuperuser
+  if (Buffer.byteLength(query.filter) > clientFilterBytesMax) throw new FilterError('the filter is too long')
   if (query.filter !== '') conditions.push(compiler.condition(query.filter, clientExpressionsMax))
   const table = quoteName(collection.name)
   const order = parseSort(query.sort).map(([key, direction]) => {
@@ -81,7 +83,8 @@ export async function listRecords(
     totalItems = rows[0]?.n ?? 0
   }
   page = Math.max(1, page)
-  const offset = (page - 1) * query.perPage
+  // Past any table, and still a whole number to SQLite.
+  const offset = Math.min((page - 1) * query.perPage, Number.MAX_SAFE_INTEGER)
   const orderText = order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''
   const distinct = compiler.hasJoins ? 'DISTINCT ' : ''
   const limit = ` LIMIT ?${params.length + 1} OFFSET ?${params.length + 2}`
