@@ -57,6 +57,8 @@ export const defaultTenantsMax = 1_000
 /** The first line on a worker's standard input. */
 export interface WorkerConfig {
   readonly index: number
+  /** Workers of the node; a tenant belongs to `placement.worker % workers`. */
+  readonly workers: number
   readonly nodeId: NodeId
   readonly dir: string
   readonly listen: ListenAddress
@@ -67,6 +69,8 @@ export interface WorkerConfig {
   readonly objectStore: ObjectStoreConfig
   readonly objectPrefix: string
   readonly tenantsMax: number
+  /** Resident memory of the process above which it closes resting tenants, bytes. */
+  readonly memoryBytesMax: number
   readonly idleMs: number
   readonly evictMs: number
   readonly logLevel: LogLevel

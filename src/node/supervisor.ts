@@ -2,7 +2,7 @@
 // its orders to the worker they concern, and serves health and metrics. No request of a tenant passes here.
 
 import { readdirSync, statfsSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Elysia } from 'elysia'
 import { orderConversation } from '../ipc/conversation.ts'
@@ -54,6 +54,8 @@ const featureLevel = 1
 /** A worker of a supervisor that was killed notices at once; one that was merely slow gets this long. */
 const oldWorkersMs = 10_000
 const incarnationLength = 20
+/** Of the machine's memory, for all workers together; the rest is the page cache and others. */
+const workersMemoryShare = 0.7
 
 /**
  * Starts the workers and begins to serve. The control plane need not be there yet: `/health/ready` tells.
@@ -199,6 +201,7 @@ function workerConfig(config: TenantNodeConfig, index: number): WorkerConfig {
   const isIp = /^[\d.]+$|:/.test(config.nodeAddress)
   return {
     index,
+    workers: config.workers,
     nodeId: config.nodeId,
     dir: resolve(config.dir),
     listen: {
@@ -211,6 +214,7 @@ function workerConfig(config: TenantNodeConfig, index: number): WorkerConfig {
     objectStore: config.objectStore,
     objectPrefix: config.objectPrefix,
     tenantsMax: Math.max(1, Math.ceil(config.tenantsMax / config.workers)),
+    memoryBytesMax: Math.floor((totalmem() * workersMemoryShare) / config.workers),
     idleMs: config.idleMs,
     evictMs: config.evictMs,
     logLevel: config.logLevel,

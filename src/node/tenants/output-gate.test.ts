@@ -3,12 +3,22 @@
 import { expect, test } from 'bun:test'
 import { SimClock } from '../../lib/clock.ts'
 import { WritesRefusedError } from '../engine/errors.ts'
-import { type AckPolicy, ackDeadlineMs, ReplicatedGate, type ShipProgress, withRequestedAck } from './output-gate.ts'
+import {
+  type AckPolicy,
+  ackDeadlineMs,
+  cutOffMs,
+  ReplicatedGate,
+  type ShipProgress,
+  spoolAgeMsMax,
+  withRequestedAck,
+} from './output-gate.ts'
 
 class Progress implements ShipProgress {
   isDurable = true
   lagMs = 0
   isFenced = false
+  isStoreFailing = false
+  isCutOff = false
   readonly durable = Promise.withResolvers<void>()
   readonly within = Promise.withResolvers<void>()
   whenDurable = () => this.durable.promise
@@ -33,6 +43,29 @@ test('async passes at once within the bound and waits beyond it', async () => {
   expect(waiting).toBeInstanceOf(Promise)
   progress.within.resolve()
   await waiting
+})
+
+test('while the store is out, async spools for a while, or refuses where the tenant wants that', async () => {
+  const { progress, clock, gate } = setUp()
+  Object.assign(progress, { isDurable: false, lagMs: 60_000, isStoreFailing: true })
+  expect(gate.pass()).toBeUndefined()
+  progress.lagMs = spoolAgeMsMax + 1
+  const old = Promise.resolve(gate.pass()).catch((error: unknown) => error)
+  await clock.advance(ackDeadlineMs)
+  expect(await old).toBeInstanceOf(WritesRefusedError)
+  gate.setPolicy({ ...async, onStoreOutage: 'refuse' })
+  progress.lagMs = 60_000
+  const refusing = Promise.resolve(gate.pass()).catch((error: unknown) => error)
+  await clock.advance(ackDeadlineMs)
+  expect(await refusing).toBeInstanceOf(WritesRefusedError)
+})
+
+test('a node that hears of neither store nor control plane answers no write', () => {
+  const { progress, gate } = setUp()
+  Object.assign(progress, { isDurable: false, lagMs: cutOffMs + 1, isStoreFailing: true, isCutOff: true })
+  expect(() => gate.pass()).toThrow(WritesRefusedError)
+  progress.isCutOff = false
+  expect(gate.pass()).toBeUndefined()
 })
 
 test('sync waits for the store, and refuses at the deadline', async () => {

@@ -17,6 +17,10 @@ export interface ShipProgress {
   readonly lagMs: number
   /** Another owner has the history: nothing may be acknowledged any more. */
   readonly isFenced: boolean
+  /** The last attempt to ship failed. */
+  readonly isStoreFailing: boolean
+  /** The control plane was not heard of for so long that a successor may have been placed. */
+  readonly isCutOff: boolean
   /** Resolves once everything committed before the call is durable; rejects when the tenant is fenced or closed. */
   whenDurable(): Promise<void>
   /** Resolves once {@link lagMs} is at most `boundMs`; rejects as above. */
@@ -31,6 +35,10 @@ export interface AckPolicy {
 
 /** How long an answer waits for the object store before it becomes 503. */
 export const ackDeadlineMs = 10_000
+/** While the store is out, local files are the spool; commits older than this are no longer answered, ms. */
+export const spoolAgeMsMax = 60 * 60_000
+/** Cut off from store and control plane for this long, an owner takes no writes: a successor may be at work. */
+export const cutOffMs = 10_000
 /** What a refused client is told to wait, seconds. */
 const retryAfterSeconds = 2
 
@@ -64,10 +72,13 @@ export class ReplicatedGate implements OutputGate {
     const progress = this.#progress
     if (progress.isFenced) throw refused('another node owns this tenant now')
     if (progress.isDurable) return
-    const { ackMode, lossBoundMs } = this.#policy
+    const { ackMode, lossBoundMs, onStoreOutage } = this.#policy
+    if (progress.isCutOff && progress.isStoreFailing && progress.lagMs > cutOffMs)
+      throw refused('this node is cut off from its fleet')
     if (ackMode === 'sync' || requestAck.getStore() === 'sync')
       return this.#within(progress.whenDurable(), 'the object store did not confirm the write in time')
     if (progress.lagMs <= lossBoundMs) return
+    if (progress.isStoreFailing && onStoreOutage === 'spool' && progress.lagMs <= spoolAgeMsMax) return
     return this.#within(progress.whenWithin(lossBoundMs), 'the object store is too far behind')
   }
 

@@ -187,6 +187,29 @@ export class TenantPool {
     }
   }
 
+  /** Ships and closes a tenant if it is open; the next request opens it anew. */
+  async closeNow(id: TenantId): Promise<void> {
+    const entry = this.#entries.get(id)
+    if (entry !== undefined && entry.pending === null && entry.tenant !== null) await this.#close(entry, true)
+  }
+
+  /**
+   * Runs `work` on the local files of a tenant while it is closed and cannot open.
+   *
+   * @returns null, without running it, when the tenant is loading, open or closing.
+   */
+  async whileClosed<T>(id: TenantId, work: () => Promise<T>): Promise<T | null> {
+    if (this.#entries.has(id)) return null
+    const entry = this.#blank(id)
+    this.#entries.set(id, entry)
+    const working = work().finally(() => {
+      entry.pending = null
+      this.#entries.delete(id)
+    })
+    entry.pending = working.catch(() => {}) // reported to our caller alone
+    return working
+  }
+
   /** The placement moved on to a later epoch here: earlier releases no longer bind. */
   isReleased(id: TenantId, epoch: Epoch): boolean {
     const released = this.#released.get(id)
@@ -269,8 +292,18 @@ export class TenantPool {
   }
 
   #load(id: TenantId, epochMin: Epoch): Promise<void> {
-    const { clock } = this.#deps
-    const entry: Entry = {
+    const entry = this.#blank(id)
+    step(entry, 'open')
+    this.#entries.set(id, entry)
+    const load = this.#loadInTurn(entry, epochMin).finally(() => {
+      entry.pending = null
+    })
+    entry.pending = load
+    return load
+  }
+
+  #blank(id: TenantId): Entry {
+    return {
       id,
       state: 'closed',
       tenant: null,
@@ -279,17 +312,10 @@ export class TenantPool {
       requests: 0,
       streams: 0,
       served: 0,
-      lastUsedAtMs: clock.monotonic(),
+      lastUsedAtMs: this.#deps.clock.monotonic(),
       requestsPerSecond: 0,
       footprintBytes: 0,
     }
-    step(entry, 'open')
-    this.#entries.set(id, entry)
-    const load = this.#loadInTurn(entry, epochMin).finally(() => {
-      entry.pending = null
-    })
-    entry.pending = load
-    return load
   }
 
   async #loadInTurn(entry: Entry, epochMin: Epoch): Promise<void> {

@@ -1,0 +1,257 @@
+// From a placement to a tenant that answers: seal and restore, open, replicate. Whoever opens it closes it, on every path.
+
+import type { Placement, TenantSpec } from '../../ipc/messages/tenant.ts'
+import type { Epoch } from '../../lib/brand.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { ObjectStore } from '../../lib/object-store/object-store.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import type { Rng } from '../../lib/rng.ts'
+import { StaleEpochError } from '../../replicate/errors.ts'
+import { type OpenedHistory, openHistory } from '../../replicate/history.ts'
+import { Shipper } from '../../replicate/shipper.ts'
+import type { PasswordQueue } from '../engine/auth/password.ts'
+import { CorruptDatabaseError } from '../engine/db/database.ts'
+import { type Engine, openEngine } from '../engine/engine.ts'
+import type { FileCache } from '../engine/files/file-cache.ts'
+import { ObjectStorage } from '../engine/files/object-storage.ts'
+import { tenantPrefix, writeManifest } from './manifest.ts'
+import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
+import type { OpenTenant } from './pool.ts'
+import { WrongOwnerError } from './tenant-errors.ts'
+import type { DatabaseName, TenantFiles } from './tenant-files.ts'
+
+export interface TenantDeps {
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  readonly store: ObjectStore
+  readonly objectPrefix: string
+  readonly files: TenantFiles
+  readonly fileCache: FileCache
+  readonly passwords: PasswordQueue
+  readonly isDev: boolean
+  /** Neither the control plane nor, where the caller says it fails, the object store was heard of for too long. */
+  readonly isControlPlaneLost: () => boolean
+}
+
+/** `auxiliary.db` holds logs: outside the loss bound, and not worth a request a second. */
+const auxiliaryDelayMs = 60_000
+/** A restored file up to this size is checked before it serves; larger ones are left to the drills. */
+const checkedBytesMax = 32 * 1024 * 1024
+/** How long the tail may take at close before it is left to the next opening. */
+const closeDeadlineMs = 10_000
+/** Page cache, statements and JavaScript objects of an open tenant, bytes; measured over 500 of them. */
+const openFootprintBytes = 640 * 1024
+
+/**
+ * Opens a placed tenant or leaves nothing behind.
+ *
+ * Throws WrongOwnerError when a later owner has the history; NeverShippedError, LtxGapError, CorruptDatabaseError;
+ * ObjectStoreError. Local commits that a later owner overtook are kept as an orphan.
+ */
+export async function openTenant(spec: TenantSpec, placement: Placement, deps: TenantDeps): Promise<OpenTenant> {
+  const { files, log } = deps
+  const { id } = spec
+  const aside = files.isClean(id) ? null : await files.setAside(id)
+  await files.markDirty(id)
+  try {
+    const [data, aux] = await Promise.all([
+      takeOver('data.db', placement, deps),
+      takeOver('auxiliary.db', placement, deps),
+    ])
+    if (data.origin === 'restored' && aside !== null)
+      log.warn('local commits were overtaken, kept as an orphan', { tenant: id, orphan: await aside.keep() })
+    else await aside?.drop()
+    return await openReplicated(spec, placement, { data, aux }, deps)
+  } catch (error) {
+    if (!(error instanceof StaleEpochError)) {
+      await aside?.drop() // the files themselves are still there, and so is the next attempt
+      throw error
+    }
+    if (aside !== null)
+      log.warn('local commits were overtaken, kept as an orphan', { tenant: id, orphan: await aside.keep() })
+    await files.remove(id)
+    throw new WrongOwnerError(`tenant ${id} belongs to epoch ${error.foundEpoch}`, { cause: error })
+  }
+}
+
+function takeOver(name: DatabaseName, placement: Placement, deps: TenantDeps): Promise<OpenedHistory> {
+  const { clock, rng, files } = deps
+  const { tenantId: id, epoch } = placement
+  return openHistory(historyOf(name, placement, deps), files.path(id, name), { epoch, clock, rng })
+}
+
+export function historyOf(name: DatabaseName, { tenantId }: Placement, { store, objectPrefix }: TenantDeps) {
+  return { store, prefix: `${tenantPrefix(objectPrefix, tenantId)}/${name}` }
+}
+
+/** The engine of a tenant of a fleet; its gate is set by whoever replicates it. */
+export function openFleetEngine(spec: TenantSpec, deps: TenantDeps): Promise<Engine> {
+  const { clock, rng, log, store, objectPrefix, files, fileCache, passwords, isDev } = deps
+  return openEngine({
+    dir: files.dir(spec.id),
+    clock,
+    rng,
+    log: log.with({ tenant: spec.id }),
+    passwords: passwords.lane(),
+    files: new ObjectStorage({
+      store,
+      prefix: `${tenantPrefix(objectPrefix, spec.id)}/files/`,
+      cache: fileCache,
+      keepsDeleted: true,
+    }),
+    checkpoint: 'owner',
+    isDev,
+  })
+}
+
+async function openReplicated(
+  spec: TenantSpec,
+  placement: Placement,
+  histories: { readonly data: OpenedHistory; readonly aux: OpenedHistory },
+  deps: TenantDeps,
+): Promise<OpenTenant> {
+  const { clock, rng, log } = deps
+  await using opened = new AsyncDisposableStack()
+  const engine = opened.use(await openFleetEngine(spec, deps))
+  const { data } = histories
+  if (data.origin === 'restored' && data.pageSize * data.commit <= checkedBytesMax) check(engine)
+  const fence = new Fence()
+  const options = {
+    clock,
+    rng,
+    log,
+    onFenced: (error: { readonly foundEpoch: number }) => fence.close(error.foundEpoch),
+  }
+  const shipper = Shipper.attach(engine.data, data, options)
+  opened.defer(() => void shipper.close({ deadlineMs: 0 }))
+  const auxShipper = Shipper.attach(engine.aux, histories.aux, { ...options, shipDelayMs: auxiliaryDelayMs })
+  const gate = new ReplicatedGate(progressOf(engine, shipper, deps), spec, clock)
+  engine.gate = gate
+  opened.move()
+  return new ReplicatedTenant(spec, placement, { engine, shipper, auxShipper, gate, fence }, deps)
+}
+
+function check(engine: Engine): void {
+  const rows = engine.data.values('PRAGMA quick_check(1)')
+  const found = rows[0]?.[0]
+  if (found !== 'ok') throw new CorruptDatabaseError(`the restored database is damaged: ${String(found)}`)
+}
+
+/** Remembers that another owner came, for those who ask before and after. */
+class Fence {
+  #seen: Epoch | null = null
+  #listener: ((seenEpoch: Epoch) => void) | null = null
+
+  get isClosed(): boolean {
+    return this.#seen !== null
+  }
+
+  set listener(listener: (seenEpoch: Epoch) => void) {
+    this.#listener = listener
+    if (this.#seen !== null) listener(this.#seen)
+  }
+
+  close(foundEpoch: number): void {
+    if (this.#seen !== null) return // the second database of the tenant
+    this.#seen = foundEpoch as Epoch
+    this.#listener?.(this.#seen)
+  }
+}
+
+function progressOf(engine: Engine, shipper: Shipper, { isControlPlaneLost }: TenantDeps): ShipProgress {
+  const whenDurable = () => shipper.waitDurable(engine.data.commitSeq, ackDeadlineMs)
+  return {
+    get isDurable() {
+      return shipper.durableSeq >= engine.data.commitSeq
+    },
+    get lagMs() {
+      return shipper.lagMs
+    },
+    get isFenced() {
+      return shipper.fencedBy !== null
+    },
+    get isStoreFailing() {
+      return shipper.failuresInRow > 0
+    },
+    get isCutOff() {
+      return isControlPlaneLost()
+    },
+    whenDurable,
+    whenWithin: whenDurable, // what is older than the bound is durable once everything up to now is
+  }
+}
+
+class ReplicatedTenant implements OpenTenant {
+  readonly placement: Placement
+  readonly engine: Engine
+  readonly #parts: {
+    readonly shipper: Shipper
+    readonly auxShipper: Shipper
+    readonly gate: ReplicatedGate
+    readonly fence: Fence
+  }
+  readonly #deps: TenantDeps
+  #spec: TenantSpec
+
+  constructor(
+    spec: TenantSpec,
+    placement: Placement,
+    parts: {
+      readonly engine: Engine
+      readonly shipper: Shipper
+      readonly auxShipper: Shipper
+      readonly gate: ReplicatedGate
+      readonly fence: Fence
+    },
+    deps: TenantDeps,
+  ) {
+    this.#spec = spec
+    this.placement = placement
+    this.engine = parts.engine
+    this.#parts = parts
+    this.#deps = deps
+  }
+
+  get spec(): TenantSpec {
+    return this.#spec
+  }
+
+  get lagMs(): number {
+    return this.#parts.shipper.lagMs
+  }
+
+  get footprintBytes(): number {
+    return openFootprintBytes
+  }
+
+  onFenced(listener: (seenEpoch: Epoch) => void): void {
+    this.#parts.fence.listener = listener
+  }
+
+  async update(spec: TenantSpec): Promise<void> {
+    this.#spec = spec
+    this.#parts.gate.setPolicy(spec)
+    const { store, objectPrefix, clock } = this.#deps
+    await writeManifest(store, { objectPrefix, tenant: spec, updatedAtMs: clock.now() })
+  }
+
+  async close(): Promise<void> {
+    const { shipper, auxShipper, fence } = this.#parts
+    const { files, log } = this.#deps
+    const { id } = this.#spec
+    const options = { deadlineMs: closeDeadlineMs }
+    let shipped: readonly boolean[]
+    try {
+      shipped = await Promise.all([shipper.close(options), auxShipper.close(options)])
+    } finally {
+      await this.engine.close()
+    }
+    if (shipped.every(Boolean) && !fence.isClosed) return files.markClean(id)
+    if (!fence.isClosed) return // the folder stays dirty: the next opening ships what is left
+    const aside = await files.setAside(id)
+    if (aside !== null)
+      log.warn('fenced tenant left commits, kept as an orphan', { tenant: id, orphan: await aside.keep() })
+    await files.remove(id)
+  }
+}

@@ -1,0 +1,115 @@
+// The local files of a node's tenants. All but the WAL's last moments is in the object store too, so a folder may be
+// deleted once it is marked clean: its tail was shipped and nothing was written since.
+//
+//   tenants/{id}/data.db auxiliary.db hooks.db, each with -wal, -shm and -replica
+//   tenants/{id}/clean        closed with everything shipped
+//   orphans/{id}-{time}/…     commits that were never acknowledged as durable and that another owner overtook
+
+import { existsSync } from 'node:fs'
+import { link, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isTenantId, type TenantId } from '../../lib/brand.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { errorCode } from '../../lib/errors.ts'
+
+/** In the order in which they are shipped at creation: `data.db` last, so that its slot 1 proves the others. */
+export const databaseNames = ['auxiliary.db', 'hooks.db', 'data.db'] as const
+export type DatabaseName = (typeof databaseNames)[number]
+
+/** Orphaned tails kept on a node; the oldest goes when there are more. */
+const orphansMax = 100
+
+export class TenantFiles {
+  readonly #root: string
+  readonly #clock: Clock
+
+  constructor(root: string, clock: Clock) {
+    this.#root = root
+    this.#clock = clock
+  }
+
+  dir(id: TenantId): string {
+    return join(this.#root, 'tenants', id)
+  }
+
+  path(id: TenantId, name: DatabaseName): string {
+    return join(this.dir(id), name)
+  }
+
+  isClean(id: TenantId): boolean {
+    return existsSync(join(this.dir(id), 'clean'))
+  }
+
+  async markClean(id: TenantId): Promise<void> {
+    await writeFile(join(this.dir(id), 'clean'), '')
+  }
+
+  /** From here on the folder may hold what the object store does not. */
+  async markDirty(id: TenantId): Promise<void> {
+    await mkdir(this.dir(id), { recursive: true, mode: 0o700 })
+    await rm(join(this.dir(id), 'clean'), { force: true })
+  }
+
+  async remove(id: TenantId): Promise<void> {
+    await rm(this.dir(id), { recursive: true, force: true })
+  }
+
+  /** Every tenant with a folder here, and when it was last closed or opened. */
+  async list(): Promise<readonly { readonly id: TenantId; readonly isClean: boolean; readonly touchedAtMs: number }[]> {
+    let names: string[]
+    try {
+      names = await readdir(join(this.#root, 'tenants'))
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return []
+      throw error
+    }
+    const found = []
+    for (const id of names.filter(isTenantId)) {
+      const { mtimeMs } = await stat(this.dir(id))
+      found.push({ id, isClean: this.isClean(id), touchedAtMs: mtimeMs })
+    }
+    return found
+  }
+
+  /**
+   * Gives `data.db` and its WAL second names, so that they outlive a restore that replaces them.
+   *
+   * @returns null when there is no WAL whose content could be lost.
+   */
+  async setAside(id: TenantId): Promise<{ keep(): Promise<string>; drop(): Promise<void> } | null> {
+    const path = this.path(id, 'data.db')
+    const wal = await stat(`${path}-wal`).catch(() => null) // no WAL, nothing that only we have
+    if (wal === null || wal.size === 0 || !existsSync(path)) return null
+    const aside = join(this.dir(id), 'aside')
+    await rm(aside, { recursive: true, force: true })
+    await mkdir(aside, { mode: 0o700 })
+    // Links, not copies: opening the file by path would drop SQLite's locks on it.
+    for (const suffix of ['', '-wal']) await link(path + suffix, join(aside, `data.db${suffix}`))
+    const drop = () => rm(aside, { recursive: true, force: true })
+    const keep = async () => {
+      const orphan = join(this.#root, 'orphans', `${id}-${this.#clock.now()}`)
+      await mkdir(join(this.#root, 'orphans'), { recursive: true, mode: 0o700 })
+      await rename(aside, orphan)
+      await this.#dropOldOrphans()
+      return orphan
+    }
+    return { keep, drop }
+  }
+
+  /** Names of the folders that hold overtaken commits. */
+  async orphans(): Promise<readonly string[]> {
+    try {
+      return (await readdir(join(this.#root, 'orphans'))).sort()
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return []
+      throw error
+    }
+  }
+
+  async #dropOldOrphans(): Promise<void> {
+    const timeOf = (name: string) => Number(name.slice(name.indexOf('-') + 1))
+    const names = [...(await this.orphans())].sort((a, b) => timeOf(b) - timeOf(a))
+    for (const name of names.slice(orphansMax))
+      await rm(join(this.#root, 'orphans', name), { recursive: true, force: true })
+  }
+}

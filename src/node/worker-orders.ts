@@ -1,0 +1,102 @@
+// What the control plane orders a worker to do with a tenant. Each order may come again after a lost reply.
+
+import type { OrderReplies } from '../ipc/messages/cp-node.ts'
+import { unreachable } from '../lib/assert.ts'
+import type { TenantId } from '../lib/brand.ts'
+import { Mutex } from '../lib/mutex.ts'
+import { createInstallerPath } from './engine/auth/superusers.ts'
+import type { Engine } from './engine/engine.ts'
+import { createTenant, putSuperuser } from './tenants/create-tenant.ts'
+import { writeManifest } from './tenants/manifest.ts'
+import type { TenantDeps } from './tenants/open-tenant.ts'
+import { withRequestedAck } from './tenants/output-gate.ts'
+import type { TenantPool } from './tenants/pool.ts'
+import type { WorkerOrder } from './worker-protocol.ts'
+
+type Order<T extends WorkerOrder['type']> = Extract<WorkerOrder, { readonly type: T }>
+
+/** Orders for one tenant that may wait for each other. */
+const waitingMax = 100
+
+export class OrderDesk {
+  readonly #pool: TenantPool
+  readonly #deps: TenantDeps
+  /** Orders of one tenant follow one another. */
+  readonly #turns = new Map<TenantId, Mutex>()
+
+  constructor(pool: TenantPool, deps: TenantDeps) {
+    this.#pool = pool
+    this.#deps = deps
+  }
+
+  /** Rejects with what the work threw; the reply to a lost reply is the same again. */
+  async carryOut(order: WorkerOrder): Promise<OrderReplies[WorkerOrder['type']]> {
+    const id = 'tenant' in order ? order.tenant.id : order.tenantId
+    let turn = this.#turns.get(id)
+    if (turn === undefined) this.#turns.set(id, (turn = new Mutex(waitingMax)))
+    try {
+      return await turn.run(() => this.#do(order))
+    } finally {
+      if (!turn.isHeld) this.#turns.delete(id)
+    }
+  }
+
+  async #do(order: WorkerOrder): Promise<OrderReplies[WorkerOrder['type']]> {
+    switch (order.type) {
+      case 'tenant.create':
+        return this.#create(order)
+      case 'tenant.update':
+        return this.#update(order)
+      case 'tenant.release':
+        await this.#pool.release(order.tenantId, order.epoch)
+        return { released: true }
+      case 'superuser.upsert':
+        return this.#pool.use(order.tenantId, this.#epochMin(order.tenantId), async ({ engine }) => {
+          const created = await putSuperuser(engine, order)
+          await durable(engine)
+          return { created }
+        })
+      default:
+        return unreachable(order)
+    }
+  }
+
+  async #create({ tenant, placement, superuser }: Order<'tenant.create'>): Promise<OrderReplies['tenant.create']> {
+    if (this.#pool.peek(tenant.id) === null) {
+      const made = await this.#pool.whileClosed(tenant.id, () => createTenant(tenant, placement, superuser, this.#deps))
+      if (made !== null && !made.existed) return { created: true, setupPath: made.setupPath }
+    }
+    // An earlier attempt got this far: its reply was lost, or it stopped before the superuser was made.
+    return this.#pool.use(tenant.id, placement.epoch, async ({ engine }) => {
+      if (superuser !== null) await putSuperuser(engine, superuser)
+      const setupPath = superuser === null ? await createInstallerPath(engine) : null
+      await durable(engine)
+      return { created: true, setupPath }
+    })
+  }
+
+  async #update({ tenant, placement }: Order<'tenant.update'>): Promise<OrderReplies['tenant.update']> {
+    const { store, objectPrefix, clock } = this.#deps
+    const open = this.#pool.peek(tenant.id)
+    const isActive = tenant.status === 'active' || tenant.status === 'created'
+    if (open === null) await writeManifest(store, { objectPrefix, tenant, updatedAtMs: clock.now() })
+    else {
+      await open.update(tenant)
+      // Closed, it opens again under the new epoch, or not at all while it is suspended.
+      if (!isActive || open.placement.epoch < placement.epoch) await this.#pool.closeNow(tenant.id)
+    }
+    return { ok: true }
+  }
+
+  #epochMin(id: TenantId) {
+    return this.#pool.peek(id)?.placement.epoch ?? firstEpoch
+  }
+}
+
+const firstEpoch = 1 as OrderEpoch
+type OrderEpoch = Order<'tenant.release'>['epoch']
+
+/** What an order did must survive this node, whatever the tenant's own mode. */
+async function durable(engine: Engine): Promise<void> {
+  await withRequestedAck('sync', () => engine.gate.pass())
+}

@@ -1,0 +1,267 @@
+// Composition root of one engine worker process: many tenants, one HTTP server, no connection to the control plane but
+// through the supervisor. Its standard input is its life line: when that ends, the process ends at once, because from
+// then on another supervisor may start another writer of the same tenants.
+
+import { join } from 'node:path'
+import { clusterSecrets } from '../ipc/keys.ts'
+import type { NodeReplies } from '../ipc/messages/cp-node.ts'
+import { routeHeaderKeys } from '../ipc/messages/route-header.ts'
+import type { Epoch, TenantId } from '../lib/brand.ts'
+import { systemClock } from '../lib/clock.ts'
+import { lockWhenFree } from '../lib/dir-lock.ts'
+import { AppError, errorCode, errorMessage, TimeoutError } from '../lib/errors.ts'
+import { readLifeLine } from '../lib/life-line.ts'
+import { openObjectStore } from '../lib/object-store/open.ts'
+import { createLogger } from '../lib/obs/log.ts'
+import { systemRng } from '../lib/rng.ts'
+import { tenantApp } from './api/app.ts'
+import { listen } from './api/listen.ts'
+import type { TenantHost } from './api/tenant-host.ts'
+import type { WorkerConfig } from './config.ts'
+import { PasswordQueue } from './engine/auth/password.ts'
+import { FileCache } from './engine/files/file-cache.ts'
+import { startEvictor } from './tenants/evictor.ts'
+import { openTenant, type TenantDeps } from './tenants/open-tenant.ts'
+import { ackHeaderName, cutOffMs, withRequestedAck } from './tenants/output-gate.ts'
+import { TenantPool } from './tenants/pool.ts'
+import { TenantInactiveError, WrongOwnerError } from './tenants/tenant-errors.ts'
+import { TenantFiles } from './tenants/tenant-files.ts'
+import { OrderDesk } from './worker-orders.ts'
+import {
+  decodeLine,
+  encodeLine,
+  type FromWorker,
+  type Outcome,
+  type ToWorker,
+  toWorkerTypes,
+  type WorkerQuestion,
+} from './worker-protocol.ts'
+
+/** A worker that was killed frees its lock at once; one that is being killed gets this long. */
+const lockMs = 5_000
+/** How long the supervisor may take to answer; it asks the control plane. */
+const answerMs = 10_000
+/** Copies of uploaded files on this disk. */
+const fileCacheBytesMax = 256 * 1024 * 1024
+
+/** Serves until it is told to stop (0) or its supervisor is gone. */
+export async function runWorker(): Promise<number> {
+  const clock = systemClock
+  const rng = systemRng
+  // Ctrl-C reaches the whole process group; who stops a worker is its supervisor, which drains it first.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => {})
+  const desk = new Mailbox()
+  const { config: raw, ended } = await readLifeLine(undefined, (line) => desk.onLine(line))
+  void ended.then(() => process.exit(0))
+  const config = raw as WorkerConfig // written by our own supervisor, of the same version
+  const log = createLogger({
+    level: config.logLevel,
+    format: config.logFormat,
+    now: clock.now,
+    fields: { worker: config.index },
+  })
+  await using opened = new AsyncDisposableStack()
+  opened.use(await lockWhenFree(join(config.dir, `worker-${config.index}.lock`), lockMs, clock))
+  const store = opened.adopt(await openObjectStore(config.objectStore, { clock, rng }), (it) => it.close())
+  const files = new TenantFiles(config.dir, clock)
+  const cacheDir = join(config.dir, 'cache', `worker-${config.index}`)
+  const link = new Link()
+  const deps: TenantDeps = {
+    clock,
+    rng,
+    log,
+    store,
+    objectPrefix: config.objectPrefix,
+    files,
+    fileCache: await FileCache.open({ dir: cacheDir, bytesMax: fileCacheBytesMax }),
+    passwords: new PasswordQueue(),
+    isDev: config.isDev,
+    isControlPlaneLost: () => link.lostMs() > cutOffMs,
+  }
+  const pool = new TenantPool(
+    { tenantsMax: config.tenantsMax, idleMs: config.idleMs, memoryBytesMax: config.memoryBytesMax },
+    {
+      clock,
+      log,
+      keys: routeHeaderKeys(clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)),
+      open: (id, epochMin) => openPlaced(id, epochMin),
+      onFenced: ({ spec, placement }, seenEpoch) => {
+        desk
+          .ask({ type: 'placement.fenced', tenantId: spec.id, epoch: placement.epoch, seenEpoch })
+          .catch((error) => log.warn('fencing was not reported', { tenant: spec.id, error }))
+      },
+      memoryBytes: () => process.memoryUsage.rss(),
+    },
+  )
+  opened.defer(() => pool.close())
+  opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs }))
+  const host = { acquire: (request: Request) => pool.acquire(request) } satisfies TenantHost
+  const listener = listen(acknowledging(tenantApp({ host })), config.listen, '--worker-ports', clock)
+  opened.defer(() => listener.close())
+  const orders = new OrderDesk(pool, deps)
+
+  const stopped = Promise.withResolvers<void>()
+  desk.onMessage = (message) => {
+    switch (message.type) {
+      case 'ping':
+        desk.say({ type: 'pong', id: message.id, load: load() })
+        return
+      case 'order':
+        void outcomeOf(orders.carryOut(message.order)).then((outcome) =>
+          desk.say({ type: 'reply', id: message.id, outcome }),
+        )
+        return
+      case 'link':
+        link.set(message.hasLease)
+        return
+      case 'stop':
+        stopped.resolve()
+        return
+      case 'answer':
+        desk.settle(message.id, message.outcome)
+    }
+  }
+  const port = new URL(listener.url).port
+  desk.say({ type: 'ready', url: `http://${config.advertiseHost}:${port}` })
+  void shipLeftovers()
+  await stopped.promise
+  await opened.disposeAsync()
+  return 0
+
+  function load() {
+    const { user, system } = process.cpuUsage()
+    return {
+      tenantsOpen: pool.tenantsOpen,
+      cpuMs: (user + system) / 1_000,
+      memoryBytes: process.memoryUsage.rss(),
+      requests: pool.requests,
+      evictions: pool.evictions,
+      replicationLagMsMax: pool.lagMsMax,
+    }
+  }
+
+  /** Opening needs the placement, not a lease: the supervisor answers from its disk when the control plane is away. */
+  async function openPlaced(id: TenantId, epochMin: Epoch) {
+    const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
+    if (known.tenant === null) throw new WrongOwnerError(`there is no tenant ${id}`)
+    const { tenant, placement } = known
+    if (placement.nodeId !== config.nodeId || placement.worker % config.workers !== config.index)
+      throw new WrongOwnerError(`tenant ${id} is placed elsewhere`)
+    if (placement.epoch < epochMin || pool.isReleased(id, placement.epoch))
+      throw new WrongOwnerError(`tenant ${id} is placed here under epoch ${placement.epoch} only`)
+    if (tenant.status !== 'active' && tenant.status !== 'created')
+      throw new TenantInactiveError(`tenant ${id} is ${tenant.status}`)
+    return openTenant(tenant, placement, deps)
+  }
+
+  /** Commits that a crash kept from the store go there now, not with the next request, which may never come. */
+  async function shipLeftovers(): Promise<void> {
+    for (const { id, isClean } of await files.list()) {
+      if (isClean) continue
+      try {
+        await pool.use(id, 1 as Epoch, () => {})
+      } catch (error) {
+        if (error instanceof WrongOwnerError) continue // another worker's, or another node's by now
+        log.warn('tenant with unshipped files could not be opened', { tenant: id, error })
+      }
+    }
+  }
+}
+
+/** The app, with `X-Ack` in force for the whole of each request. */
+function acknowledging<App extends ReturnType<typeof tenantApp>>(app: App): App {
+  return new Proxy(app, {
+    get(target, key) {
+      if (key !== 'fetch') return Reflect.get(target, key, target)
+      return (request: Request) => withRequestedAck(request.headers.get(ackHeaderName), () => target.fetch(request))
+    },
+  })
+}
+
+async function outcomeOf(work: Promise<unknown>): Promise<Outcome<unknown>> {
+  try {
+    return { ok: true, value: await work }
+  } catch (error) {
+    return { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
+  }
+}
+
+/** What was heard of the control plane last. */
+class Link {
+  #lostAtMs: number | null = systemClock.monotonic()
+
+  set(hasLease: boolean): void {
+    if (hasLease) this.#lostAtMs = null
+    else this.#lostAtMs ??= systemClock.monotonic()
+  }
+
+  lostMs(): number {
+    return this.#lostAtMs === null ? 0 : systemClock.monotonic() - this.#lostAtMs
+  }
+}
+
+/** The worker's end of the conversation with its supervisor. */
+class Mailbox {
+  readonly #early: ToWorker[] = []
+  readonly #asked = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>()
+  #onMessage: ((message: ToWorker) => void) | null = null
+  #sequence = 0
+
+  /** Delivers what came before there was somebody to hear it. */
+  set onMessage(listener: (message: ToWorker) => void) {
+    this.#onMessage = listener
+    for (const message of this.#early.splice(0)) listener(message)
+  }
+
+  onLine(line: string): void {
+    const message = decodeLine<ToWorker>(line, toWorkerTypes)
+    if (message === null) return // of a newer supervisor; it learns from the missing reply
+    if (this.#onMessage === null) this.#early.push(message)
+    else this.#onMessage(message)
+  }
+
+  say(message: FromWorker): void {
+    process.stdout.write(encodeLine(message))
+  }
+
+  ask(question: WorkerQuestion): Promise<unknown> {
+    const id = ++this.#sequence
+    return new Promise((resolve, reject) => {
+      const settle = () => {
+        cancel()
+        this.#asked.delete(id)
+      }
+      const cancel = systemClock.setTimer(answerMs, () => {
+        settle()
+        reject(new TimeoutError(`the supervisor did not answer ${question.type} within ${answerMs} ms`))
+      })
+      this.#asked.set(id, {
+        resolve: (value) => {
+          settle()
+          resolve(value)
+        },
+        reject: (error) => {
+          settle()
+          reject(error)
+        },
+      })
+      this.say({ type: 'ask', id, question })
+    })
+  }
+
+  settle(id: number, outcome: Outcome<unknown>): void {
+    const asked = this.#asked.get(id)
+    if (asked === undefined) return // answered too late
+    if (outcome.ok) asked.resolve(outcome.value)
+    else asked.reject(new QuestionFailedError(outcome.error.code, outcome.error.message))
+  }
+}
+
+/** The supervisor could not answer; `code` is its reason. */
+class QuestionFailedError extends AppError {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
