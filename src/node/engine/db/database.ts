@@ -142,23 +142,20 @@ export class Database {
 
   /** Rows of a query that is cheap by construction: a key look-up, an index-shaped page. Never waits. */
   all<T = Row>(sql: string, params: SqlParams = []): T[] {
-    return this.#connection()
-      .statement(sql)
-      .all(...(params as SqlValue[])) as T[]
+    const statement = this.#connection().statement(sql)
+    return statement.all(...fitting(statement, params)) as T[]
   }
 
   /** The first row, or null. */
   get<T = Row>(sql: string, params: SqlParams = []): T | null {
-    return this.#connection()
-      .statement(sql)
-      .get(...(params as SqlValue[])) as T | null
+    const statement = this.#connection().statement(sql)
+    return statement.get(...fitting(statement, params)) as T | null
   }
 
   /** Rows as arrays of values, in the order of the columns. */
   values(sql: string, params: SqlParams = []): SqlValue[][] {
-    return this.#connection()
-      .statement(sql)
-      .values(...(params as SqlValue[])) as SqlValue[][]
+    const statement = this.#connection().statement(sql)
+    return statement.values(...fitting(statement, params)) as SqlValue[][]
   }
 
   /**
@@ -385,4 +382,10 @@ function copySchemaAndRows(sqlite: Sqlite): void {
     sqlite.run(`INSERT INTO main.${quoteName(table.name)} (${all}) ${source}`)
   }
   for (const type of ['index', 'view', 'trigger']) for (const each of incoming) if (each.type === type) create(each)
+}
+
+/** Compiled filters may number more values than their statement ends up naming; bun:sqlite refuses the surplus. */
+function fitting(statement: Statement, params: SqlParams): SqlValue[] {
+  const { paramsCount } = statement
+  return (params.length > paramsCount ? params.slice(0, paramsCount) : params) as SqlValue[]
 }

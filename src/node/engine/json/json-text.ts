@@ -69,7 +69,7 @@ export function toJson(value: unknown, depth = 0): string {
       return 'null'
   }
   if (value === null) return 'null'
-  if (value instanceof JsonText) return escapeText(value.text)
+  if (value instanceof JsonText) return escapeText(compactJson(value.text))
   if (Array.isArray(value)) {
     let text = '['
     for (let i = 0; i < value.length; i++) text += (i === 0 ? '' : ',') + toJson(value[i], depth + 1)
@@ -92,6 +92,23 @@ function numberToJson(value: number): string {
 
 function escapeText(text: string): string {
   return text.search(unsafe) < 0 ? text : text.replace(unsafe, (each) => escapes[each]!)
+}
+
+/** JSON without the blanks between its tokens; numbers and escapes stay as they were written. */
+export function compactJson(text: string): string {
+  if (!/\s/.test(text)) return text
+  let compact = ''
+  let from = 0
+  for (let at = 0; at < text.length; at++) {
+    const char = text.charCodeAt(at)
+    if (char === 0x22) {
+      for (at++; at < text.length && text.charCodeAt(at) !== 0x22; at++) if (text.charCodeAt(at) === 0x5c) at++
+    } else if (char === 0x20 || char === 0x0a || char === 0x0d || char === 0x09) {
+      compact += text.slice(from, at)
+      from = at + 1
+    }
+  }
+  return compact + text.slice(from)
 }
 
 /** A JSON value re-written as Go's map[string]any would be: keys sorted, whitespace gone. */
