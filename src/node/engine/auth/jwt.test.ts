@@ -32,6 +32,11 @@ test('round trip of any claims', () => {
   )
 })
 
+test('a claim named __proto__ is a claim like any other', () => {
+  const token = signJwt(JSON.parse('{"__proto__":["x"],"id":"a"}'), key)
+  expect(Object.keys(decodeJwt(token)!.claims)).toEqual(['__proto__', 'id'])
+})
+
 const sorted = (claims: Record<string, unknown>) =>
   Object.fromEntries(
     Object.keys(claims)

@@ -23,8 +23,12 @@ const base64urlPattern = /^[A-Za-z0-9_-]+$/
 
 /** Signs `claims` with HMAC-SHA256. Keys are sorted, so equal claims give equal tokens. */
 export function signJwt(claims: JwtClaims, key: string): string {
-  const sorted: Record<string, unknown> = {}
-  for (const name of Object.keys(claims).sort()) sorted[name] = claims[name]
+  // `fromEntries` makes own members of all names, `__proto__` too.
+  const sorted = Object.fromEntries(
+    Object.keys(claims)
+      .sort()
+      .map((name) => [name, claims[name]]),
+  )
   const signedText = `${ownHeader}.${Buffer.from(JSON.stringify(sorted)).toString('base64url')}`
   return `${signedText}.${hmac(signedText, key)}`
 }
