@@ -16,6 +16,7 @@ import { createLogger } from '../lib/obs/log.ts'
 import { systemRng } from '../lib/rng.ts'
 import { tenantApp } from './api/app.ts'
 import { listen } from './api/listen.ts'
+import { platformRoutes } from './api/platform.ts'
 import type { TenantHost } from './api/tenant-host.ts'
 import type { WorkerConfig } from './config.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
@@ -78,12 +79,14 @@ export async function runWorker(): Promise<number> {
     isDev: config.isDev,
     isControlPlaneLost: () => link.lostMs() > cutOffMs,
   }
+  const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)
+  const keys = routeHeaderKeys(secrets)
   const pool = new TenantPool(
     { tenantsMax: config.tenantsMax, idleMs: config.idleMs, memoryBytesMax: config.memoryBytesMax },
     {
       clock,
       log,
-      keys: routeHeaderKeys(clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)),
+      keys,
       open: (id, epochMin) => openPlaced(id, epochMin),
       onFenced: ({ spec, placement }, seenEpoch) => {
         desk
@@ -96,7 +99,12 @@ export async function runWorker(): Promise<number> {
   opened.defer(() => pool.close())
   opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs }))
   const host = { acquire: (request: Request) => pool.acquire(request) } satisfies TenantHost
-  const listener = listen(acknowledging(tenantApp({ host })), config.listen, '--worker-ports', clock)
+  const listener = listen(
+    acknowledging(tenantApp({ host, routes: platformRoutes({ secrets, keys }) })),
+    config.listen,
+    '--worker-ports',
+    clock,
+  )
   opened.defer(() => listener.close())
   const orders = new OrderDesk(pool, deps)
 
