@@ -9,8 +9,10 @@ import { BodyError } from '../engine/body/body.ts'
 import { resolveRealIp } from '../engine/rate-limit/real-ip.ts'
 import { checkPathLimit, checkSuperuserIp, loadAuth } from './auth-guards.ts'
 import { authRoutes } from './auth-routes.ts'
+import { backupRoutes } from './backups.ts'
 import { batchRoutes } from './batch.ts'
 import { collectionRoutes } from './collections.ts'
+import { cronRoutes } from './crons.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
 import { fileRoutes } from './files.ts'
 import { healthRoutes } from './health.ts'
@@ -43,6 +45,8 @@ export interface TenantAppOptions {
 
 /** Every group of endpoints, one line each. Exact paths go before parameters whatever the order here. */
 const allRoutes: readonly (readonly Route[])[] = [
+  backupRoutes,
+  cronRoutes,
   sqlRoutes,
   logRoutes,
   healthRoutes,

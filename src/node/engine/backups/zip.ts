@@ -1,0 +1,172 @@
+// ZIP archives of a data directory, both ways, as streams. An archive from elsewhere is an attack until it is checked:
+// names that leave the folder, links, bombs.
+
+import { createWriteStream } from 'node:fs'
+import { mkdir, open, readdir, stat } from 'node:fs/promises'
+import { dirname, join, resolve, sep } from 'node:path'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { type Entry, open as openZip, type ZipFile as ZipReader } from 'yauzl'
+import { ZipFile } from 'yazl'
+import { AppError } from '../../../lib/errors.ts'
+
+/** Entries of one archive. */
+const entriesMax = 1_000_000
+/** Unpacked bytes of one archive, unless the caller says otherwise: the largest plan's storage. */
+const unpackedBytesDefault = 50 * 1024 * 1024 * 1024
+/** Unpacked to packed bytes of one entry past the first MiB; SQLite files full of zeros come near 1000. */
+const ratioMax = 1_100
+const ratioFreeBytes = 1024 * 1024
+
+export type ZipProgress = (done: { readonly entries: number; readonly bytes: number }) => void
+
+/** The archive is damaged, or holds what must not be unpacked. */
+export class ArchiveError extends AppError {
+  readonly code = 'archive'
+}
+
+/**
+ * Packs every file below `dir` into a new archive at `path`; names are relative. Links are left out.
+ * @param isExcluded tells by the relative name, with `/`, of a file or folder.
+ */
+export async function packDirectory(
+  dir: string,
+  path: string,
+  isExcluded: (name: string) => boolean = () => false,
+  onProgress?: ZipProgress,
+): Promise<void> {
+  const zip = new ZipFile()
+  const written = pipeline(
+    zip.outputStream as unknown as Readable,
+    createWriteStream(path, { flags: 'wx', mode: 0o600 }),
+  )
+  // A failure to write must reach the caller through the await below, also when reading fails first.
+  written.catch(() => {})
+  let entries = 0
+  let bytes = 0
+  const addFolder = async (name: string): Promise<void> => {
+    for (const entry of await readdir(join(dir, name), { withFileTypes: true })) {
+      const child = name === '' ? entry.name : `${name}/${entry.name}`
+      if (isExcluded(child)) continue
+      if (entry.isDirectory()) await addFolder(child)
+      else if (entry.isFile()) {
+        if (++entries > entriesMax) throw new ArchiveError(`more than ${entriesMax} files`)
+        bytes += (await stat(join(dir, child))).size
+        zip.addFile(join(dir, child), child)
+        onProgress?.({ entries, bytes })
+      }
+    }
+  }
+  await addFolder('')
+  zip.end()
+  await written
+}
+
+/**
+ * Unpacks an archive into `dir`, which must be empty or missing. Throws ArchiveError before anything outside `dir` is
+ * touched; the caller removes what was unpacked until then.
+ */
+export async function unpackArchive(
+  path: string,
+  dir: string,
+  options: { readonly bytesMax?: number; readonly onProgress?: ZipProgress } = {},
+): Promise<void> {
+  const root = resolve(dir)
+  await mkdir(root, { recursive: true })
+  const zip = await openArchive(path)
+  const bytesMax = options.bytesMax ?? unpackedBytesDefault
+  let entries = 0
+  let bytes = 0
+  try {
+    if (zip.entryCount > entriesMax) throw new ArchiveError(`more than ${entriesMax} entries`)
+    for await (const entry of entriesOf(zip)) {
+      if (++entries > entriesMax) throw new ArchiveError(`more than ${entriesMax} entries`)
+      const name = entry.fileName
+      if (name.endsWith('/')) continue // folders are made for their files
+      const target = targetOf(root, name)
+      const type = (entry.externalFileAttributes >>> 16) & 0o170000
+      if (type !== 0 && type !== 0o100000) throw new ArchiveError(`${JSON.stringify(name)} is no plain file`)
+      await mkdir(dirname(target), { recursive: true })
+      const allowed = Math.min(bytesMax - bytes, ratioFreeBytes + entry.compressedSize * ratioMax)
+      bytes += await unpackEntry(zip, entry, target, allowed)
+      options.onProgress?.({ entries, bytes })
+    }
+  } catch (error) {
+    if (error instanceof AppError) throw error
+    throw new ArchiveError('the archive is damaged', { cause: error })
+  } finally {
+    zip.close()
+  }
+}
+
+/** The names in an archive, without unpacking it. */
+export async function archiveNames(path: string): Promise<string[]> {
+  const zip = await openArchive(path)
+  try {
+    const names: string[] = []
+    for await (const entry of entriesOf(zip)) {
+      names.push(entry.fileName)
+      if (names.length > entriesMax) throw new ArchiveError(`more than ${entriesMax} entries`)
+    }
+    return names
+  } finally {
+    zip.close()
+  }
+}
+
+function targetOf(root: string, name: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they must not reach a file system
+  const isPlain = !/[\\\u0000-\u001f]/.test(name) && !name.split('/').some((part) => ['', '.', '..'].includes(part))
+  const target = resolve(root, name)
+  if (!isPlain || !target.startsWith(root + sep)) throw new ArchiveError(`${JSON.stringify(name)} leaves the folder`)
+  return target
+}
+
+async function unpackEntry(zip: ZipReader, entry: Entry, target: string, bytesMax: number): Promise<number> {
+  const source = await new Promise<Readable>((done, fail) =>
+    zip.openReadStream(entry, (error, stream) => (error ? fail(error) : done(stream))),
+  )
+  const file = await open(target, 'wx', 0o600)
+  let bytes = 0
+  try {
+    for await (const chunk of source as AsyncIterable<Uint8Array>) {
+      bytes += chunk.length
+      // The size in the header is only what somebody wrote there.
+      if (bytes > bytesMax) throw new ArchiveError(`${JSON.stringify(entry.fileName)} unpacks to too much`)
+      await file.write(chunk)
+    }
+  } finally {
+    source.destroy()
+    await file.close()
+  }
+  return bytes
+}
+
+function openArchive(path: string): Promise<ZipReader> {
+  return new Promise((done, fail) =>
+    openZip(
+      path,
+      { lazyEntries: true, autoClose: false, strictFileNames: true, validateEntrySizes: true },
+      (error, zip) => (error ? fail(new ArchiveError('this is no ZIP archive', { cause: error })) : done(zip)),
+    ),
+  )
+}
+
+async function* entriesOf(zip: ZipReader): AsyncGenerator<Entry> {
+  for (let i = 0; i < zip.entryCount; i++) {
+    yield await new Promise<Entry>((done, fail) => {
+      const onEntry = (entry: Entry) => {
+        off()
+        done(entry)
+      }
+      const onError = (error: Error) => {
+        off()
+        fail(new ArchiveError('the archive is damaged', { cause: error }))
+      }
+      const onEnd = () => onError(new Error('fewer entries than it says'))
+      const off = () => zip.off('entry', onEntry).off('error', onError).off('end', onEnd)
+      zip.on('entry', onEntry).on('error', onError).on('end', onEnd)
+      zip.readEntry()
+    })
+  }
+}
