@@ -2,11 +2,11 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Broadcast, BroadcastTopic } from '../ipc/messages/cp-gateway.ts'
+import type { Directory } from '../ipc/messages/directory.ts'
 import { openPublisher } from '../ipc/pubsub.ts'
 import { openRpcServer } from '../ipc/server.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
-import type { Broadcast, BroadcastTopic } from '../ipc/messages/cp-gateway.ts'
-import type { Directory } from '../ipc/messages/directory.ts'
 import { type Cancel, type Clock, sleep } from '../lib/clock.ts'
 import { AppError, ConfigError, errorMessage } from '../lib/errors.ts'
 import { recordId } from '../lib/id.ts'
@@ -30,7 +30,7 @@ import { broadcastTopics, routeFeed } from './services/routing/feed.ts'
 import { RouteTable } from './services/routing/table.ts'
 import { TenantService } from './services/tenants.ts'
 import type { Outcome } from './state/apply.ts'
-import { type StateReader } from './state/state.ts'
+import type { StateReader } from './state/state.ts'
 import { StateStore } from './state/store.ts'
 
 /** A group of one leads within a tick; replaying a long log takes longer. */
@@ -55,7 +55,10 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   await store.load()
   const { state } = store
   const id = config.nodeId as MemberId
-  const commitSeconds = metrics.histogram({ name: 'cp_raft_commit_seconds', help: 'From a proposal to its application.' })
+  const commitSeconds = metrics.histogram({
+    name: 'cp_raft_commit_seconds',
+    help: 'From a proposal to its application.',
+  })
   const driver = opened.use(
     await openRaftDriver<Outcome | null>({
       id,
@@ -140,7 +143,9 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   const app = controlPlaneApp({ driver, state, nodes, auth, metrics, secrets, clock, directory, tenants, admins, log })
   registerMetrics(metrics, driver, state, nodes)
   const http = listen(app, config)
-  opened.defer(() => http.stop(true))
+  opened.defer(async () => {
+    await http.stop(true)
+  })
   httpUrl = advertised(`http://${hostPort(config.httpListen.host, http.port)}`, config.advertiseHost)
   log.info('control plane started', { id: config.nodeId, http: httpUrl, tenants: state.tenants.count })
   const all = opened.move()
@@ -160,7 +165,10 @@ async function firstAdmin(admins: AdminService, state: StateReader, email: strin
   return made.ok ? made.value.token : null
 }
 
-function listen(app: ReturnType<typeof controlPlaneApp>, config: ControlPlaneConfig): { port: number; stop(force: boolean): unknown } {
+function listen(
+  app: ReturnType<typeof controlPlaneApp>,
+  config: ControlPlaneConfig,
+): { port: number; stop(force: boolean): unknown } {
   const { host, port } = config.httpListen
   try {
     const server = app.listen({ hostname: host, port, reusePort: false }).server

@@ -6,8 +6,8 @@ import type { ControlPlaneTimings } from './config.ts'
 import type { NodeService } from './services/nodes.ts'
 import type { RouteTable } from './services/routing/table.ts'
 import type { TenantService } from './services/tenants.ts'
-import { specOf } from './state/tenants.ts'
 import type { StateReader } from './state/state.ts'
+import { specOf } from './state/tenants.ts'
 
 export interface EndpointDeps {
   readonly state: StateReader
@@ -28,7 +28,7 @@ export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
       await nodes.register(request)
       return { heartbeatMs: timings.heartbeatMs, leaseMs }
     },
-    'node.heartbeat': async (request) => ({ known: await nodes.heartbeat(request), leaseMs }),
+    'node.heartbeat': (request) => ({ known: nodes.heartbeat(request), leaseMs }),
     'placement.get': async ({ nodeId, tenantId }) => {
       await read() // an old answer could send a tenant back to a node that has lost it
       const tenant = state.tenants.get(tenantId)
@@ -39,7 +39,7 @@ export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
     },
     'placement.fenced': async (request) => {
       await tenants.fenced(request)
-      return { ok: true }
+      return { ok: true as const }
     },
   })
   server.serve(gatewayConversation, {

@@ -1,8 +1,8 @@
 // Who asks. Closed by default: every path needs an admin's token, but for the few that are named here.
 
-import type { Admin } from '../state/admins.ts'
-import type { AdminService } from '../services/admins.ts'
 import { directoryPath } from '../../ipc/messages/directory.ts'
+import type { AdminService } from '../services/admins.ts'
+import type { Admin } from '../state/admins.ts'
 import { errorResponse } from './error-map.ts'
 
 const openPaths: ReadonlySet<string> = new Set([

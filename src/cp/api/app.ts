@@ -6,9 +6,9 @@ import type { Logger } from '../../lib/obs/log.ts'
 import { systemRng } from '../../lib/rng.ts'
 import type { AdminService } from '../services/admins.ts'
 import type { TenantService } from '../services/tenants.ts'
-import type { AdminAuth } from './admin-auth.ts'
 import { adminRoutes } from './admins.ts'
 import { answerOfError, type ErrorBody, errorResponse } from './error-map.ts'
+import { grantRoutes } from './grants.ts'
 import { nodeRoutes } from './nodes.ts'
 import { type OperationsDeps, operationRoutes } from './operations.ts'
 import { tenantRoutes } from './tenants.ts'
@@ -29,7 +29,8 @@ export function controlPlaneApp(deps: AppDeps) {
   return new Elysia({ serve: { maxRequestBodySize: bodyBytesMax } })
     .onRequest(({ request }) => auth.check(request))
     .onError({ as: 'global' }, ({ error, code, request }) => {
-      if (code === 'VALIDATION') return errorResponse(400, 'Something went wrong while processing your request.', fieldErrors(error))
+      if (code === 'VALIDATION')
+        return errorResponse(400, 'Something went wrong while processing your request.', fieldErrors(error))
       if (code === 'PARSE') return errorResponse(400, 'The body is not valid JSON.')
       if (code === 'NOT_FOUND') return errorResponse(404, "The requested resource wasn't found.")
       const answer = answerOfError(error)
@@ -40,6 +41,7 @@ export function controlPlaneApp(deps: AppDeps) {
     })
     .use(operationRoutes(deps))
     .use(tenantRoutes(tenants))
+    .use(grantRoutes(deps))
     .use(nodeRoutes(nodes))
     .use(adminRoutes('/api/cluster/admins', admins, auth))
     .use(adminRoutes('/api/cp/admins', admins, auth))

@@ -1,8 +1,8 @@
 // Outcomes and errors as HTTP: the only place that knows statuses. Every error has PocketBase's shape.
 
 import { errorCode } from '../../lib/errors.ts'
-import type { RejectReason } from '../state/command.ts'
 import type { TenantRefusal } from '../services/tenants.ts'
+import type { RejectReason } from '../state/command.ts'
 
 export interface ErrorBody {
   readonly status: number

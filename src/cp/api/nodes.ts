@@ -7,8 +7,8 @@ import { refused } from './error-map.ts'
 import { listQuery, pageOf } from './lists.ts'
 import { pocketBaseTime } from './tenants.ts'
 
-function nodeBody({ row, state, workers, load, tenantsPlaced }: NodeView) {
-  const { id, ipcAddress, region, zone, labels, tenantsMax, version, featureLevel, draining } = row
+function nodeBody({ row, state, draining, workers, load, tenantsPlaced }: NodeView) {
+  const { id, ipcAddress, region, zone, labels, tenantsMax, version, featureLevel } = row
   return {
     id,
     state: draining && state !== 'down' ? 'draining' : state,

@@ -44,7 +44,10 @@ export const operationRoutes = (deps: OperationsDeps) => {
       return Response.json({ status: isReady ? 200 : 503, message, data }, { status: isReady ? 200 : 503 })
     })
     .get('/api/cp/raft/status', () => driver.status)
-    .get('/metrics', async () => new Response(await metrics.render(), { headers: { 'content-type': metrics.contentType } }))
+    .get(
+      '/metrics',
+      async () => new Response(await metrics.render(), { headers: { 'content-type': metrics.contentType } }),
+    )
     .get(directoryPath, ({ request }) => {
       const header = request.headers.get(peerHeaderName)
       if (header === null || verifyPeerHeader(secrets, header, clock.now()) === null)

@@ -1,8 +1,8 @@
 // The one loop around the pure core: inputs → step → persist → send → apply. Inputs that queue up while the disk works
 // are stepped together and share one fsync.
 
-import { AppError, errorMessage, OverloadedError, TimeoutError } from '../../lib/errors.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
+import { AppError, errorMessage, OverloadedError, TimeoutError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { Rng } from '../../lib/rng.ts'
 import { Raft } from './core/raft.ts'
@@ -214,7 +214,8 @@ export class RaftDriver<Outcome> implements AsyncDisposable {
     for (const { messages } of readies) for (const message of messages) transport.send(message)
     await this.#apply(readies.flatMap(({ committed }) => committed))
     const last = writes.findLast(({ entries }) => entries.length > 0)?.entries.at(-1)
-    if (last !== undefined) await this.#work([this.#raft.step({ type: 'persisted', upTo: last.index, term: last.term })])
+    if (last !== undefined)
+      await this.#work([this.#raft.step({ type: 'persisted', upTo: last.index, term: last.term })])
     await this.#compactIfLong()
     if (this.isReady) for (const resolve of this.#leaderWaiters.splice(0)) resolve()
   }
@@ -257,8 +258,7 @@ export class RaftDriver<Outcome> implements AsyncDisposable {
     if (log.lastIndex - log.baseIndex < compactAfterEntries) return
     const before = log.baseIndex
     this.#raft.step({ type: 'compact', upTo: appliedUpTo, keep: keepEntries })
-    if (log.baseIndex > before)
-      await this.#options.store.write([{ hardState: null, entries: [], base: log.base }])
+    if (log.baseIndex > before) await this.#options.store.write([{ hardState: null, entries: [], base: log.base }])
   }
 }
 

@@ -1,10 +1,10 @@
 // What the object store knows about a tenant that this control plane does not: its identity and its highest epoch.
 
-import { ObjectNotFoundError, type ObjectStore } from '../../lib/object-store/object-store.ts'
-import { AppError } from '../../lib/errors.ts'
+import type { TenantLimits } from '../../ipc/messages/tenant.ts'
 import { isSlug, isTenantId, type TenantId, type Txid } from '../../lib/brand.ts'
 import { fromUtf8 } from '../../lib/bytes.ts'
-import type { TenantLimits } from '../../ipc/messages/tenant.ts'
+import { AppError } from '../../lib/errors.ts'
+import { ObjectNotFoundError, type ObjectStore } from '../../lib/object-store/object-store.ts'
 import { decodeLtxHeader, ltxHeaderBytes } from '../../replicate/ltx/header.ts'
 import { type HistoryLocation, listLtx, ltxKey } from '../../replicate/ltx-store.ts'
 

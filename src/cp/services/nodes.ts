@@ -1,10 +1,10 @@
 // Tenant nodes: who they are is replicated, how they are is in this process's memory only.
 
+import type { NodeLoad, NodeRequest, WorkerAddress } from '../../ipc/messages/cp-node.ts'
 import type { NodeId, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { Result } from '../../lib/result.ts'
-import type { NodeLoad, NodeRequest, WorkerAddress } from '../../ipc/messages/cp-node.ts'
 import type { ControlPlaneTimings } from '../config.ts'
 import type { RejectReason } from '../state/command.ts'
 import type { NodeRow } from '../state/nodes.ts'
@@ -20,11 +20,14 @@ interface LiveNode {
   readonly incarnation: string | null
   readonly workers: readonly WorkerAddress[]
   readonly load: NodeLoad | null
+  /** The process is about to end. Not replicated, unlike an admin's wish: it must not outlive the process. */
+  readonly isLeaving: boolean
 }
 
 export interface NodeView {
   readonly row: NodeRow
   readonly state: NodeState
+  readonly draining: boolean
   readonly workers: readonly WorkerAddress[]
   readonly load: NodeLoad | null
   readonly tenantsPlaced: number
@@ -48,7 +51,7 @@ export class NodeService {
     const nowMs = deps.clock.monotonic()
     // Nothing is known yet: every node gets the full time to report before it counts as down.
     for (const { id } of deps.state.nodes.all())
-      this.#live.set(id, { liveness: unheard(nowMs), incarnation: null, workers: [], load: null })
+      this.#live.set(id, { liveness: unheard(nowMs), incarnation: null, workers: [], load: null, isLeaving: false })
   }
 
   /** Calls `listener` when a node's state or the address of one of its workers changed. */
@@ -62,20 +65,26 @@ export class NodeService {
     const node = { ...facts, id: nodeId, createdAtMs: known?.createdAtMs ?? this.#deps.clock.now() }
     if (known === undefined || !sameIdentity(known, node)) await this.#deps.propose({ type: 'node.register', node })
     const load = this.#live.get(nodeId)?.load ?? null
-    this.#live.set(nodeId, { liveness: registered(this.#deps.clock.monotonic()), incarnation, workers, load })
+    this.#live.set(nodeId, {
+      liveness: registered(this.#deps.clock.monotonic()),
+      incarnation,
+      workers,
+      load,
+      isLeaving: false,
+    })
     this.#deps.log.info('node registered', { node: nodeId, workers: workers.length })
     this.#changed(nodeId)
   }
 
   /** False asks the node to register again: this process does not know it, or it was removed. */
-  async heartbeat({ nodeId, incarnation, workers, load, draining }: Of<'node.heartbeat'>): Promise<boolean> {
+  heartbeat({ nodeId, incarnation, workers, load, draining }: Of<'node.heartbeat'>): boolean {
     const live = this.#live.get(nodeId)
-    const row = this.#deps.state.nodes.get(nodeId)
-    if (live === undefined || row === undefined || live.incarnation !== incarnation) return false
+    if (live === undefined || this.#deps.state.nodes.get(nodeId) === undefined || live.incarnation !== incarnation)
+      return false
     const liveness = heard(live.liveness, this.#deps.clock.monotonic())
-    this.#live.set(nodeId, { liveness, incarnation, workers, load })
-    if (liveness.state !== live.liveness.state || !sameWorkers(live.workers, workers)) this.#changed(nodeId)
-    if (draining && !row.draining) await this.#deps.propose({ type: 'node.drain', id: nodeId, draining: true })
+    this.#live.set(nodeId, { liveness, incarnation, workers, load, isLeaving: draining })
+    const hasNews = liveness.state !== live.liveness.state || draining !== live.isLeaving
+    if (hasNews || !sameWorkers(live.workers, workers)) this.#changed(nodeId)
     return true
   }
 
@@ -100,6 +109,11 @@ export class NodeService {
     return this.#live.get(id)?.liveness.state ?? 'down'
   }
 
+  /** It must give its tenants away: an admin said so, or its process is about to end. */
+  isDraining(id: NodeId): boolean {
+    return this.#deps.state.nodes.get(id)?.draining === true || this.#live.get(id)?.isLeaving === true
+  }
+
   workersOf(id: NodeId): readonly WorkerAddress[] {
     return this.#live.get(id)?.workers ?? []
   }
@@ -109,7 +123,14 @@ export class NodeService {
     if (row === undefined) return null
     const tenantsPlaced = this.#deps.state.placements.onNode(id).size
     const load = this.#live.get(id)?.load ?? null
-    return { row, state: this.stateOf(id), workers: this.workersOf(id), load, tenantsPlaced }
+    return {
+      row,
+      state: this.stateOf(id),
+      draining: this.isDraining(id),
+      workers: this.workersOf(id),
+      load,
+      tenantsPlaced,
+    }
   }
 
   list(): NodeView[] {
@@ -120,7 +141,7 @@ export class NodeService {
   candidates(): Candidate[] {
     const { state } = this.#deps
     return this.list()
-      .filter(({ row, state: is, workers }) => is === 'healthy' && !row.draining && workers.length > 0)
+      .filter(({ row, state: is, workers }) => is === 'healthy' && !this.isDraining(row.id) && workers.length > 0)
       .map(({ row, workers, load, tenantsPlaced }) => {
         const byWorker = workers.map(() => 0)
         for (const id of state.placements.onNode(row.id)) {

@@ -1,13 +1,13 @@
 // The control plane's end of the conversation with nodes: one client per node address.
 
-import type { NodeId } from '../../lib/brand.ts'
-import type { Clock } from '../../lib/clock.ts'
-import type { Logger } from '../../lib/obs/log.ts'
 import { openRpcClient, type RpcClient } from '../../ipc/client.ts'
 import { orderConversation } from '../../ipc/conversation.ts'
 import { PeerUnreachableError } from '../../ipc/errors.ts'
 import type { NodeOrder, OrderReplies } from '../../ipc/messages/cp-node.ts'
 import type { Messaging } from '../../ipc/zmq/messaging.ts'
+import type { NodeId } from '../../lib/brand.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Logger } from '../../lib/obs/log.ts'
 import type { StateReader } from '../state/state.ts'
 
 export interface Orders {
@@ -22,7 +22,10 @@ export interface Orders {
 
 export class NodeOrders implements Orders {
   readonly #deps: { messaging: Messaging; clock: Clock; log: Logger; state: StateReader }
-  readonly #clients = new Map<NodeId, { readonly address: string; readonly client: RpcClient<NodeOrder, OrderReplies> }>()
+  readonly #clients = new Map<
+    NodeId,
+    { readonly address: string; readonly client: RpcClient<NodeOrder, OrderReplies> }
+  >()
 
   constructor(deps: { messaging: Messaging; clock: Clock; log: Logger; state: StateReader }) {
     this.#deps = deps

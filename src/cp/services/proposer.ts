@@ -1,7 +1,7 @@
 // How services decide: encode, propose, and bound the wait.
 
-import { TimeoutError } from '../../lib/errors.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { TimeoutError } from '../../lib/errors.ts'
 import type { Outcome } from '../state/apply.ts'
 import { type Command, commands } from '../state/command.ts'
 

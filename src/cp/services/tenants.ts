@@ -1,22 +1,22 @@
 // Tenants: make, change, move, take back. Each change is first decided in the log and then carried out at the node; what
 // a crash leaves half done, `reconcile` finds in the state and finishes. Every order is idempotent.
 
-import { AppError, errorMessage, OverloadedError } from '../../lib/errors.ts'
+import type { AckMode, Placement, TenantLimits } from '../../ipc/messages/tenant.ts'
 import { type Epoch, isSlug, type NodeId, type Slug, type TenantId } from '../../lib/brand.ts'
 import { type Clock, sleep } from '../../lib/clock.ts'
+import { AppError, errorMessage, OverloadedError } from '../../lib/errors.ts'
 import { newTenantId } from '../../lib/id.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
-import type { AckMode, Placement, TenantLimits } from '../../ipc/messages/tenant.ts'
 import type { ControlPlaneConfig, ControlPlaneTimings } from '../config.ts'
 import type { RejectReason } from '../state/command.ts'
 import type { StateReader } from '../state/state.ts'
-import { specOf, type Superuser, type Tenant } from '../state/tenants.ts'
+import { type Superuser, specOf, type Tenant } from '../state/tenants.ts'
 import type { TenantHistory } from './history.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
-import { choosePlace, type Choice } from './placement/strategy.ts'
+import { type Choice, choosePlace } from './placement/strategy.ts'
 import { planDefault, plans } from './plans.ts'
 import type { Propose } from './proposer.ts'
 import { findTenant, reservedSlugs } from './routing/table.ts'
@@ -120,9 +120,7 @@ export class TenantService {
    * Makes a tenant and resolves once its first files are durable and it answers. Throws NodeOrderError when the node
    * fails: the tenant exists with status `created` and is finished later.
    */
-  async create(
-    input: CreateTenant,
-  ): Promise<Result<TenantView & { readonly setupUrl: string | null }, TenantRefusal>> {
+  async create(input: CreateTenant): Promise<Result<TenantView & { readonly setupUrl: string | null }, TenantRefusal>> {
     const { clock, rng, propose } = this.#deps
     const refusal = nameRefusal(input.slug, input.domains ?? [])
     if (refusal !== null) return err(refusal)
@@ -191,7 +189,9 @@ export class TenantService {
     if (tenant === undefined) return err('not_found')
     const outcome = await this.#deps.propose({ type: 'tenant.delete', id: tenant.id, atMs: this.#deps.clock.now() })
     if (!outcome.ok) return err(outcome.error)
-    await this.#releaseDeleted(tenant.id).catch((error) => this.#unfinished('release of a deleted tenant', tenant.id, error))
+    await this.#releaseDeleted(tenant.id).catch((error) =>
+      this.#unfinished('release of a deleted tenant', tenant.id, error),
+    )
     return ok(null)
   }
 
@@ -266,7 +266,11 @@ export class TenantService {
   }
 
   /** The node met a history of a higher epoch than its own: give it one above. */
-  async fenced(request: { readonly nodeId: NodeId; readonly tenantId: TenantId; readonly seenEpoch: Epoch }): Promise<void> {
+  async fenced(request: {
+    readonly nodeId: NodeId
+    readonly tenantId: TenantId
+    readonly seenEpoch: Epoch
+  }): Promise<void> {
     const placement = this.#deps.state.placements.get(request.tenantId)
     if (placement === undefined || placement.nodeId !== request.nodeId || placement.epoch > request.seenEpoch) return
     const { nodeId, worker, epoch } = placement
@@ -288,7 +292,7 @@ export class TenantService {
       const tenant = state.tenants.get(placement.tenantId)
       if (tenant === undefined || this.#moving.has(tenant.id)) continue
       const nodeState = nodes.stateOf(placement.nodeId)
-      const mustLeave = nodeState === 'down' || state.nodes.get(placement.nodeId)?.draining === true
+      const mustLeave = nodeState === 'down' || nodes.isDraining(placement.nodeId)
       if (tenant.status === 'deleted') {
         if (nodeState !== 'down') work.push(() => this.#releaseDeleted(tenant.id))
       } else if (mustLeave) {
@@ -349,7 +353,8 @@ export class TenantService {
       throw new NodeOrderError(`node ${placement.nodeId} did not make tenant ${id}`, { cause })
     })
     const outcome = await propose({ type: 'tenant.activate', id, atMs: clock.now() })
-    if (outcome.ok) log.info('tenant created', { tenant: id, node: placement.nodeId, ms: clock.monotonic() - startedMs })
+    if (outcome.ok)
+      log.info('tenant created', { tenant: id, node: placement.nodeId, ms: clock.monotonic() - startedMs })
     return reply.setupPath
   }
 
@@ -388,7 +393,11 @@ export class TenantService {
     try {
       if (release)
         await orders
-          .give<'tenant.release'>(from.nodeId, { type: 'tenant.release', tenantId: id, epoch: from.epoch }, timings.orderMs)
+          .give<'tenant.release'>(
+            from.nodeId,
+            { type: 'tenant.release', tenantId: id, epoch: from.epoch },
+            timings.orderMs,
+          )
           .catch((cause) => {
             throw new NodeOrderError(`node ${from.nodeId} did not let go of tenant ${id}`, { cause })
           })

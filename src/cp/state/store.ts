@@ -52,7 +52,9 @@ export class StateStore {
    */
   async apply(committed: readonly CommittedCommand[]): Promise<(Outcome | null)[]> {
     const batch = new StateBatch(this.state)
-    const outcomes = committed.map(({ data }) => (data === null ? null : apply(this.state, batch, commands.decode(data))))
+    const outcomes = committed.map(({ data }) =>
+      data === null ? null : apply(this.state, batch, commands.decode(data)),
+    )
     const last = committed.at(-1)
     if (last === undefined) return outcomes
     const rows = new Batch()

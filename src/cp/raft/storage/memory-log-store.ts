@@ -17,8 +17,7 @@ export class MemoryLogStore implements LogStore {
     for (const { hardState, entries, base } of changes) {
       if (hardState !== null) this.#hardState = hardState
       const first = entries[0]
-      if (first !== undefined)
-        this.#entries = [...this.#entries.filter(({ index }) => index < first.index), ...entries]
+      if (first !== undefined) this.#entries = [...this.#entries.filter(({ index }) => index < first.index), ...entries]
       if (base !== null) {
         this.#base = base
         this.#entries = this.#entries.filter(({ index }) => index > base.index)

@@ -5,15 +5,7 @@ import type { RocksDb } from '../../rocks/db.ts'
 import { prefixEnd } from '../../rocks/iterator.ts'
 import type { Entry, HardState, SnapshotMeta } from '../core/types.ts'
 import { LogCorruptError, type LogStore, type LogWrite, type StoredLog } from './log-store.ts'
-import {
-  baseKey,
-  baseRecords,
-  entryKey,
-  entryPrefix,
-  entryRecords,
-  hardStateKey,
-  hardStateRecords,
-} from './records.ts'
+import { baseKey, baseRecords, entryKey, entryPrefix, entryRecords, hardStateKey, hardStateRecords } from './records.ts'
 
 export class RocksLogStore implements LogStore {
   readonly #db: RocksDb

@@ -1,7 +1,7 @@
 // Tells gateways and nodes what changed, so that their caches stay fresh. Broadcasts are hints: whoever misses one asks.
 
-import type { Publisher } from '../../../ipc/pubsub.ts'
 import type { Broadcast, BroadcastTopic } from '../../../ipc/messages/cp-gateway.ts'
+import type { Publisher } from '../../../ipc/pubsub.ts'
 import type { TenantId } from '../../../lib/brand.ts'
 import type { StateReader } from '../../state/state.ts'
 import type { RouteTable } from './table.ts'

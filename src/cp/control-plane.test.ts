@@ -1,0 +1,368 @@
+// Goal: a member over real HTTP, real ZeroMQ and real RocksDB makes, moves, changes, deletes and adopts tenants, refuses
+// what it must, and knows everything again after a restart.
+// Method: nodes are played by the test over the same IPC that real ones use; the object store is in memory.
+
+import { afterEach, expect, test } from 'bun:test'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openRpcClient } from '../ipc/client.ts'
+import { gatewayConversation, nodeConversation, orderConversation } from '../ipc/conversation.ts'
+import { clusterSecrets } from '../ipc/keys.ts'
+import type { NodeOrder, OrderReplies } from '../ipc/messages/cp-node.ts'
+import { type Handlers, openRpcServer } from '../ipc/server.ts'
+import { openMessaging } from '../ipc/zmq/context.ts'
+import type { NodeId, TenantId, Txid } from '../lib/brand.ts'
+import { utf8 } from '../lib/bytes.ts'
+import { systemClock as clock } from '../lib/clock.ts'
+import { MemoryObjectStore } from '../lib/object-store/memory.ts'
+import { silentLogger as log } from '../lib/obs/log.ts'
+import { Metrics } from '../lib/obs/metrics.ts'
+import { systemRng as rng } from '../lib/rng.ts'
+import { encodeLtxHeader } from '../replicate/ltx/header.ts'
+import type { ControlPlane } from './config.ts'
+import { openControlPlane } from './control-plane.ts'
+
+const secrets = clusterSecrets('a cluster secret that is long enough for this')
+const opened: (() => unknown)[] = []
+afterEach(async () => {
+  for (const close of opened.splice(0).reverse()) await close()
+})
+
+function folder(): string {
+  return mkdtempSync(join(tmpdir(), 'pf-cp-'))
+}
+
+async function start(dir: string, objectStore = new MemoryObjectStore()): Promise<ControlPlane> {
+  const member = await openControlPlane(
+    {
+      nodeId: 'cp-1',
+      dir,
+      httpListen: { host: '127.0.0.1', port: 0 },
+      ipcBind: 'tcp://127.0.0.1:0',
+      ipcPubBind: 'tcp://127.0.0.1:0',
+      advertiseHost: null,
+      raftPeers: [],
+      secrets,
+      baseDomain: 'fleet.test',
+      publicUrl: { scheme: 'http', port: 8090 },
+      objectPrefix: '',
+      createAdmin: 'root@fleet.test',
+      timings: { heartbeatMs: 50, degradedAfterMs: 300, downAfterMs: 600, reconcileMs: 100, orderMs: 3_000 },
+    },
+    { clock, rng, log, metrics: new Metrics(), objectStore },
+  )
+  opened.push(() => member[Symbol.asyncDispose]())
+  return member
+}
+
+/** A node that does what it is told and writes it down. */
+async function playNode(member: ControlPlane, id: string, behave: { failCreates?: number } = {}) {
+  const messaging = openMessaging({ role: 'node', secrets, log })
+  opened.push(() => messaging.close())
+  const orders: NodeOrder[] = []
+  const server = openRpcServer({ messaging, clock, log, bind: 'tcp://127.0.0.1:0', allow: ['control-plane'] })
+  let failures = behave.failCreates ?? 0
+  const handlers: Handlers<NodeOrder, OrderReplies> = {
+    'tenant.create': (order) => {
+      orders.push(order)
+      if (failures-- > 0) throw new Error('no disk')
+      return { created: true, setupPath: order.superuser ? null : '/_/#/pbinstal/token' }
+    },
+    'tenant.release': (order) => {
+      orders.push(order)
+      return { released: true }
+    },
+    'tenant.update': (order) => {
+      orders.push(order)
+      return { ok: true }
+    },
+    'superuser.upsert': (order) => {
+      orders.push(order)
+      return { created: true }
+    },
+    'node.drain': (order) => {
+      orders.push(order)
+      return { draining: true }
+    },
+  }
+  server.serve(orderConversation, handlers)
+  const client = openRpcClient({
+    messaging,
+    clock,
+    log,
+    conversation: nodeConversation,
+    connect: member.ipcAddress,
+    serverRole: 'control-plane',
+  })
+  const nodeId = id as NodeId
+  const workers = [0, 1].map((index) => ({ index, url: `http://127.0.0.1:${9000 + index}` }))
+  const load = {
+    tenantsOpen: 0,
+    cpu: 0,
+    memoryBytes: 1,
+    diskFreeBytes: 1,
+    requestsPerSecond: 0,
+    replicationLagMsMax: 0,
+  }
+  await client.request(
+    {
+      type: 'node.register',
+      nodeId,
+      incarnation: id,
+      ipcAddress: server.address,
+      workers,
+      tenantsMax: 100,
+      version: '1',
+      featureLevel: 1,
+      region: 'local',
+      zone: 'local',
+      labels: {},
+    },
+    { deadlineMs: 5_000 },
+  )
+  const beat = setInterval(() => {
+    client
+      .request(
+        { type: 'node.heartbeat', nodeId, incarnation: id, workers, load, draining: false },
+        { deadlineMs: 1_000 },
+      )
+      .catch(() => {})
+  }, 40)
+  let isStopped = false
+  const stop = () => {
+    if (isStopped) return
+    isStopped = true
+    clearInterval(beat)
+    client.close()
+    server.close()
+  }
+  opened.push(stop)
+  return { orders, client, stop, nodeId }
+}
+
+const api = (member: ControlPlane, token: string | null) => async (method: string, path: string, body?: unknown) => {
+  const response = await fetch(member.httpUrl + path, {
+    method,
+    headers: { ...(token && { authorization: `Bearer ${token}` }), 'content-type': 'application/json' },
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  // biome-ignore lint/suspicious/noExplicitAny: answers are compared field by field
+  return { status: response.status, body: (text === '' ? null : JSON.parse(text)) as any }
+}
+
+async function until<T>(what: string, condition: () => Promise<T | null | false> | T | null | false): Promise<T> {
+  const endMs = performance.now() + 8_000
+  for (;;) {
+    const value = await condition()
+    if (value) return value
+    if (performance.now() > endMs) throw new Error(`waited in vain for ${what}`)
+    await Bun.sleep(10)
+  }
+}
+
+test('a tenant is made, found, changed, survives a restart, and is deleted', async () => {
+  const dir = folder()
+  const member = await start(dir)
+  const token = member.firstAdminToken!
+  expect(token).toMatch(/^admin_[A-Za-z0-9]{32}$/)
+  const call = api(member, token)
+  const node = await playNode(member, 'node-1')
+
+  const superuser = { email: 'me@example.com', password: 'a long password' }
+  const made = await call('POST', '/api/cp/tenants', { id: 'acme', domain: 'Shop.example.com', superuser })
+  expect(made.status).toBe(201)
+  expect(made.body).toMatchObject({ slug: 'acme', status: 'active', domains: ['shop.example.com'] })
+  expect(made.body.setupUrl).toBeUndefined()
+  expect(made.body.placement).toMatchObject({ nodeId: 'node-1', epoch: 1 })
+  const order = node.orders[0]!
+  if (order.type !== 'tenant.create') throw new Error('wrong order')
+  expect(order.superuser!.passwordHash).toMatch(/^\$2[ab]\$10\$/)
+  expect(await Bun.password.verify(superuser.password, order.superuser!.passwordHash)).toBe(true)
+
+  const bare = await call('POST', '/api/cp/tenants', { id: 'bare' })
+  expect(bare.body.setupUrl).toBe('http://bare.fleet.test:8090/_/#/pbinstal/token')
+
+  const gateway = openMessaging({ role: 'gateway', secrets, log })
+  opened.push(() => gateway.close())
+  const routes = openRpcClient({
+    messaging: gateway,
+    clock,
+    log,
+    conversation: gatewayConversation,
+    connect: member.ipcAddress,
+    serverRole: 'control-plane',
+  })
+  const resolve = (key: Parameters<typeof routes.request>[0]['key']) =>
+    routes.request({ type: 'route.resolve', key }, { deadlineMs: 3_000 })
+  const id = made.body.id as TenantId
+  for (const key of [
+    { kind: 'slug', slug: 'acme' },
+    { kind: 'domain', domain: 'shop.example.com' },
+    { kind: 'reference', reference: id },
+    { kind: 'reference', reference: 'acme' },
+  ] as const)
+    expect(await resolve(key)).toMatchObject({ found: 'route', route: { tenantId: id, epoch: 1, nodeId: 'node-1' } })
+  expect(await resolve({ kind: 'slug', slug: 'nobody' })).toEqual({ found: 'unknown' })
+  const placement = await node.client.request(
+    { type: 'placement.get', nodeId: node.nodeId, tenantId: id },
+    { deadlineMs: 3_000 },
+  )
+  expect(placement).toMatchObject({ tenant: { id, slug: 'acme' }, placement: { epoch: 1 } })
+  const other = { type: 'placement.get', nodeId: 'node-9' as NodeId, tenantId: id } as const
+  expect(await node.client.request(other, { deadlineMs: 3_000 })).toEqual({ tenant: null })
+
+  expect((await call('PATCH', `/api/cp/tenants/acme`, { slug: 'acme2', plan: 'small' })).body).toMatchObject({
+    slug: 'acme2',
+    plan: 'small',
+    quotas: { storageBytesMax: 100_000_000 },
+  })
+  expect(node.orders.at(-1)).toMatchObject({ type: 'tenant.update', tenant: { slug: 'acme2' } })
+  expect((await call('PATCH', `/api/cp/tenants/${id}`, { status: 'suspended' })).body.status).toBe('suspended')
+  expect(await resolve({ kind: 'slug', slug: 'acme2' })).toMatchObject({ found: 'unavailable', reason: 'suspended' })
+  expect((await call('POST', `/api/cp/tenants/bare/superusers`, superuser)).body).toMatchObject({ created: true })
+
+  node.stop()
+  await member[Symbol.asyncDispose]()
+  const again = await start(dir)
+  expect(again.firstAdminToken).toBeNull()
+  const callAgain = api(again, token)
+  const list = await callAgain('GET', '/api/cp/tenants?sort=-slug&perPage=1')
+  expect(list.body).toMatchObject({ page: 1, perPage: 1, totalItems: 2, totalPages: 2 })
+  expect(list.body.items[0].slug).toBe('bare')
+  const node2 = await playNode(again, 'node-1')
+  expect((await callAgain('DELETE', '/api/cp/tenants/acme2')).status).toBe(204)
+  expect(node2.orders).toMatchObject([{ type: 'tenant.release', tenantId: id, epoch: 1 }])
+  expect((await callAgain('GET', `/api/cp/tenants/${id}`)).status).toBe(404)
+  expect((await callAgain('POST', '/api/cp/tenants', { id: 'acme2' })).status).toBe(201)
+})
+
+test('strangers and bad input get a clear error', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  for (const token of [null, 'admin_wrong', `admin_${'x'.repeat(32)}`, `${member.firstAdminToken}x`]) {
+    const refused = await api(member, token)('GET', '/api/cp/tenants')
+    expect(refused).toMatchObject({ status: 401, body: { status: 401, data: {} } })
+    expect((await api(member, token)('POST', '/api/cp/tenants', '{broken')).status).toBe(401)
+    expect((await api(member, token)('GET', '/api/cp/raft/status')).status).toBe(401)
+    expect((await api(member, token)('GET', '/api/cp/ipc')).status).toBe(401)
+  }
+  const open = await api(member, null)('GET', '/api/cp/health')
+  expect(open).toMatchObject({ status: 200, body: { data: {} } })
+  expect((await call('GET', '/api/cp/health')).body.data).toMatchObject({ role: 'leader', tenants: 0 })
+  expect((await call('POST', '/api/cp/tenants', '{broken')).status).toBe(400)
+  expect((await call('POST', '/api/cp/tenants', {})).body).toMatchObject({ status: 400, data: { id: {} } })
+  expect((await call('POST', '/api/cp/tenants', 'x'.repeat(2_000_000))).status).toBe(413)
+  for (const id of ['../x', 'a b', 'admin', '-a', 'a'.repeat(64)])
+    expect([id, (await call('POST', '/api/cp/tenants', { id })).status]).toEqual([id, 400])
+  const short = { id: 'ok', superuser: { email: 'a@b.c', password: 'short' } }
+  expect((await call('POST', '/api/cp/tenants', short)).body.data).toHaveProperty('password')
+  expect((await call('GET', '/api/cp/tenants/nobody')).status).toBe(404)
+  expect((await call('GET', '/api/cp/nothing')).status).toBe(404)
+  expect((await call('GET', '/api/cp/tenants?sort=__proto__')).status).toBe(200) // nothing to sort
+  expect((await call('POST', '/api/cp/tenants/adopt', { reference: 'nobody' })).status).toBe(404)
+  const metrics = await fetch(`${member.httpUrl}/metrics`)
+  expect(await metrics.text()).toContain('pocketfleet_cp_raft_is_leader 1')
+})
+
+test('a second process cannot open the directory; several members are refused', async () => {
+  const dir = folder()
+  await start(dir)
+  expect(start(dir)).rejects.toMatchObject({ code: 'rocksdb' })
+})
+
+test('admins come and go, but neither oneself nor the last', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  const made = await call('POST', '/api/cluster/admins', { email: 'two@fleet.test', name: 'Two' })
+  expect(made.status).toBe(201)
+  expect((await call('POST', '/api/cluster/admins', { email: 'two@fleet.test' })).status).toBe(409)
+  const list = await call('GET', '/api/cp/admins')
+  expect(list.body.items.map(({ email }: { email: string }) => email)).toEqual(['root@fleet.test', 'two@fleet.test'])
+  expect(JSON.stringify(list.body)).not.toContain('token')
+  const two = api(member, made.body.token)
+  expect((await two('DELETE', `/api/cluster/admins/${made.body.id}`)).status).toBe(400)
+  expect((await two('DELETE', `/api/cluster/admins/${list.body.items[0].id}`)).status).toBe(204)
+  expect((await call('GET', '/api/cp/tenants')).status).toBe(401)
+  expect((await two('GET', '/api/cp/tenants')).status).toBe(200)
+})
+
+test('a creation that the node failed is finished later, with the same superuser', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  const node = await playNode(member, 'node-1', { failCreates: 2 })
+  const superuser = { email: 'me@example.com', password: 'a long password' }
+  const made = await call('POST', '/api/cp/tenants', { id: 'slow', superuser })
+  expect(made.status).toBe(503)
+  await until('activation', async () => (await call('GET', '/api/cp/tenants/slow')).body.status === 'active')
+  const creates = node.orders.filter((order) => order.type === 'tenant.create')
+  expect(creates.length).toBe(3)
+  expect(creates[2]).toEqual(creates[0]!)
+})
+
+test('tenants leave a node that is drained or down, under a higher epoch', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  const one = await playNode(member, 'node-1')
+  await call('POST', '/api/cp/tenants', { id: 'a' })
+  await call('POST', '/api/cp/tenants', { id: 'b' })
+  const two = await playNode(member, 'node-2')
+  const placed = async (slug: string) => (await call('GET', `/api/cp/tenants/${slug}`)).body.placement
+  const moved = await call('POST', '/api/cp/tenants/a/migrate', { node: 'node-2' })
+  expect(moved.body.placement).toMatchObject({ nodeId: 'node-2', epoch: 2 })
+  expect(one.orders.at(-1)).toMatchObject({ type: 'tenant.release', epoch: 1 })
+  expect((await call('POST', '/api/cp/tenants/a/migrate', { node: 'node-2' })).status).toBe(409)
+
+  two.stop() // its disk is gone
+  await until('failover', async () => (await placed('a')).nodeId === 'node-1')
+  expect(await placed('a')).toMatchObject({ epoch: 3 })
+  one.stop() // nobody else is left: the placement stays
+  await until('down', async () => (await call('GET', '/api/cp/nodes/node-1')).body.state === 'down')
+  expect(await placed('a')).toMatchObject({ nodeId: 'node-1', epoch: 3 })
+
+  const three = await playNode(member, 'node-3')
+  await until('failover of all', async () => (await placed('b')).nodeId === 'node-3')
+  await playNode(member, 'node-4')
+  expect((await call('POST', '/api/cp/nodes/node-3/drain')).status).toBe(202)
+  await until('drained', async () => (await call('GET', '/api/cp/nodes/node-3')).body.tenants === 0)
+  expect(await placed('b')).toMatchObject({ nodeId: 'node-4', epoch: 3 })
+  expect(three.orders.filter(({ type }) => type === 'tenant.release').length).toBe(2)
+  expect((await call('DELETE', '/api/cp/nodes/node-4')).status).toBe(409)
+  expect((await call('DELETE', '/api/cp/nodes/node-1')).status).toBe(204)
+})
+
+test('a tenant is adopted from the object store above its highest epoch', async () => {
+  const store = new MemoryObjectStore()
+  const id = 'abcdefghij12345' as TenantId
+  const tenant = { id, slug: 'old', domains: [], plan: 'small', ackMode: 'sync', createdAtMs: 1_700_000_000_000 }
+  await store.put(`t/${id}/manifest.json`, utf8(JSON.stringify({ version: 1, tenant })))
+  const member = await start(folder(), store)
+  const call = api(member, member.firstAdminToken)
+  await playNode(member, 'node-1')
+  expect((await call('POST', '/api/cp/tenants/adopt', { reference: 'old' })).status).toBe(409) // no history
+  for (const [txid, epoch] of [
+    [1, 1],
+    [2, 7],
+  ] as const) {
+    const header = encodeLtxHeader({
+      pageSize: 4096,
+      commit: 1,
+      minTxid: txid as Txid,
+      maxTxid: txid as Txid,
+      timestampMs: 1,
+      walOffset: 32,
+      walSize: 0,
+      walSalt1: 0,
+      walSalt2: 0,
+      writer: { epoch, incarnation: 1 },
+    })
+    const name = txid.toString(16).padStart(16, '0')
+    const folderName = store.layout === 'file' ? 'ltx/0' : '0000'
+    await store.put(`t/${id}/data.db/${folderName}/${name}-${name}.ltx`, header)
+  }
+  const adopted = await call('POST', '/api/cp/tenants/adopt', { reference: 'old' })
+  expect(adopted).toMatchObject({ status: 200, body: { id, slug: 'old', ackMode: 'sync', plan: 'small' } })
+  expect(adopted.body.placement.epoch).toBe(8)
+  expect((await call('POST', '/api/cp/tenants/adopt', { reference: id })).status).toBe(409)
+})
