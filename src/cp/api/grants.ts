@@ -19,12 +19,12 @@ export const grantRoutes = ({ tenants, auth, secrets, clock }: GrantDeps) =>
   new Elysia({ prefix: '/api/cp/tenants' }).post(
     '/:id/grants',
     ({ params, body, request }) => {
-      const tenant = tenants.find(params.id)
+      const found = tenants.find(params.id)
       const admin = auth.adminOf(request)
-      if (tenant === null || admin === null) throw refused('not_found')
+      if (found === null || admin === null) throw refused('not_found')
       const expiresAtMs = clock.now() + grantLifetimeMs
-      const grant = signGrant(secrets, { tenantId: tenant.id, action: body.action, admin: admin.id, expiresAtMs })
-      return { tenant: tenant.id, grant, expires: new Date(expiresAtMs).toISOString() }
+      const grant = signGrant(secrets, { tenantId: found.tenant.id, action: body.action, admin: admin.id, expiresAtMs })
+      return { tenant: found.tenant.id, grant, expires: new Date(expiresAtMs).toISOString() }
     },
     { body: t.Object({ action: t.Union(grantActions.map((action) => t.Literal(action))) }) },
   )
