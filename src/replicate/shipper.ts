@@ -13,6 +13,7 @@ import type { Logger } from '../lib/obs/log.ts'
 import { backoffMs, type RetryPolicy } from '../lib/retry.ts'
 import type { Rng } from '../lib/rng.ts'
 import { type Capture, capture } from './capture.ts'
+import { type Merge, mergeFiles, mergesEndingAt } from './compaction.ts'
 import { FencedError } from './errors.ts'
 import type { HistoryPosition } from './history.ts'
 import { removeLocalState, type WalMark, writeLocalState } from './local-state.ts'
@@ -71,6 +72,8 @@ export class Shipper {
   #cancelTimer: Cancel | null = null
   #pump: Promise<void> | null = null
   #pumpAgain = false
+  #merging: Promise<void> | null = null
+  readonly #mergesDue: Merge[] = []
   #fenced: FencedError | null = null
   #isClosed = false
   readonly #stop = new AbortController()
@@ -193,6 +196,7 @@ export class Shipper {
       this.#cancelTimer = null
       this.#stop.abort(new TimeoutError('the shipper was closed'))
       await this.#pump
+      await this.#merging
       for (const waiter of [...this.#waiters]) waiter.reject(new TimeoutError('the shipper was closed'))
     }
     return shipped
@@ -328,8 +332,25 @@ export class Shipper {
         timestampMs: file.header.timestampMs,
         commit: file.header.commit,
       }
+      this.#mergesDue.push(...mergesEndingAt(this.#position.txid))
+      if (this.#mergesDue.length > 0) this.#merging ??= this.#merge()
     }
     for (const waiter of [...this.#waiters]) if (waiter.commitSeq <= this.#durableSeq) waiter.resolve()
+  }
+
+  /** Makes the merges that are due, beside the shipping. One that fails is left out: it only shortens restores. */
+  async #merge(): Promise<void> {
+    const { at } = this.#position
+    for (let due = this.#mergesDue.shift(); due !== undefined; due = this.#mergesDue.shift()) {
+      if (this.#stop.signal.aborted || this.#fenced !== null) break
+      try {
+        await mergeFiles(at, due, this.#stop.signal)
+      } catch (error) {
+        if (!this.#stop.signal.aborted)
+          this.#options.log.warn('merge was left out', { prefix: at.prefix, ...due, error: errorMessage(error) })
+      }
+    }
+    this.#merging = null
   }
 
   #fence(error: FencedError): void {
