@@ -1,0 +1,185 @@
+// Goal: a backup holds one moment of the whole tenant, comes back as it was, and no archive harms what is outside it.
+
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { createWriteStream, existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { ZipFile } from 'yazl'
+import { systemClock } from '../../../lib/clock.ts'
+import { silentLogger } from '../../../lib/obs/log.ts'
+import { systemRng } from '../../../lib/rng.ts'
+import { PasswordQueue } from '../auth/password.ts'
+import type { Database } from '../db/database.ts'
+import { type Engine, openEngine } from '../engine.ts'
+import { LocalStorage } from '../files/local-storage.ts'
+import { UploadedFile } from '../files/uploaded-file.ts'
+import { backupPath, createBackup, deleteBackup, listBackups, runAutoBackup } from './backups.ts'
+import { allowRestore, importPbData, NotPbDataError, restoreBackup } from './restore.ts'
+import { BackupBusyError } from './running.ts'
+import { ArchiveError, archiveNames, packDirectory, unpackArchive } from './zip.ts'
+
+let root: string
+let engine: Engine
+
+const open = (dir: string) =>
+  openEngine({
+    dir,
+    clock: systemClock,
+    rng: systemRng,
+    log: silentLogger,
+    passwords: new PasswordQueue().lane(),
+    files: new LocalStorage(join(dir, 'storage')),
+    checkpoint: 'sqlite',
+  })
+
+const upload = (text: string) =>
+  new UploadedFile({
+    originalName: 'a.txt',
+    name: 'a.txt',
+    sizeBytes: text.length,
+    contentType: 'text/plain',
+    content: { bytes: new TextEncoder().encode(text) },
+  })
+
+const setNote = (value: string) =>
+  engine.data.transaction(() => {
+    engine.data.exec('CREATE TABLE IF NOT EXISTS notes (v TEXT)')
+    engine.data.run('DELETE FROM notes')
+    engine.data.run('INSERT INTO notes VALUES (?)', [value])
+  })
+const note = (db: Database) => db.get<{ v: string }>('SELECT v FROM notes')?.v
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'pf-backup-'))
+  engine = await open(join(root, 'pb_data'))
+})
+afterEach(async () => {
+  await engine.close()
+  await rm(root, { recursive: true, force: true })
+})
+
+test('a backup holds databases and files, and is imported elsewhere as it was', async () => {
+  await setNote('one')
+  await engine.files.put('c/r/a.txt', upload('hello'))
+  await createBackup(engine, 'one.zip')
+  expect((await listBackups(engine)).map((each) => each.key)).toEqual(['one.zip'])
+  const names = await archiveNames(backupPath(engine, 'one.zip'))
+  expect(names.sort()).toEqual(['auxiliary.db', 'data.db', 'storage/c/r/a.txt', 'storage/c/r/a.txt.attrs'])
+  const target = join(root, 'imported')
+  await importPbData(backupPath(engine, 'one.zip'), target)
+  await using other = await open(target)
+  expect(note(other.data)).toBe('one')
+  expect(await readFile(join(target, 'storage/c/r/a.txt'), 'utf8')).toBe('hello')
+  expect(await deleteBackup(engine, 'one.zip')).toBe(true)
+  expect(await deleteBackup(engine, 'one.zip')).toBe(false)
+  expect(await readdir(join(engine.dir, '.pb_temp_to_delete'))).toEqual([])
+})
+
+test('a restore puts everything back, and a broken archive changes nothing', async () => {
+  const { dir } = engine
+  await setNote('before')
+  await engine.files.put('c/r/a.txt', upload('before'))
+  await createBackup(engine, 'good.zip')
+  await setNote('after')
+  await engine.files.delete('c/r/a.txt')
+  const restart = async (swap: () => Promise<void>) => {
+    await engine.close()
+    try {
+      await swap()
+    } finally {
+      engine = await open(dir)
+    }
+  }
+  allowRestore(engine, restart)
+  await writeFile(join(dir, 'backups/bad.zip'), 'no archive')
+  expect(restoreBackup(engine, 'bad.zip')).rejects.toBeInstanceOf(ArchiveError)
+  expect(note(engine.data)).toBe('after')
+  await restoreBackup(engine, 'good.zip')
+  expect(note(engine.data)).toBe('before')
+  expect(await readFile(join(dir, 'storage/c/r/a.txt'), 'utf8')).toBe('before')
+  expect((await listBackups(engine)).map((each) => each.key)).toEqual(['bad.zip', 'good.zip'])
+})
+
+test('one at a time; automatic ones are kept by number', async () => {
+  const first = createBackup(engine, 'a.zip')
+  expect(createBackup(engine, 'b.zip')).rejects.toBeInstanceOf(BackupBusyError)
+  await first
+  await writeFile(join(engine.dir, 'backups/@auto_pb_backup_x_20000101000000.zip'), '')
+  await engine.settingsStore.save({
+    ...engine.settings,
+    backups: { ...engine.settings.backups, cron: '0 0 * * *', cronMaxKeep: 1 },
+  })
+  await runAutoBackup(engine)
+  const keys = (await listBackups(engine)).map((each) => each.key)
+  expect(keys).toHaveLength(2)
+  expect(keys).not.toContain('@auto_pb_backup_x_20000101000000.zip')
+  expect(keys).toContain('a.zip')
+})
+
+async function archive(name: string, fill: (zip: ZipFile) => void, patch?: (bytes: Buffer) => Buffer): Promise<string> {
+  const path = join(root, name)
+  const zip = new ZipFile()
+  fill(zip)
+  zip.end()
+  await pipeline(zip.outputStream as unknown as NodeJS.ReadableStream, createWriteStream(path))
+  if (patch !== undefined) await writeFile(path, patch(await readFile(path)))
+  return path
+}
+
+const renamed = (from: string, to: string) => (bytes: Buffer) =>
+  Buffer.from(bytes.toString('latin1').replaceAll(from, to), 'latin1')
+
+test('no archive writes outside its folder', async () => {
+  const body = Buffer.from('evil')
+  const names = ['../../up.txt', '/root/x.txt', 'a/../..//.txt', 'a\\..\\..\\xx']
+  for (const [i, name] of names.entries()) {
+    const plain = 'a'.repeat(name.length)
+    const path = await archive(`slip${i}.zip`, (zip) => zip.addBuffer(body, plain), renamed(plain, name))
+    const target = join(root, 'deep/er', String(i))
+    expect(unpackArchive(path, target)).rejects.toBeInstanceOf(ArchiveError)
+    await unpackArchive(path, target).catch(() => {})
+    expect(existsSync(join(root, 'up.txt')) || existsSync(join(root, 'deep/up.txt'))).toBe(false)
+  }
+  const linked = await archive('link.zip', (zip) => zip.addBuffer(Buffer.from('/etc/passwd'), 'l', { mode: 0o120777 }))
+  expect(unpackArchive(linked, join(root, 'l'))).rejects.toBeInstanceOf(ArchiveError)
+})
+
+test('a bomb ends at its limit', async () => {
+  const path = await archive('bomb.zip', (zip) => zip.addBuffer(Buffer.alloc(8 * 1024 * 1024), 'zeros'))
+  expect(unpackArchive(path, join(root, 'bomb'), { bytesMax: 1024 * 1024 })).rejects.toBeInstanceOf(ArchiveError)
+})
+
+test('what is no pb_data is refused and leaves nothing', async () => {
+  const target = join(root, 'target')
+  const noData = await archive('none.zip', (zip) => zip.addBuffer(Buffer.from('x'), 'readme.txt'))
+  const badData = await archive('bad.zip', (zip) => zip.addBuffer(Buffer.alloc(4096, 1), 'data.db'))
+  for (const path of [noData, badData]) {
+    expect(importPbData(path, target)).rejects.toBeInstanceOf(NotPbDataError)
+    await importPbData(path, target).catch(() => {})
+    expect(await readdir(target)).toEqual([])
+  }
+})
+
+test('a directory is imported with what stands in its WAL, without its links', async () => {
+  await setNote('in the WAL')
+  await mkdir(join(engine.dir, 'storage'), { recursive: true })
+  await symlink('/etc/passwd', join(engine.dir, 'storage/link'))
+  const target = join(root, 'copied')
+  await importPbData(engine.dir, target)
+  await using copy = await open(target)
+  expect(note(copy.data)).toBe('in the WAL')
+  expect(existsSync(join(target, 'storage/link'))).toBe(false)
+})
+
+test('packing says how far it is', async () => {
+  const seen: number[] = []
+  await packDirectory(
+    engine.dir,
+    join(root, 'p.zip'),
+    (name) => !name.endsWith('.db'),
+    ({ entries }) => seen.push(entries),
+  )
+  expect(seen).toEqual([1, 2])
+})
