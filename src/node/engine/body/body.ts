@@ -131,7 +131,8 @@ function formToData(
   fields: ReadonlyMap<string, readonly string[]>,
   files: ReadonlyMap<string, readonly UploadedFile[]>,
 ): Readonly<Record<string, unknown>> {
-  const data: Record<string, unknown> = {}
+  // Without a prototype: a field may be called `__proto__`.
+  const data: Record<string, unknown> = Object.create(null)
   for (const [name, values] of fields) {
     if (name === '@jsonPayload') continue
     const inferred = values.map(inferValue)
@@ -146,10 +147,26 @@ function formToData(
   return data
 }
 
-/** `true`, `false` and plain numbers become what they look like, all else stays text. */
-function inferValue(text: string): unknown {
+/** `true`, `false` and numbers in their shortest plain form become what they look like, all else stays text. */
+export function inferValue(text: string): unknown {
   if (text === 'true') return true
   if (text === 'false') return false
-  if (/^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?$/.test(text) && String(Number(text)) === text) return Number(text)
+  if (/^-?\d[\d.]*$/.test(text)) {
+    const number = Number(text)
+    if (Number.isFinite(number) && plainDecimal(number) === text) return number
+  }
   return text
+}
+
+/** The shortest digits of a number without an exponent, as Go's FormatFloat(v, 'f', -1, 64) writes them. */
+function plainDecimal(value: number): string {
+  if (Object.is(value, -0)) return '-0'
+  const text = String(value)
+  const match = /^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$/.exec(text)
+  if (match === null) return text
+  const [, sign, first, rest = '', exponentText] = match
+  const digits = first! + rest
+  const exponent = Number(exponentText)
+  if (exponent < 0) return `${sign}0.${'0'.repeat(-exponent - 1)}${digits}`
+  return sign + digits.padEnd(exponent + 1, '0')
 }

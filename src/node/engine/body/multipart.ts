@@ -52,7 +52,10 @@ function parseHeader(text: string): PartHeader {
 
 /** Reads pieces of a stream up to a delimiter, holding no more than it must. */
 class PartReader {
-  readonly #reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }
+  readonly #reader: {
+    read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>
+    cancel(): Promise<void>
+  }
   readonly #bytesMax: number
   #buffer: Uint8Array = empty
   #total = 0
@@ -82,6 +85,11 @@ class PartReader {
       }
       if (!(await this.#fill())) throw new BodyError('bad_body', 'the multipart body is cut off')
     }
+  }
+
+  /** Tells the sender that nobody reads on. */
+  async cancel(): Promise<void> {
+    await this.#reader.cancel().catch(() => {}) // it is gone already
   }
 
   async take(length: number): Promise<Uint8Array> {
@@ -142,6 +150,7 @@ export async function parseMultipart(
     }
     return { fields, files, dispose }
   } catch (error) {
+    await reader.cancel()
     await dispose()
     throw error
   }
@@ -191,11 +200,12 @@ async function readFile(
   }
   if (originalName === '' && sizeBytes === 0) return null
   const spilled = spill as { readonly path: string } | null
+  const contentType = sniffContentType(head, originalName)
   return new UploadedFile({
     originalName,
-    name: storedName(originalName, limits.rng),
+    name: storedName(originalName, limits.rng, contentType),
     sizeBytes,
-    contentType: sniffContentType(head, originalName),
+    contentType,
     content: spilled === null ? { bytes: concat(chunks) } : { path: spilled.path },
   })
 }

@@ -34,39 +34,74 @@ export class UploadedFile {
   }
 }
 
-const nameLengthMax = 100
+/** Bytes of an original name that are looked at, from its end. */
+const originalBytesMax = 300
+const baseLengthMax = 100
+const baseLengthMin = 3
+const extensionLengthMax = 20
 const suffixLength = 10
 
-/** Lower-cased words joined by `_`, as PocketBase's inflector snake-cases names. */
+/** For names that say nothing: what PocketBase's mimetype library calls these types. */
+const extensionOf: Readonly<Record<string, string>> = {
+  'text/plain': '.txt',
+  'text/html': '.html',
+  'text/xml': '.xml',
+  'text/csv': '.csv',
+  'application/json': '.json',
+  'application/pdf': '.pdf',
+  'application/zip': '.zip',
+  'application/gzip': '.gz',
+  'application/x-7z-compressed': '.7z',
+  'application/vnd.sqlite3': '.sqlite',
+  'application/ogg': '.ogg',
+  'application/wasm': '.wasm',
+  'audio/mpeg': '.mp3',
+  'audio/wav': '.wav',
+  'audio/flac': '.flac',
+  'font/woff': '.woff',
+  'font/woff2': '.woff2',
+  'image/png': '.png',
+  'image/jpeg': '.jpg',
+  'image/gif': '.gif',
+  'image/webp': '.webp',
+  'image/avif': '.avif',
+  'image/bmp': '.bmp',
+  'image/tiff': '.tiff',
+  'image/x-icon': '.ico',
+  'image/svg+xml': '.svg',
+  'video/mp4': '.mp4',
+  'video/webm': '.webm',
+}
+
+/** ASCII words joined by `_`; a capital after a small letter begins one. PocketBase: tools/inflector, Snakecase. */
 function snakeCase(text: string): string {
-  let result = ''
-  let previousLower = false
-  for (const char of text) {
-    if (!/[\p{L}\p{N}]/u.test(char)) {
-      if (result !== '' && !result.endsWith('_')) result += '_'
-      previousLower = false
-      continue
-    }
-    const isUpper = char !== char.toLowerCase()
-    if (isUpper && previousLower) result += '_'
-    previousLower = !isUpper
-    result += char.toLowerCase()
-  }
-  return result.replace(/_+$/, '')
+  const words = text.split(/[^A-Za-z0-9]+/).filter((word) => word !== '')
+  return words
+    .map((word) => word.replace(/(?<=[^A-Z])(?=[A-Z])/g, '_'))
+    .join('_')
+    .toLowerCase()
+}
+
+function trimDots(text: string): string {
+  return text.replace(/^\.+|\.+$/g, '')
 }
 
 /**
- * The stored name of an upload: its own in snake case, 10 random characters, its extension.
+ * The stored name of an upload: its own in snake case, 10 random characters, its extension (a double one whole).
  * PocketBase: tools/filesystem/file.go, normalizeName.
+ *
+ * @param contentType gives the extension where the name has none.
  */
-export function storedName(originalName: string, rng: Rng): string {
-  const dot = originalName.lastIndexOf('.')
-  const doubleExtension = /\.(tar\.[a-z0-9]+)$/i.exec(originalName)?.[1]
-  const rawExtension = doubleExtension ?? (dot >= 0 ? originalName.slice(dot + 1) : '')
-  const extension = rawExtension.replace(/[^\w.]/g, '').slice(0, 20)
-  const base = rawExtension === '' ? originalName : originalName.slice(0, -(rawExtension.length + 1))
-  let clean = snakeCase(base).slice(0, nameLengthMax)
-  if (clean.length < 3) clean += randomText(rng, 10, lowerAlphanumeric)
-  const suffix = randomText(rng, suffixLength)
-  return `${clean}_${suffix}${extension === '' ? '' : `.${extension}`}`
+export function storedName(originalName: string, rng: Rng, contentType = ''): string {
+  const bytes = Buffer.from(originalName)
+  const name = bytes.length > originalBytesMax ? bytes.subarray(-originalBytesMax).toString() : originalName
+  const lastDot = name.lastIndexOf('.')
+  const firstDot = lastDot > 0 ? name.lastIndexOf('.', lastDot - 1) : -1
+  const rawExtension = lastDot < 0 ? '' : name.slice(firstDot >= 0 ? firstDot : lastDot)
+  let extension = `.${trimDots(rawExtension.replace(/[^\w.*\-+=#]+/g, ''))}`
+  if (extension === '.') extension = extensionOf[contentType.split(';')[0]!] ?? ''
+  if (extension.length > extensionLengthMax) extension = `.${trimDots(extension.slice(-extensionLengthMax))}`
+  let base = snakeCase(trimDots(name.slice(0, name.length - rawExtension.length)))
+  if (base.length < baseLengthMin) base += randomText(rng, suffixLength, lowerAlphanumeric)
+  return `${base.slice(0, baseLengthMax)}_${randomText(rng, suffixLength, lowerAlphanumeric)}${extension}`
 }

@@ -38,10 +38,14 @@ const escapes: Readonly<Record<string, string>> = {
   '\u2029': '\\u2029',
 }
 
+/** Everything that a JSON string may not hold as it is, lone surrogates among it: most texts have none of it. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must be escaped
+const special = /["\\\u0000-\u001f<>&\u2028\u2029\ud800-\udfff]/
+
 /** A JSON string literal with Go's escapes. */
 export function quoteJson(text: string): string {
+  if (!special.test(text)) return `"${text}"`
   const quoted = JSON.stringify(text)
-  // JSON.stringify writes \b and \f in short form; Go writes \b and \f so too since 1.22.
   return quoted.search(unsafe) < 0 ? quoted : quoted.replace(unsafe, (each) => escapes[each]!)
 }
 
@@ -75,6 +79,7 @@ export function toJson(value: unknown, depth = 0): string {
     for (let i = 0; i < value.length; i++) text += (i === 0 ? '' : ',') + toJson(value[i], depth + 1)
     return `${text}]`
   }
+  if ('toJsonText' in value && typeof value.toJsonText === 'function') return value.toJsonText()
   if ('toJSON' in value && typeof value.toJSON === 'function') return toJson(value.toJSON(), depth + 1)
   let text = '{'
   for (const key in value) {
@@ -120,7 +125,7 @@ function sortKeys(value: unknown, depth: number): unknown {
   if (depth > depthMax) throw new RangeError(`JSON deeper than ${depthMax} levels`)
   if (Array.isArray(value)) return value.map((each) => sortKeys(each, depth + 1))
   if (typeof value !== 'object' || value === null || value instanceof JsonText) return value
-  const sorted: Record<string, unknown> = {}
+  const sorted: Record<string, unknown> = Object.create(null) // a key may be `__proto__`
   for (const key of Object.keys(value).sort())
     sorted[key] = sortKeys((value as Record<string, unknown>)[key], depth + 1)
   return sorted
