@@ -93,10 +93,13 @@ export class RaftLog {
     this.#entries = []
   }
 
-  /** The last index at or before `index` whose term is `term` or lower: where two logs may meet. */
+  /**
+   * The last index at or before `index` whose term is `term` or lower: where two logs may meet. One before the base when
+   * even that is of a later term: the logs meet somewhere in what is compacted away.
+   */
   lastWithTermUpTo(term: Term, index: Index): Index {
     let at = Math.min(index, this.lastIndex)
-    while (at > this.#base.index && (this.termAt(at as Index) ?? 0) > term) at--
+    while (at >= this.#base.index && (this.termAt(at as Index) ?? 0) > term) at--
     return at as Index
   }
 }

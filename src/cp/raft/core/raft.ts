@@ -522,7 +522,10 @@ export class Raft {
     this.#finishReads()
     if (message.ok) {
       if (message.index > this.log.lastIndex) return // no member can hold what we never sent
+      const isStalled = !progress.maySend && message.index <= progress.matchIndex
       progress.acknowledged(message.index)
+      // The window is full and nothing of it arrives: what was under way may be lost, so begin again after the match.
+      if (isStalled && progress.state === 'replicate') progress.probeFrom((progress.matchIndex + 1) as Index)
       this.#advanceCommit()
       if (this.role !== 'leader') return
       if (this.#transferTo === message.from && progress.matchIndex === this.log.lastIndex)
@@ -540,6 +543,11 @@ export class Raft {
     const reply = (index: Index) =>
       this.#send(from, { type: 'append.reply', ok: true, index, hintTerm: 0 as Term, round: 0 })
     if (meta.index <= this.commitIndex) return reply(this.commitIndex)
+    if (this.log.termAt(meta.index) === meta.term) {
+      // We hold all of it and maybe more, which we have acknowledged: dropping that could undo a commit (§7).
+      this.#commitTo(meta.index)
+      return reply(meta.index)
+    }
     this.log.restore(meta)
     this.commitIndex = meta.index
     this.#handedOut = meta.index
