@@ -1,61 +1,69 @@
 // The `fields` parameter: `*,expand.author.name,body:excerpt(200,true)`. PocketBase: tools/picker.
 
-import { JsonText, toJson } from '../json/json-text.ts'
+import { JsonText, toSortedJson } from '../json/json-text.ts'
 
-/** Parts of one parameter, and depth of one part. */
+/** Parts of one parameter. */
 const partsMax = 500
-const depthMax = 20
 
-interface Picked {
-  readonly children: Map<string, Picked>
-  modifier: ((value: unknown) => unknown) | null
-}
+type Modifier = (value: unknown) => unknown
+/** By path as written, what is done to the value; null: nothing. */
+type Fields = Map<string, Modifier | null>
 
 /** A part that is no field, such as an unknown modifier: PocketBase answers 200 with an empty body. */
 class PickError extends Error {}
 
-const newPicked = (): Picked => ({ children: new Map(), modifier: null })
+/** What Go trims from a part. */
+const blanks = /^[\t\n\v\f\r \u0085\u00a0]+|[\t\n\v\f\r \u0085\u00a0]+$/g
 
-/** Splits at commas outside parentheses. */
-function splitParts(text: string): string[] {
-  const parts: string[] = []
+/** Splits at `separators` outside quotes and, unless they separate themselves, parentheses; empty parts are dropped. */
+function tokenize(text: string, separators: string): string[] {
+  const countsParentheses = !separators.includes('(')
+  const tokens: string[] = []
+  let token = ''
   let depth = 0
-  let from = 0
-  for (let at = 0; at <= text.length; at++) {
-    const char = text[at]
-    if (char === '(') depth++
-    else if (char === ')') depth = Math.max(0, depth - 1)
-    else if (char === undefined || (char === ',' && depth === 0)) {
-      const part = text.slice(from, at).trim()
-      if (part !== '') parts.push(part)
-      from = at + 1
+  let quote = ''
+  let previous = ''
+  const end = () => {
+    const trimmed = token.replace(blanks, '')
+    if (trimmed !== '') tokens.push(trimmed)
+    token = ''
+    previous = ''
+  }
+  for (const char of text) {
+    if (previous !== '\\') {
+      if (countsParentheses && char === '(' && quote === '') depth++
+      else if (countsParentheses && char === ')' && depth > 0 && quote === '') depth--
+      else if (char === "'" || char === '"' || char === '`') {
+        if (quote === char) quote = ''
+        else if (quote === '') quote = char
+      }
+    }
+    if (separators.includes(char) && depth === 0 && quote === '') end()
+    else {
+      previous = char
+      token += char
     }
   }
-  return parts
+  if (depth > 0 || quote !== '') throw new PickError(text)
+  end()
+  return tokens
 }
 
-function parse(fields: string): Picked {
-  const root = newPicked()
-  for (const part of splitParts(fields).slice(0, partsMax)) {
+function parse(text: string): Fields {
+  const fields: Fields = new Map()
+  for (const part of tokenize(text, ',').slice(0, partsMax)) {
     const colon = part.indexOf(':')
-    const path = (colon < 0 ? part : part.slice(0, colon)).split('.')
-    if (path.length > depthMax) throw new PickError(part)
-    let node = root
-    for (const name of path) {
-      let child = node.children.get(name)
-      if (child === undefined) node.children.set(name, (child = newPicked()))
-      node = child
-    }
-    if (colon >= 0) node.modifier = parseModifier(part.slice(colon + 1))
+    if (colon < 0) fields.set(part, null)
+    else fields.set(part.slice(0, colon), parseModifier(part.slice(colon + 1)))
   }
-  return root
+  return fields
 }
 
-function parseModifier(text: string): (value: unknown) => unknown {
-  const match = /^excerpt\(\s*(\d+)\s*(?:,\s*(\w+)\s*)?\)$/.exec(text)
-  const max = Number(match?.[1] ?? 0)
-  if (match === null || max === 0) throw new PickError(text)
-  const withEllipsis = ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(match[2] ?? '')
+function parseModifier(text: string): Modifier {
+  const [name, ...args] = tokenize(text, '(), ')
+  const max = /^[+-]?\d+$/.test(args[0] ?? '') ? Number(args[0]) : 0
+  if (name !== 'excerpt' || args.length > 2 || max <= 0) throw new PickError(text)
+  const withEllipsis = ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(args[1] ?? '')
   return (value) => (typeof value === 'string' ? excerpt(value, max, withEllipsis) : value)
 }
 
@@ -97,7 +105,10 @@ function decodeEntities(text: string): string {
 function excerpt(html: string, max: number, withEllipsis: boolean): string {
   const visible = html
     .replace(/<!--[\s\S]*?-->/g, '')
-    .replace(/<(script|style|iframe|object|svg|embed|template)\b[\s\S]*?<\/\1\s*>/gi, '')
+    .replace(
+      /<(head|style|script|iframe|applet|object|svg|picture|dialog|template|button|form|textarea|select|option)\b[\s\S]*?<\/\1\s*>/gi,
+      '',
+    )
     .replace(/<\/?([a-z][a-z0-9]*)\b[^>]*>/gi, (_, tag: string) => (inlineTags.has(tag.toLowerCase()) ? '' : ' '))
   const text = decodeEntities(visible)
     .replace(/[\s\u00a0]+/g, ' ')
@@ -116,19 +127,37 @@ function plain(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each)]))
 }
 
-function pick(value: unknown, picked: Picked): unknown {
-  if (Array.isArray(value)) return value.map((each) => pick(each, picked))
-  if (typeof value !== 'object' || value === null) return value
-  const result: Record<string, unknown> = {}
-  const all = picked.children.get('*')
-  for (const key of Object.keys(value).sort()) {
-    const member = (value as Record<string, unknown>)[key]
-    const child = picked.children.get(key) ?? all
-    if (child === undefined) continue
-    const inner = child.children.size > 0 ? pick(member, child) : member
-    result[key] = child.modifier === null ? inner : child.modifier(inner)
+type Data = Record<string, unknown>
+
+function isObject(value: unknown): value is Data {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Drops from `value`, in place, what `fields` do not name. Lists whose first item is no object stay as they are. */
+function pick(value: unknown, fields: Fields): void {
+  if (isObject(value)) pickObject(value, fields)
+  else if (Array.isArray(value) && isObject(value[0]))
+    for (const item of value) if (isObject(item)) pickObject(item, fields)
+}
+
+function pickObject(data: Data, fields: Fields): void {
+  if (fields.size === 0) return
+  const isBelow = (path: string, key: string) => path === key || path.startsWith(`${key}.`)
+  const all = fields.get('*')
+  if (all !== undefined)
+    for (const key of Object.keys(data))
+      if (![...fields.keys()].some((path) => isBelow(path, key))) fields.set(key, all)
+  for (const key of Object.keys(data)) {
+    const matching = [...fields].filter(([path]) => isBelow(path, key))
+    if (matching.length === 0) {
+      delete data[key]
+      continue
+    }
+    const final = matching.find(([path]) => path === key)
+    if (final === undefined)
+      pick(data[key], new Map(matching.map(([path, each]) => [path.slice(key.length + 1), each])))
+    else if (final[1] !== null) data[key] = final[1](data[key])
   }
-  return result
 }
 
 const envelopeKeys = ['page', 'perPage', 'totalItems', 'totalPages', 'items']
@@ -136,13 +165,11 @@ const envelopeKeys = ['page', 'perPage', 'totalItems', 'totalPages', 'items']
 /** JSON of what `fields` names. In a page the envelope stays and the items are picked from; empty text for a bad modifier. */
 export function pickFields(value: unknown, fields: string): string {
   try {
-    const picked = parse(fields)
+    const parsed = parse(fields)
     const data = plain(value)
-    if (typeof data === 'object' && data !== null && !Array.isArray(data) && envelopeKeys.every((key) => key in data)) {
-      const { items, ...envelope } = data as Record<string, unknown>
-      return toJson({ ...envelope, items: pick(items, picked) } satisfies Record<string, unknown>)
-    }
-    return toJson(pick(data, picked))
+    const isPage = isObject(data) && envelopeKeys.every((key) => key in data)
+    pick(isPage ? data['items'] : data, parsed)
+    return toSortedJson(data)
   } catch (error) {
     if (error instanceof PickError) return ''
     throw error

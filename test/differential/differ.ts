@@ -1,0 +1,179 @@
+// The same requests to PocketBase and to us, compared. Both start from one data directory, which PocketBase wrote.
+
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Standalone, startStandalone } from '../support/standalone.ts'
+import { Generator, password, type RequestPlan, recordsPerCollection, usersCount } from './generator.ts'
+
+export interface Difference {
+  readonly request: RequestPlan
+  readonly theirs: string
+  readonly ours: string
+}
+
+const superuser = { email: 'root@example.com', password: '1234567890' }
+const startMs = 20_000
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  await new Promise<void>((resolve) => server.close(() => resolve()))
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}
+
+interface PocketBase {
+  readonly url: string
+  stop(): Promise<void>
+}
+
+async function startPocketBase(binary: string, dir: string): Promise<PocketBase> {
+  const port = await freePort()
+  const child = Bun.spawn([binary, 'serve', `--dir=${dir}`, `--http=127.0.0.1:${port}`], {
+    stdout: 'ignore',
+    stderr: 'ignore',
+  })
+  const url = `http://127.0.0.1:${port}`
+  for (const endMs = performance.now() + startMs; ; await Bun.sleep(20)) {
+    if (performance.now() > endMs) throw new Error('PocketBase did not start')
+    const answer = await fetch(`${url}/api/health`).catch(() => null)
+    if (answer?.ok) break
+  }
+  return {
+    url,
+    async stop() {
+      child.kill('SIGTERM')
+      await child.exited
+    },
+  }
+}
+
+async function send(url: string, method: string, path: string, token: string, body: unknown): Promise<Response> {
+  const headers: Record<string, string> = { 'x-test': '1' }
+  if (token !== '') headers['authorization'] = token
+  if (body !== null) headers['content-type'] = 'application/json'
+  return fetch(url + path, { method, headers, ...(body !== null && { body: JSON.stringify(body) }) })
+}
+
+async function expectOk(answer: Response, what: string): Promise<Record<string, unknown>> {
+  const text = await answer.text()
+  if (!answer.ok) throw new Error(`${what}: ${answer.status} ${text}`)
+  return (text === '' ? {} : JSON.parse(text)) as Record<string, unknown>
+}
+
+/** Times differ by nature, and so does the order in which records with equal keys stand. */
+function normalize(status: number, text: string): string {
+  return `${status} ${text.trimEnd().replace(/"(created|updated)":"[^"]*"/g, '"$1":"T"')}`
+}
+
+/** Runs one world: a random schema with records, then `count` random requests. */
+export async function differ(binary: string, seed: number, count: number): Promise<Difference[]> {
+  const generator = new Generator(seed)
+  const dir = mkdtempSync(join(tmpdir(), 'pf-differ-'))
+  const theirDir = join(dir, 'pb_data')
+  let theirs: PocketBase | null = null
+  let ours: Standalone | null = null
+  try {
+    const made = Bun.spawnSync([
+      binary,
+      'superuser',
+      'upsert',
+      superuser.email,
+      superuser.password,
+      `--dir=${theirDir}`,
+    ])
+    if (made.exitCode !== 0) throw new Error(`superuser: ${made.stderr.toString()}`)
+    theirs = await startPocketBase(binary, theirDir)
+    const tokens = await fill(theirs.url, generator)
+    await theirs.stop()
+    cpSync(theirDir, join(dir, 'copy'), { recursive: true })
+    theirs = await startPocketBase(binary, theirDir)
+    ours = await startStandalone(join(dir, 'copy'))
+    return await compare([theirs.url, ours.url], tokens, generator, count)
+  } finally {
+    await theirs?.stop()
+    await ours?.stop()
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+/** Makes the schema and the records. @returns a token for each caller. */
+async function fill(url: string, generator: Generator): Promise<string[]> {
+  const signIn = async (collection: string, identity: string, secret: string) => {
+    const body = { identity, password: secret }
+    const answer = await send(url, 'POST', `/api/collections/${collection}/auth-with-password`, '', body)
+    return (await expectOk(answer, 'sign in'))['token'] as string
+  }
+  const root = await signIn('_superusers', superuser.email, superuser.password)
+  const collections = generator.collections.map((plan) => plan.json)
+  // Rules name other collections: first the tables, then the rules.
+  const bare = collections.map((json) => ({
+    ...json,
+    listRule: '',
+    viewRule: '',
+    createRule: '',
+    updateRule: '',
+    deleteRule: '',
+    manageRule: undefined,
+  }))
+  await expectOk(await send(url, 'PUT', '/api/collections/import', root, { collections: bare }), 'import')
+  for (const json of collections) {
+    // A rule that PocketBase refuses stays open; both sides see what was stored.
+    for (const rule of ['listRule', 'viewRule', 'createRule', 'updateRule', 'deleteRule', 'manageRule'])
+      if (json[rule] !== undefined)
+        await send(url, 'PATCH', `/api/collections/${json['id']}`, root, { [rule]: json[rule] })
+    await send(url, 'PATCH', `/api/collections/${json['id']}`, root, {
+      passwordAuth: { enabled: true, identityFields: ['email'] },
+    })
+  }
+  for (let round = 0; round < 2; round++)
+    for (const plan of generator.collections)
+      for (let index = 0; index < (plan.isAuth ? usersCount + 3 : recordsPerCollection); index++) {
+        const body = generator.newRecord(plan, index)
+        const path = `/api/collections/${plan.name}/records`
+        if (round === 0) await send(url, 'POST', path, root, body)
+        else if (!plan.isAuth) await send(url, 'PATCH', `${path}/${body['id']}`, root, generator.values(plan, 70))
+      }
+  const users: string[] = []
+  const people = generator.collections[0]!
+  for (let index = 0; index < usersCount; index++) {
+    const [id, email] = [generator.idOf(people, index), `user${index}@example.com`]
+    const body = { id, email, password, passwordConfirm: password }
+    // Where the random values of the first attempt were refused, the user is still missing.
+    await send(url, 'POST', '/api/collections/people/records', root, body)
+    users.push(await signIn('people', `user${index}@example.com`, password))
+  }
+  return ['', root, ...users]
+}
+
+async function compare(
+  [theirs, ours]: readonly [string, string],
+  tokens: readonly string[],
+  generator: Generator,
+  count: number,
+): Promise<Difference[]> {
+  const differences: Difference[] = []
+  const ask = async (url: string, plan: RequestPlan) => {
+    const answer = await send(url, plan.method, plan.path, tokens[plan.caller]!, plan.body)
+    return normalize(answer.status, await answer.text())
+  }
+  const both = async (request: RequestPlan) => {
+    const [a, b] = await Promise.all([ask(theirs, request), ask(ours, request)])
+    if (a !== b) differences.push({ request, theirs: a, ours: b })
+  }
+  let reads: Promise<void>[] = []
+  for (let index = 0; index < count; index++) {
+    const request = generator.request(index)
+    if (request.method === 'GET') reads.push(both(request))
+    if (request.method !== 'GET' || reads.length >= 8) {
+      await Promise.all(reads)
+      reads = []
+    }
+    if (request.method !== 'GET') await both(request)
+  }
+  await Promise.all(reads)
+  return differences
+}
