@@ -42,11 +42,30 @@ const escapes: Readonly<Record<string, string>> = {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must be escaped
 const special = /["\\\u0000-\u001f<>&\u2028\u2029\ud800-\udfff]/
 
+/** Everything but plain ASCII without quotes: what may need an escape. Most texts of an answer have none. */
+const unplain = /[^ !#-%'-;=?-[\]-~]/
+
 /** A JSON string literal with Go's escapes. */
 export function quoteJson(text: string): string {
+  if (!unplain.test(text)) return `"${text}"`
   if (!special.test(text)) return `"${text}"`
   const quoted = JSON.stringify(text)
   return quoted.search(unsafe) < 0 ? quoted : quoted.replace(unsafe, (each) => escapes[each]!)
+}
+
+/** Member names kept in quotes; the same few stand in every answer. */
+const keysMax = 4_000
+/** Characters of a name worth keeping: clients may send any. */
+const keyLengthMax = 64
+const keyCache = new Map<string, string>()
+
+function quoteKey(key: string): string {
+  let quoted = keyCache.get(key)
+  if (quoted === undefined) {
+    quoted = `${quoteJson(key)}:`
+    if (keyCache.size < keysMax && key.length <= keyLengthMax) keyCache.set(key, quoted)
+  }
+  return quoted
 }
 
 /** Deeper values are our own mistake: bodies are limited when they are read. */
@@ -85,7 +104,7 @@ export function toJson(value: unknown, depth = 0): string {
   for (const key in value) {
     const member = (value as Record<string, unknown>)[key]
     if (member === undefined) continue
-    text += `${text.length === 1 ? '' : ','}${quoteJson(key)}:${toJson(member, depth + 1)}`
+    text += (text.length === 1 ? '' : ',') + quoteKey(key) + toJson(member, depth + 1)
   }
   return `${text}}`
 }

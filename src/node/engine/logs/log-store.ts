@@ -84,7 +84,8 @@ export class LogStore {
         await aux.transaction(() => {
           for (const { level, message, data, atMs } of batch)
             aux.run('INSERT INTO `_logs` (id, level, message, data, created) VALUES (?, ?, ?, ?, ?)', [
-              randomText(rng, 15, lowerAlphanumeric),
+              // Ids that rise with time keep their index at its right edge: half the cost of random ones.
+              Math.floor(atMs).toString(36).padStart(9, '0') + randomText(rng, 6, lowerAlphanumeric),
               level,
               message,
               toSortedJson(data),

@@ -78,7 +78,7 @@ export async function listRecords(
   let { page } = query
   if (!query.skipTotal) {
     const column = collection.isView ? `${table}.id` : `${table}.\`_rowid_\``
-    const count = compiler.hasJoins ? `COUNT(DISTINCT ${column})` : `COUNT(${column})`
+    const count = compiler.hasJoins ? `COUNT(DISTINCT ${column})` : collection.isView ? `COUNT(${column})` : 'COUNT(*)'
     const rows = await engine.data.read<{ n: number }>(`SELECT ${count} AS n FROM ${from}`, params)
     totalItems = rows[0]?.n ?? 0
   }

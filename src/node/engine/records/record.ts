@@ -5,15 +5,17 @@ import type { Collection } from '../collections/collection.ts'
 import type { SqlValue } from '../db/sql.ts'
 import { kindOf } from '../fields/kinds.ts'
 import type { FieldValue } from '../fields/value.ts'
+import { toJson } from '../json/json-text.ts'
+import { writeRow } from './row-json.ts'
 
 export type Values = Record<string, FieldValue>
 
 export class EngineRecord {
   readonly collection: Collection
-  /** Current values by field name. Change them with {@link set}; {@link setRaw} skips the casts. */
-  readonly values: Values
-  /** Values as loaded or last saved; empty for a new record. */
-  original: Readonly<Values>
+  /** As read; null once values were made of it, because it may then be outdated. */
+  #row: Readonly<Record<string, SqlValue>> | null = null
+  #values: Values | null
+  #original: Readonly<Values> | null
   isNew: boolean
   /** Relations that were expanded, by field name; null when nothing was asked for. */
   expand: Record<string, EngineRecord | EngineRecord[]> | null = null
@@ -24,11 +26,39 @@ export class EngineRecord {
   /** Members beside the fields, for enrichment hooks. */
   extra: Record<string, unknown> | null = null
 
-  private constructor(collection: Collection, values: Values, isNew: boolean) {
+  private constructor(collection: Collection, values: Values | null, isNew: boolean) {
     this.collection = collection
-    this.values = values
-    this.original = isNew ? {} : { ...values }
+    this.#values = values
+    this.#original = isNew ? {} : values === null ? null : { ...values }
     this.isNew = isNew
+  }
+
+  /** Current values by field name. Change them with {@link set}; {@link setRaw} skips the casts. */
+  get values(): Values {
+    return this.#values ?? this.#load()
+  }
+
+  /** Values as loaded or last saved; empty for a new record. */
+  get original(): Readonly<Values> {
+    if (this.#original === null) this.#load()
+    return this.#original!
+  }
+
+  set original(values: Readonly<Values>) {
+    if (this.#values === null) this.#load()
+    this.#original = values
+  }
+
+  /** Makes values of the row; most records are only shown, which needs none. */
+  #load(): Values {
+    const row = this.#row ?? {}
+    const values: Values = {}
+    for (const field of this.collection.fields)
+      values[field.name] = kindOf(field).fromDriver(field, row[field.name] ?? null)
+    this.#row = null
+    this.#values = values
+    this.#original = { ...values }
+    return values
   }
 
   /** A new record with the zero value of every field. */
@@ -40,13 +70,14 @@ export class EngineRecord {
 
   /** A stored record; columns that no field has are ignored. */
   static fromRow(collection: Collection, row: Readonly<Record<string, SqlValue>>): EngineRecord {
-    const values: Values = {}
-    for (const field of collection.fields) values[field.name] = kindOf(field).fromDriver(field, row[field.name] ?? null)
-    return new EngineRecord(collection, values, false)
+    const record = new EngineRecord(collection, null, false)
+    record.#row = row
+    return record
   }
 
   get id(): string {
-    return this.values['id'] as string
+    const stored = this.#row?.['id']
+    return typeof stored === 'string' ? stored : (this.values['id'] as string)
   }
 
   get(name: string): FieldValue | undefined {
@@ -132,6 +163,14 @@ export class EngineRecord {
 
   toJSON(): Record<string, unknown> {
     return this.export()
+  }
+
+  /** The JSON of {@link export}; straight from the row while nothing but the row decides what is shown. */
+  toJsonText(): string {
+    const row = this.#row
+    if (row === null || this.visibility !== null || this.expand !== null || this.extra !== null)
+      return toJson(this.export())
+    return writeRow(this.collection, row, this.ignoreEmailVisibility || row['emailVisibility'] === 1)
   }
 
   /** Columns and driver values, for INSERT and UPDATE. */
