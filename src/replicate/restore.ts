@@ -6,7 +6,7 @@ import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Txid } from '../lib/brand.ts'
 import { LtxGapError, NeverShippedError } from './errors.ts'
-import { decodeLtx } from './ltx/decoder.ts'
+import { type BeginLtx, type DecodedLtx, decodeLtxPaced } from './ltx/decoder.ts'
 import { LtxFormatError } from './ltx/errors.ts'
 import { type LtxHeader, lockPgno } from './ltx/header.ts'
 import { type HistoryLocation, type LtxFile, listLtx, ltxKey, ltxName } from './ltx-store.ts'
@@ -94,7 +94,7 @@ async function applyPlan(
   const fetches: Promise<Uint8Array>[] = []
   let bytesInFlight = 0
   let bytesRead = 0
-  let newest: { readonly header: LtxHeader; readonly checksum: bigint } | null = null
+  let newest: DecodedLtx | null = null
   let seen = new Uint8Array(0)
   let missing = 0
   try {
@@ -113,7 +113,7 @@ async function applyPlan(
       bytesRead += bytes.length
       const writer = new RunWriter(fd)
       const name = ltxName(file.minTxid, file.maxTxid)
-      const decoded = decodeFile(name, bytes, (header) => {
+      const decoded = await decodeFile(name, bytes, (header) => {
         if (newest === null) {
           const lock = lockPgno(header.pageSize)
           seen = new Uint8Array(header.commit + 1)
@@ -142,14 +142,10 @@ async function applyPlan(
   return { ...newest, txid: plan.txid, filesCount: plan.files.length, bytesRead }
 }
 
-/** Decodes with a page handler that depends on the header; names the file in what it throws. */
-function decodeFile(
-  name: string,
-  bytes: Uint8Array,
-  begin: (header: LtxHeader) => (pgno: number, page: Uint8Array) => void,
-): { readonly header: LtxHeader; readonly checksum: bigint } {
+/** Names the file in what it throws. */
+async function decodeFile(name: string, bytes: Uint8Array, begin: BeginLtx): Promise<DecodedLtx> {
   try {
-    return decodeLtx(bytes, begin)
+    return await decodeLtxPaced(bytes, begin)
   } catch (error) {
     if (error instanceof LtxFormatError) throw new LtxFormatError(`${name} is damaged`, { cause: error })
     throw error

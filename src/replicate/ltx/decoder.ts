@@ -1,5 +1,6 @@
 // Reads LTX v3 files of ours and of official Litestream: LZ4 blocks and, older, LZ4 frames, also mixed in one file.
 
+import { setImmediate } from 'node:timers/promises'
 import { Crc64 } from '../../lib/crc/crc64.ts'
 import { blockFlag, blockSizeBytes, frameHeaderBytes } from './encoder.ts'
 import { LtxFormatError } from './errors.ts'
@@ -9,16 +10,42 @@ import { decodeLz4Block, decodeLz4Frame, lz4BlockBound } from './lz4.ts'
 /** Bytes a frame of the older encoding may need beside its page. */
 const frameOverheadMax = 64
 
+/** Plain bytes between two pauses of {@link decodeLtxPaced}: a few milliseconds of work. */
+const pauseBytes = 2 << 20
+
+export interface DecodedLtx {
+  readonly header: LtxHeader
+  readonly checksum: bigint
+}
+
+/** Gets the header, returns what takes each page. */
+export type BeginLtx = (header: LtxHeader) => (pgno: number, page: Uint8Array) => void
+
 /**
  * Reads a whole file and checks all of it before it returns.
  *
  * @param begin gets the header and returns what takes each page, in ascending order; the bytes of a page are only valid
  *   during the call. What was done must be undone when this function throws: the checksum comes last.
  */
-export function decodeLtx(
-  bytes: Uint8Array,
-  begin: (header: LtxHeader) => (pgno: number, page: Uint8Array) => void,
-): { readonly header: LtxHeader; readonly checksum: bigint } {
+export function decodeLtx(bytes: Uint8Array, begin: BeginLtx): DecodedLtx {
+  const steps = decodeSteps(bytes, begin)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
+}
+
+/** The same for files of any size: other work gets its turn between the pages. */
+export async function decodeLtxPaced(bytes: Uint8Array, begin: BeginLtx): Promise<DecodedLtx> {
+  const steps = decodeSteps(bytes, begin)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+    await setImmediate()
+  }
+}
+
+function* decodeSteps(bytes: Uint8Array, begin: BeginLtx): Generator<void, DecodedLtx> {
   const header = decodeLtxHeader(bytes)
   const onPage = begin(header)
   const lock = lockPgno(header.pageSize)
@@ -27,6 +54,7 @@ export function decodeLtx(
   const page = new Uint8Array(header.pageSize)
   let at = ltxHeaderBytes
   let previous = 0
+  let sincePause = 0
   for (;;) {
     if (at + frameHeaderBytes > bytes.length) throw new LtxFormatError('an LTX file ends inside its pages')
     const pgno = view.getUint32(at)
@@ -54,6 +82,11 @@ export function decodeLtx(
       at = start + length
     } else throw new LtxFormatError(`page ${pgno} has flags ${flags}`)
     onPage(pgno, page)
+    sincePause += page.length
+    if (sincePause >= pauseBytes) {
+      sincePause = 0
+      yield
+    }
   }
   const last = header.commit === lock ? lock - 1 : header.commit
   if (header.minTxid === 1 && previous !== last)
