@@ -45,8 +45,8 @@ const answerMs = 10_000
 /** Copies of uploaded files on this disk. */
 const fileCacheBytesMax = 256 * 1024 * 1024
 
-/** Serves until it is told to stop (0) or its supervisor is gone. */
-export async function runWorker(): Promise<number> {
+/** Serves until it is told to stop or its supervisor is gone, and ends the process; throws when it cannot start. */
+export async function runWorker(): Promise<never> {
   const clock = systemClock
   const rng = systemRng
   // Ctrl-C reaches the whole process group; who stops a worker is its supervisor, which drains it first.
@@ -134,7 +134,7 @@ export async function runWorker(): Promise<number> {
   void shipLeftovers()
   await stopped.promise
   await opened.disposeAsync()
-  return 0
+  process.exit(0) // the life line is still open and would keep the process alive
 
   function load() {
     const { user, system } = process.cpuUsage()
