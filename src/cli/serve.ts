@@ -57,7 +57,10 @@ export async function runServe(command: Command, domains: readonly string[]): Pr
   const running = await startMode(mode, { options, log, isChild: lifeLine !== null, domains })
   if (lifeLine) console.log(JSON.stringify({ ready: true, banner: running.banner, facts: running.facts ?? {} }))
   else for (const line of running.banner) console.log(line)
-  return serveUntilStopped(running, lifeLine?.ended ?? null, log)
+  const code = await serveUntilStopped(running, lifeLine?.ended ?? null, log)
+  // Everything is closed; what still holds the event loop is the life line, which its parent keeps open.
+  if (lifeLine) process.exit(code)
+  return code
 }
 
 function readConfigFile(path: string): unknown {
