@@ -8,9 +8,11 @@ import type { Logger } from '../lib/obs/log.ts'
 import type { Rng } from '../lib/rng.ts'
 import { tenantApp } from './api/app.ts'
 import { listen } from './api/listen.ts'
-import type { TenantHost } from './api/tenant-host.ts'
+import type { TenantHost, TenantLease } from './api/tenant-host.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { needsInstaller } from './engine/auth/superusers.ts'
+import { allowRestore } from './engine/backups/restore.ts'
+import { cronsOf } from './engine/crons/system-jobs.ts'
 import { type Engine, openEngine } from './engine/engine.ts'
 import { LocalStorage } from './engine/files/local-storage.ts'
 import { normalizeRemoteAddress } from './engine/rate-limit/ip.ts'
@@ -46,22 +48,52 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
     throw new ConfigError(`--dir: cannot use ${dir}: ${errorMessage(error)}`, { cause: error })
   }
   await using opened = new AsyncDisposableStack()
-  const engine = await openEngine({
-    dir,
-    clock,
-    rng,
-    log,
-    passwords: new PasswordQueue().lane(),
-    files: new LocalStorage(join(dir, 'storage')),
-    checkpoint: 'sqlite',
-    encryptionKey: options.encryptionKey,
-    isDev: options.isDev,
-  })
+  const passwords = new PasswordQueue().lane()
+  const openTenant = async () => {
+    const made = await openEngine({
+      dir,
+      clock,
+      rng,
+      log,
+      passwords,
+      files: new LocalStorage(join(dir, 'storage')),
+      checkpoint: 'sqlite',
+      encryptionKey: options.encryptionKey,
+      isDev: options.isDev,
+    })
+    allowRestore(made, restart)
+    cronsOf(made).start()
+    return made
+  }
+  /** While a backup is put in place; requests wait for its end. */
+  let restarting: Promise<Engine> | null = null
+  const restart = async (swap: () => Promise<void>) => {
+    const replace = async () => {
+      await engine.close()
+      try {
+        await swap()
+      } finally {
+        engine = await openTenant()
+      }
+      return engine
+    }
+    restarting = replace().finally(() => {
+      restarting = null
+    })
+    await restarting
+  }
+  let engine = await openTenant()
   opened.defer(() => engine.close())
   const host: TenantHost = {
     acquire(request, connections) {
       const address = connections?.requestIP(request)?.address ?? ''
-      return { engine, remoteAddress: normalizeRemoteAddress(address), scheme: 'http', release() {} }
+      const lease = (tenant: Engine): TenantLease => ({
+        engine: tenant,
+        remoteAddress: normalizeRemoteAddress(address),
+        scheme: 'http',
+        release() {},
+      })
+      return restarting === null ? lease(engine) : restarting.then(lease)
     },
   }
   const listener = listen(tenantApp({ host }), options.http, '--http', clock)

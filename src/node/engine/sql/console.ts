@@ -52,7 +52,7 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
     return { execTime: elapsed(), affectedRows: 0, ...found }
   } catch (error) {
     const words = error instanceof Error ? error.message : String(error)
-    throw new SqlConsoleError(`SQL logic error: ${words}`, { cause: error })
+    throw new SqlConsoleError(`SQL logic error: ${words} (1)`, { cause: error })
   }
 }
 
@@ -74,8 +74,11 @@ export function reachesOtherFiles(query: string): boolean {
 /** @returns rows changed by the last statement. */
 function write(data: Database, query: string): Promise<number> {
   return data.transaction(() => {
+    const count = () => data.get<{ last: number; all: number }>('SELECT changes() AS last, total_changes() AS "all"')!
+    const before = count()
     data.exec(query)
-    return data.get<{ n: number }>('SELECT changes() AS n')?.n ?? 0
+    const after = count()
+    return after.all === before.all ? 0 : after.last // `changes()` keeps its value over statements that change no rows
   })
 }
 

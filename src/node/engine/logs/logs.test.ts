@@ -1,0 +1,93 @@
+// Goal: log entries reach the table in batches without holding anybody up, and are found again.
+// Method: a simulated clock drives the batches of a real database.
+
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { SimClock } from '../../../lib/clock.ts'
+import { seededRng } from '../../../lib/rng.ts'
+import { Database } from '../db/database.ts'
+import { FilterError } from '../filter/resolver.ts'
+import { createAuxiliaryTables } from '../schema/fresh.ts'
+import { findLog, listLogs, logStats } from './log-query.ts'
+import { LogStore } from './log-store.ts'
+
+let dir: string
+let aux: Database
+let clock: SimClock
+let store: LogStore
+const errors: unknown[] = []
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'pf-logs-'))
+  aux = Database.open({ path: join(dir, 'auxiliary.db'), checkpoint: 'sqlite' })
+  await createAuxiliaryTables(aux)
+  clock = new SimClock(Date.parse('2026-01-01T10:30:00Z'))
+  store = new LogStore({ aux, clock, rng: seededRng(1), onError: (error) => errors.push(error) })
+  errors.length = 0
+})
+afterEach(async () => {
+  await aux.close()
+  await rm(dir, { recursive: true, force: true })
+})
+
+const add = (message: string, level = 0, data: Record<string, unknown> = {}) =>
+  store.add({ level, message, data, atMs: clock.now() })
+const count = () => aux.get<{ n: number }>('SELECT count(*) AS n FROM `_logs`')!.n
+
+test('a few wait for the timer, many do not', async () => {
+  add('one')
+  expect([count(), clock.pendingTimers]).toEqual([0, 1])
+  await clock.advance(3_000)
+  await store.flush()
+  expect([count(), clock.pendingTimers]).toEqual([1, 0])
+  for (let i = 0; i < 450; i++) add(`many ${i}`)
+  await store.flush()
+  expect(count()).toBe(451)
+})
+
+test('entries past the bound are dropped, and that is said', async () => {
+  const held = Promise.withResolvers<void>()
+  const busy = aux.exclusively(() => held.promise)
+  for (let i = 0; i < 12_000; i++) add('x')
+  held.resolve()
+  await busy
+  await store.flush()
+  expect(count()).toBeLessThan(10_500)
+  const { items } = await listLogs(aux, { ...page, filter: 'level > 0' }, clock.now())
+  expect(items).toMatchObject([{ message: 'Log entries were dropped' }])
+})
+
+const page = { page: 1, perPage: 30, skipTotal: false, filter: '', sort: '' }
+
+test('they are listed, filtered by their data, counted by hour and deleted by age and level', async () => {
+  add('GET /a', 0, { auth: 'users', status: 200 })
+  await clock.advance(60 * 60_000)
+  add('GET /b', 8, { auth: '_superusers', status: 400 })
+  await store.flush()
+  const all = await listLogs(aux, { ...page, sort: '-@rowid' }, clock.now())
+  expect(all).toMatchObject({ totalItems: 2, totalPages: 1, items: [{ message: 'GET /b' }, { message: 'GET /a' }] })
+  const some = await listLogs(aux, { ...page, filter: "(data.auth != '_superusers') && created <= @now" }, clock.now())
+  expect(some).toMatchObject({ totalItems: 1, items: [{ message: 'GET /a', level: 0 }] })
+  expect(findLog(aux, (some['items'] as { id: string }[])[0]!.id)).toMatchObject({ message: 'GET /a' })
+  expect(findLog(aux, 'missing')).toBeNull()
+  expect(listLogs(aux, { ...page, filter: 'rowid2 = 1' }, clock.now())).rejects.toBeInstanceOf(FilterError)
+  expect(listLogs(aux, { ...page, sort: 'data); DROP' }, clock.now())).rejects.toBeInstanceOf(FilterError)
+  expect(await logStats(aux, '', clock.now())).toEqual([
+    { date: '2026-01-01 10:00:00.000Z', total: 1 },
+    { date: '2026-01-01 11:00:00.000Z', total: 1 },
+  ])
+  await store.deleteOld(7, 4)
+  expect(count()).toBe(1)
+  await clock.advance(8 * 24 * 60 * 60_000)
+  await store.deleteOld(7, null)
+  expect(count()).toBe(0)
+})
+
+test('a database that fails costs entries, never a request', async () => {
+  await aux.transaction(() => aux.exec('DROP TABLE `_logs`'))
+  add('lost')
+  await store.flush()
+  expect(errors).toHaveLength(1)
+})

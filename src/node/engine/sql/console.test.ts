@@ -1,0 +1,65 @@
+// Goal: the console answers as PocketBase's, a failed write leaves nothing, and no statement reaches another file.
+
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { systemClock } from '../../../lib/clock.ts'
+import { Database } from '../db/database.ts'
+import { reachesOtherFiles, runSql, SqlConsoleError } from './console.ts'
+
+let dir: string
+let db: Database
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'pf-sql-'))
+  db = Database.open({ path: join(dir, 'data.db'), checkpoint: 'owner' })
+  await db.transaction(() =>
+    db.exec("CREATE TABLE t (a TEXT, b REAL, c BLOB); INSERT INTO t VALUES ('x', 1.5, x'ff61')"),
+  )
+})
+afterEach(async () => {
+  await db.close()
+  await rm(dir, { recursive: true, force: true })
+})
+const run = (query: string) => runSql(db, systemClock, query)
+
+test('values are text, at most a thousand rows', async () => {
+  const found = await run('SELECT a, b, c, NULL AS d FROM t')
+  expect(found.rows).toEqual([['x', '1.5', '\ufffda', null]])
+  expect(found.columns.map((each) => each.name)).toEqual(['a', 'b', 'c', 'd'])
+  const many = await run(
+    'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i FROM n',
+  )
+  expect(many.rows).toHaveLength(1000)
+})
+
+test('several writes are one transaction', async () => {
+  expect(await run('CREATE TABLE u (x); INSERT INTO u VALUES (1), (2)')).toMatchObject({ affectedRows: 2, rows: [] })
+  expect(await run('CREATE TABLE v (x)')).toMatchObject({ affectedRows: 0 })
+  expect(run('CREATE TABLE w (x); INSERT INTO w VALUES (1); nonsense')).rejects.toBeInstanceOf(SqlConsoleError)
+  expect((await run("SELECT name FROM sqlite_schema WHERE name IN ('u', 'w')")).rows).toEqual([['u']])
+})
+
+test('what asks for rows cannot write', async () => {
+  for (const query of ['WITH x AS (SELECT 1) INSERT INTO t (a) SELECT 1', 'PRAGMA user_version = 7'])
+    await run(query).catch(() => {})
+  expect((await run('SELECT count(*) FROM t')).rows).toEqual([['1']])
+  expect((await run('PRAGMA user_version')).rows).toEqual([['0']])
+})
+
+test('no other file', async () => {
+  const other = join(dir, 'other.db')
+  const queries = [
+    `ATTACH '${other}' AS o`,
+    `attach/**/database '${other}' AS o`,
+    `VACUUM INTO '${other}'`,
+    `CREATE TABLE z (x); ATTACH '${other}' AS o`,
+    "SELECT load_extension('/x.so')",
+    `SELECT "load_extension"('/x.so')`,
+  ]
+  for (const query of queries) expect(run(query)).rejects.toBeInstanceOf(SqlConsoleError)
+  for (const query of queries) await run(query).catch(() => {})
+  expect(existsSync(other)).toBe(false)
+  expect(reachesOtherFiles('SELECT \'attach\' AS "vacuum" -- attach')).toBe(false)
+})
