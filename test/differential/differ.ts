@@ -4,8 +4,20 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Standalone, startStandalone } from '../support/standalone.ts'
+import { startStandalone } from '../support/standalone.ts'
 import { Generator, password, type RequestPlan, recordsPerCollection, usersCount } from './generator.ts'
+
+/** A server under test. */
+export interface Subject {
+  readonly url: string
+  stop(): Promise<void>
+}
+
+export interface Outcome {
+  readonly differences: readonly Difference[]
+  /** Answers by status, PocketBase's: a run that only ever met errors would prove nothing. */
+  readonly statuses: ReadonlyMap<string, number>
+}
 
 export interface Difference {
   readonly request: RequestPlan
@@ -25,20 +37,20 @@ async function freePort(): Promise<number> {
   return address.port
 }
 
-interface PocketBase {
-  readonly url: string
-  stop(): Promise<void>
+async function startPocketBase(binary: string, dir: string): Promise<Subject> {
+  return startServer((address) => [binary, 'serve', `--dir=${dir}`, `--http=${address}`])
 }
 
-async function startPocketBase(binary: string, dir: string): Promise<PocketBase> {
+/** Starts a server as a process of its own and waits until it answers. */
+export async function startServer(command: (address: string) => string[]): Promise<Subject> {
   const port = await freePort()
-  const child = Bun.spawn([binary, 'serve', `--dir=${dir}`, `--http=127.0.0.1:${port}`], {
-    stdout: 'ignore',
-    stderr: 'ignore',
-  })
+  const child = Bun.spawn(command(`127.0.0.1:${port}`), { stdout: 'ignore', stderr: 'ignore' })
   const url = `http://127.0.0.1:${port}`
   for (const endMs = performance.now() + startMs; ; await Bun.sleep(20)) {
-    if (performance.now() > endMs) throw new Error('PocketBase did not start')
+    if (performance.now() > endMs) {
+      child.kill('SIGKILL')
+      throw new Error('the server did not start')
+    }
     const answer = await fetch(`${url}/api/health`).catch(() => null)
     if (answer?.ok) break
   }
@@ -69,13 +81,22 @@ function normalize(status: number, text: string): string {
   return `${status} ${text.trimEnd().replace(/"(created|updated)":"[^"]*"/g, '"$1":"T"')}`
 }
 
-/** Runs one world: a random schema with records, then `count` random requests. */
-export async function differ(binary: string, seed: number, count: number): Promise<Difference[]> {
+/**
+ * Runs one world: a random schema with records, then `count` random requests.
+ *
+ * @param start starts what is compared with PocketBase, on a copy of the directory that PocketBase wrote.
+ */
+export async function differ(
+  binary: string,
+  seed: number,
+  count: number,
+  start: (dir: string) => Promise<Subject> = startStandalone,
+): Promise<Outcome> {
   const generator = new Generator(seed)
   const dir = mkdtempSync(join(tmpdir(), 'pf-differ-'))
   const theirDir = join(dir, 'pb_data')
-  let theirs: PocketBase | null = null
-  let ours: Standalone | null = null
+  let theirs: Subject | null = null
+  let ours: Subject | null = null
   try {
     const made = Bun.spawnSync([
       binary,
@@ -91,7 +112,7 @@ export async function differ(binary: string, seed: number, count: number): Promi
     await theirs.stop()
     cpSync(theirDir, join(dir, 'copy'), { recursive: true })
     theirs = await startPocketBase(binary, theirDir)
-    ours = await startStandalone(join(dir, 'copy'))
+    ours = await start(join(dir, 'copy'))
     return await compare([theirs.url, ours.url], tokens, generator, count)
   } finally {
     await theirs?.stop()
@@ -154,14 +175,17 @@ async function compare(
   tokens: readonly string[],
   generator: Generator,
   count: number,
-): Promise<Difference[]> {
+): Promise<Outcome> {
   const differences: Difference[] = []
+  const statuses = new Map<string, number>()
   const ask = async (url: string, plan: RequestPlan) => {
     const answer = await send(url, plan.method, plan.path, tokens[plan.caller]!, plan.body)
     return normalize(answer.status, await answer.text())
   }
   const both = async (request: RequestPlan) => {
     const [a, b] = await Promise.all([ask(theirs, request), ask(ours, request)])
+    const status = a.slice(0, 3)
+    statuses.set(status, (statuses.get(status) ?? 0) + 1)
     if (a !== b) differences.push({ request, theirs: a, ours: b })
   }
   let reads: Promise<void>[] = []
@@ -175,5 +199,5 @@ async function compare(
     if (request.method !== 'GET') await both(request)
   }
   await Promise.all(reads)
-  return differences
+  return { differences, statuses }
 }

@@ -1,0 +1,38 @@
+// Goal: `fields` picks what PocketBase picks, and no text makes it throw.
+
+import { expect, test } from 'bun:test'
+import fc from 'fast-check'
+import { pickFields } from './picker.ts'
+
+const record = { title: '<p>Hello <b>world</b></p>', a: { b: 1, c: [1, 2] }, list: [{ x: 1, y: 2 }, { x: 3 }] }
+const cases: readonly (readonly [fields: string, expected: unknown])[] = [
+  ['a.b', { a: { b: 1 } }],
+  ['*', record],
+  ['*,a.b', { ...record, a: { b: 1 } }],
+  ['list.x', { list: [{ x: 1 }, { x: 3 }] }],
+  ['nope', {}],
+  ['title:excerpt(5)', { title: 'Hello' }],
+  ['title:excerpt(5,true)', { title: 'Hello...' }],
+  ['a.c.d', { a: { c: [1, 2] } }],
+]
+for (const [fields, expected] of cases)
+  test(`fields=${fields}`, () => expect(JSON.parse(pickFields(structuredClone(record), fields))).toEqual(expected))
+
+test('what is no modifier, or unbalanced, gives an empty body', () => {
+  for (const fields of ['a:nope', 'title:excerpt', 'title:excerpt(0)', 'title:excerpt(1,2,3)', 'a(', "a'"])
+    expect(pickFields(record, fields)).toBe('')
+})
+
+test('a page keeps its envelope', () => {
+  const page = { items: [{ id: '1', x: 2 }], page: 1, perPage: 30, totalItems: 1, totalPages: 1 }
+  expect(pickFields(page, 'id')).toBe('{"items":[{"id":"1"}],"page":1,"perPage":30,"totalItems":1,"totalPages":1}')
+})
+
+test('any text is answered', () => {
+  fc.assert(
+    fc.property(
+      fc.string({ unit: 'binary' }),
+      (fields) => typeof pickFields(structuredClone(record), fields) === 'string',
+    ),
+  )
+})

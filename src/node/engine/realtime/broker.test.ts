@@ -1,0 +1,85 @@
+// Goal: messages reach exactly those who listen, in order, and old clients are sent away by one timer.
+
+import { expect, test } from 'bun:test'
+import { SimClock } from '../../../lib/clock.ts'
+import { silentLogger } from '../../../lib/obs/log.ts'
+import { seededRng } from '../../../lib/rng.ts'
+import { type OutputGate, openGate } from '../output-gate.ts'
+import { connectionMsMax, idleTimeoutMs, RealtimeBroker } from './broker.ts'
+import { encodeMessage, type RealtimeClient } from './client.ts'
+
+function newBroker(gate: OutputGate = openGate) {
+  const clock = new SimClock()
+  return { clock, broker: new RealtimeBroker({ clock, rng: seededRng(1), log: silentLogger, gate }) }
+}
+
+async function textOf(client: RealtimeClient): Promise<string> {
+  client.close()
+  return await new Response(client.stream).text()
+}
+
+test('a client is told its id first', async () => {
+  const { broker } = newBroker()
+  const client = broker.connect('1.2.3.4', () => {})!
+  expect(client.id).toMatch(/^[A-Za-z0-9]{40}$/)
+  expect(await textOf(client)).toBe(`id:${client.id}\nevent:PB_CONNECT\ndata:{"clientId":"${client.id}"}\n\n`)
+})
+
+test('clients are found by topic without its options', () => {
+  const { broker } = newBroker()
+  const client = broker.connect('', () => {})!
+  const topic = `posts/*?options=${encodeURIComponent('{"query":{"filter":"a=1","page":2},"headers":{"X-My-Token":"t"}}')}`
+  client.subscribe(topic)
+  expect([...broker.listeners('posts/*').keys()]).toEqual([client])
+  expect(client.subscriptions.get(topic)).toEqual({
+    query: { filter: 'a=1', page: '2' },
+    headers: { x_my_token: 't' },
+  })
+  client.unsubscribe(topic)
+  expect(broker.listeners('posts/*').size).toBe(0)
+})
+
+test('nothing leaves before the gate opens, and the order stays', async () => {
+  let open: (() => void) | undefined
+  const gate = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  const { broker } = newBroker({ pass: () => gate })
+  const client = broker.connect('', () => {})!
+  broker.deliver([{ clients: [client], message: encodeMessage('a', '1') }])
+  broker.deliver([{ clients: [client], message: encodeMessage('b', '2') }])
+  const before = client.lastMessageMs
+  await Promise.resolve()
+  expect(client.lastMessageMs).toBe(before)
+  open?.()
+  await broker.idle()
+  const text = await textOf(client)
+  expect(text.indexOf('event:a')).toBeGreaterThan(0)
+  expect(text.indexOf('event:b')).toBeGreaterThan(text.indexOf('event:a'))
+})
+
+test('idle and old clients are closed, with one timer for all', async () => {
+  const { broker, clock } = newBroker()
+  const closed: string[] = []
+  const idle = broker.connect('', () => closed.push('idle'))!
+  const busy = broker.connect('', () => closed.push('busy'))!
+  expect(clock.pendingTimers).toBe(1)
+  for (let elapsedMs = 0; elapsedMs < connectionMsMax + 10_000; elapsedMs += 60_000) {
+    await clock.advance(60_000)
+    busy.send('x', '1', clock.monotonic())
+    if (elapsedMs === 4 * 60_000 - 60_000) expect(closed).toEqual([])
+    if (elapsedMs === idleTimeoutMs + 60_000) expect(closed).toEqual(['idle'])
+  }
+  expect(closed).toEqual(['idle', 'busy'])
+  expect(idle.isClosed).toBe(true)
+  expect(broker.size).toBe(0)
+  expect(clock.pendingTimers).toBe(0)
+})
+
+test('who does not read is closed instead of filling memory', () => {
+  const { broker, clock } = newBroker()
+  const client = broker.connect('', () => {})!
+  const message = encodeMessage('x', 'y'.repeat(100_000))
+  for (let i = 0; i < 100 && !client.isClosed; i++) client.sendEncoded(message, clock.monotonic())
+  expect(client.isClosed).toBe(true)
+})

@@ -1,0 +1,109 @@
+// Shows that the differential test can fail: each planted bug, one at a time, must be found.
+//
+//   bun test/differential/planted.ts [first seed]
+
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { peer } from '../support/peers.ts'
+import { differ, startServer } from './differ.ts'
+
+interface PlantedBug {
+  readonly file: string
+  readonly from: string
+  readonly to: string
+}
+
+/** Seeds that are tried before a bug counts as missed, and requests of each. */
+const seedsMax = 4
+const requests = 400
+
+const bugs: Readonly<Record<string, PlantedBug>> = {
+  'joins lose their order': { file: 'filter/compile.ts', from: "join === 'or' ? 'OR' : 'AND'", to: "'AND'" },
+  'one match is enough': { file: 'filter/compare.ts', from: 'if (!isAny && (', to: 'if (isAny && (' },
+  'empty and null differ': { file: 'filter/compare.ts', from: "['OR', 'IS NULL']", to: "['AND', 'IS NULL']" },
+  'like takes wildcards': {
+    file: 'filter/compare.ts',
+    from: 'return `%${text.replace(',
+    to: 'return `${text.replace(',
+  },
+  'whole numbers stay whole': {
+    file: 'filter/operand.ts',
+    from: '`(?${this.values.length}*1.0)`',
+    to: '`?${this.values.length}`',
+  },
+  'hidden fields are filtered by': {
+    file: 'filter/resolver.ts',
+    from: 'if (field.hidden && !this.#allowHidden) throw new FilterError(`${name} may',
+    to: 'if (field.hidden && name === "") throw new FilterError(`${name} may',
+  },
+  'e-mails are probed': {
+    file: 'filter/resolver.ts',
+    from: 'if (!hidesEmail) return operand',
+    to: 'if (field.name !== "") return operand',
+  },
+  'list rules of joins are forgotten': {
+    file: 'filter/resolver.ts',
+    from: 'this.#ruled.set(join.alias, collection)',
+    to: '',
+  },
+  'lists ignore their rule': { file: 'records/list.ts', from: "listRule.trim() !== ''", to: "listRule.trim() === '-'" },
+  'updates ignore changed fields': {
+    file: 'rules/rules.ts',
+    from: 'if (isOpen(rule)) return engine',
+    to: 'if (rule !== "") return engine',
+  },
+  'expands ignore the view rule': {
+    file: 'expand/expand.ts',
+    from: "isSuperuser || viewRule === ''",
+    to: 'isSuperuser || viewRule !== null',
+  },
+  'back relations are single': { file: 'expand/expand.ts', from: 'isMultiple: !isUnique', to: 'isMultiple: isUnique' },
+  'no expand without relations': {
+    file: 'expand/expand.ts',
+    from: 'record.expand ??= {}\n    const valid',
+    to: 'const valid',
+  },
+  'joined rows come twice': { file: 'records/list.ts', from: "compiler.hasJoins ? 'DISTINCT ' : ''", to: "''" },
+  'excerpts are too long': { file: 'picker/picker.ts', from: '.slice(0, max)', to: '.slice(0, max + 1)' },
+}
+
+const binary = peer('pocketbase')
+if (binary === null) throw new Error('missing peer: pocketbase')
+const root = join(import.meta.dir, '../..')
+const firstSeed = Number(process.argv[2] ?? 1)
+let missed = 0
+for (const [name, bug] of Object.entries(bugs)) {
+  const dir = mkdtempSync(join(tmpdir(), 'pf-planted-'))
+  try {
+    for (const part of ['src', 'package.json', 'tsconfig.json'])
+      cpSync(join(root, part), join(dir, part), { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(dir, 'node_modules'))
+    const path = join(dir, 'src/node/engine', bug.file)
+    const text = readFileSync(path, 'utf8')
+    if (!text.includes(bug.from)) throw new Error(`${name}: ${bug.file} has no ${JSON.stringify(bug.from)} any more`)
+    writeFileSync(
+      path,
+      text.replace(bug.from, () => bug.to),
+    )
+    let foundBy: number | null = null
+    for (let seed = firstSeed; seed < firstSeed + seedsMax && foundBy === null; seed++) {
+      const command = (data: string) => (address: string) => [
+        process.execPath,
+        join(dir, 'src/main.ts'),
+        'serve',
+        '--mode=standalone',
+        `--dir=${data}`,
+        `--http=${address}`,
+      ]
+      const { differences } = await differ(binary, seed, requests, (data) => startServer(command(data)))
+      if (differences.length > 0) foundBy = seed
+    }
+    console.log(foundBy === null ? `MISSED  ${name}` : `found   ${name} (seed ${foundBy})`)
+    if (foundBy === null) missed++
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+console.log(`${Object.keys(bugs).length - missed} of ${Object.keys(bugs).length} planted bugs found`)
+process.exit(missed === 0 ? 0 : 1)
