@@ -75,6 +75,8 @@ class Connection {
   }
 
   close(): void {
+    // A statement that is left keeps the files open until the garbage collector finds it.
+    for (const [, statement] of this.#statements.entries()) statement.finalize()
     this.#statements.clear()
     this.sqlite.close()
   }
