@@ -10,10 +10,12 @@ import { StaleEpochError } from '../../replicate/errors.ts'
 import { type OpenedHistory, openHistory } from '../../replicate/history.ts'
 import { Shipper } from '../../replicate/shipper.ts'
 import type { PasswordQueue } from '../engine/auth/password.ts'
+import { cronsOf } from '../engine/crons/system-jobs.ts'
 import { CorruptDatabaseError } from '../engine/db/database.ts'
 import { type Engine, openEngine } from '../engine/engine.ts'
 import type { FileCache } from '../engine/files/file-cache.ts'
 import { ObjectStorage } from '../engine/files/object-storage.ts'
+import { logsOf } from '../engine/logs/log-store.ts'
 import { tenantPrefix, writeManifest } from './manifest.ts'
 import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
 import type { OpenTenant } from './pool.ts'
@@ -128,6 +130,7 @@ async function openReplicated(
   const auxShipper = Shipper.attach(engine.aux, histories.aux, { ...options, shipDelayMs: auxiliaryDelayMs })
   const gate = new ReplicatedGate(progressOf(engine, shipper, deps), spec, clock)
   engine.gate = gate
+  cronsOf(engine).start()
   opened.move()
   return new ReplicatedTenant(spec, placement, { engine, shipper, auxShipper, gate, fence }, deps)
 }
@@ -243,6 +246,9 @@ class ReplicatedTenant implements OpenTenant {
     const options = { deadlineMs: closeDeadlineMs }
     let shipped: readonly boolean[]
     try {
+      // What the engine still has to write comes first, or it would be committed after the tail was shipped.
+      await cronsOf(this.engine).stop()
+      await logsOf(this.engine).flush()
       shipped = await Promise.all([shipper.close(options), auxShipper.close(options)])
     } finally {
       await this.engine.close()
