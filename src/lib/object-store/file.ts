@@ -291,8 +291,12 @@ export class FileObjectStore implements ObjectStore {
 /** Creates a file and its folders. A delete may remove an empty folder just before the file is made: then once more. */
 async function openInFolder(path: string): Promise<FileHandle> {
   for (let attempt = 1; ; attempt++) {
-    await mkdir(dirname(path), { recursive: true })
+    const folder = dirname(path)
+    const first = await mkdir(folder, { recursive: true })
     try {
+      // A new folder is only as durable as its name in the folder above.
+      if (first !== undefined)
+        for (let at = folder; at.length >= first.length; at = dirname(at)) await syncFolder(dirname(at))
       return await open(path, 'wx')
     } catch (error) {
       if (errorCode(error) !== 'ENOENT' || attempt === folderAttemptsMax) throw error

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startMinio } from '../../../test/support/minio.ts'
 import { testWithPeers } from '../../../test/support/peers.ts'
+import { S3Double } from '../../../test/support/s3-double.ts'
 import { fromUtf8, utf8 } from '../bytes.ts'
 import { systemRng } from '../rng.ts'
 import { isObjectKey } from './key.ts'
@@ -110,6 +111,20 @@ test('a directory keeps the contract and leaves no temporary files', async () =>
   expect((await stat(join(dir, 'meta'))).mtimeMs).toBeCloseTo(Date.parse('2026-08-04T12:00:00.123Z'), -1)
   await store.delete(['list/a/1', 'list/a/2'])
   expect(await readdir(join(dir, 'list'))).toEqual(['b', 'c'])
+})
+
+test('S3 (in-repo server) keeps the contract', async () => {
+  await using double = await S3Double.start()
+  const store = await openObjectStore({
+    kind: 's3',
+    endpoint: double.endpoint,
+    region: double.region,
+    bucket: double.bucket,
+    prefix: 'some/prefix',
+    credentials: { accessKeyId: double.accessKey, secretAccessKey: double.secretKey },
+  })
+  await contract(store, await folder())
+  await store.close()
 })
 
 test('a long listing goes on page by page', async () => {
