@@ -1,0 +1,151 @@
+// Goal: the checks that must hold under concurrency hold in `apply`; a refused command changes nothing; memory and the
+// rows that go to disk say the same; and the stored formats keep their bytes.
+
+import { expect, test } from 'bun:test'
+import fc from 'fast-check'
+import type { Epoch, NodeId, Slug, TenantId } from '../../lib/brand.ts'
+import { fromUtf8 } from '../../lib/bytes.ts'
+import { DecodeError } from '../binary.ts'
+import { plans } from '../services/plans.ts'
+import { apply } from './apply.ts'
+import { type Command, commands } from './command.ts'
+import { ClusterState, StateBatch } from './state.ts'
+import type { Tenant } from './tenants.ts'
+
+const tenant = (at: number, slug = `t${at}`, domains: string[] = []): Tenant => ({
+  id: `tenant${String(at).padStart(9, '0')}` as TenantId,
+  slug: slug as Slug,
+  domains,
+  status: 'created',
+  owner: null,
+  plan: 'small',
+  region: null,
+  ackMode: 'async',
+  lossBoundMs: 5_000,
+  onStoreOutage: 'spool',
+  limits: plans['small']!,
+  metadata: { k: 'v' },
+  createdAtMs: 1_700_000_000_000,
+  updatedAtMs: 1_700_000_000_000,
+  pendingSuperuser: { email: 'a@b.c', passwordHash: '$2b$10$x' },
+})
+
+const node = (id: string): Command => ({
+  type: 'node.register',
+  node: {
+    id: id as NodeId,
+    ipcAddress: 'tcp://127.0.0.1:1',
+    region: 'local',
+    zone: 'local',
+    labels: {},
+    tenantsMax: 10,
+    version: '1',
+    featureLevel: 1,
+    createdAtMs: 1,
+  },
+})
+const create = (of: Tenant): Command => ({ type: 'tenant.create', tenant: of, nodeId: 'n1' as NodeId, worker: 0 })
+
+class Machine {
+  readonly state = new ClusterState()
+  readonly rows = new Map<string, Uint8Array>()
+
+  /** `ok` or the reason; through the codec, as a member does it. */
+  run(command: Command): string {
+    const batch = new StateBatch(this.state)
+    const outcome = apply(this.state, batch, commands.decode(commands.encode(command)))
+    if (!outcome.ok) expect(batch.writes).toEqual([])
+    for (const { key, value } of batch.writes)
+      value === null ? this.rows.delete(fromUtf8(key)) : this.rows.set(fromUtf8(key), value)
+    return outcome.ok ? 'ok' : outcome.error
+  }
+
+  /** Memory, reloaded from its rows, is the same. */
+  checkRows(): void {
+    const loaded = new ClusterState()
+    for (const [key, value] of this.rows) loaded.load(new TextEncoder().encode(key), value)
+    const dump = (state: ClusterState) =>
+      [...state.rows()].map(({ key, value }) => [fromUtf8(key), Buffer.from(value).toString('hex')]).sort()
+    expect(dump(loaded)).toEqual(dump(this.state))
+    expect(loaded.tenants.count).toBe(this.state.tenants.count)
+  }
+}
+
+test('names are unique, freed by renaming and deletion; ids are never used again', () => {
+  const machine = new Machine()
+  const [one, two] = [tenant(1, 'one', ['a.example']), tenant(2, 'one')]
+  const update = { type: 'tenant.update', slug: null, domains: null, status: null, plan: null, ackMode: null } as const
+  const change = { ...update, limits: null, metadata: null, atMs: 2 } as const
+  expect(machine.run(create(one))).toBe('node_not_found')
+  expect(machine.run(node('n1'))).toBe('ok')
+  expect(machine.run(create(one))).toBe('ok')
+  expect(machine.run(create(one))).toBe('id_taken')
+  expect(machine.run(create(two))).toBe('slug_taken')
+  expect(machine.run(create({ ...two, slug: 'two' as Slug, domains: ['a.example'] }))).toBe('domain_taken')
+  expect(machine.run({ ...change, id: one.id, slug: 'first' as Slug, domains: [] })).toBe('ok')
+  expect(machine.run(create({ ...two, domains: ['a.example'] }))).toBe('ok')
+  expect(machine.run({ ...change, id: one.id, slug: 'one' as Slug })).toBe('slug_taken')
+  expect(machine.run({ type: 'tenant.delete', id: two.id, atMs: 3 })).toBe('ok')
+  expect(machine.run({ ...change, id: one.id, slug: 'one' as Slug })).toBe('ok')
+  expect(machine.run(create(two))).toBe('id_taken')
+  expect(machine.run({ type: 'tenant.activate', id: two.id, atMs: 3 })).toBe('not_found')
+  expect(machine.state.tenants.count).toBe(1)
+  machine.checkRows()
+})
+
+test('a placement moves only from the epoch that was meant, and epochs only rise', () => {
+  const machine = new Machine()
+  for (const id of ['n1', 'n2', 'n3']) machine.run(node(id))
+  const { id } = tenant(1)
+  machine.run(create(tenant(1)))
+  const assign = (to: string, expected: number, seen = expected) =>
+    machine.run({
+      type: 'tenant.assign',
+      id,
+      nodeId: to as NodeId,
+      worker: 1,
+      expected: expected as Epoch,
+      seen: seen as Epoch,
+    })
+  expect(assign('n2', 1)).toBe('ok')
+  expect(assign('n3', 1)).toBe('stale_epoch')
+  expect(machine.state.placements.get(id)).toMatchObject({ nodeId: 'n2', epoch: 2 })
+  expect(assign('n2', 2, 9)).toBe('ok')
+  expect(machine.state.placements.get(id)?.epoch as number).toBe(10)
+  machine.run({ type: 'node.drain', id: 'n3' as NodeId, draining: true })
+  expect(assign('n3', 10)).toBe('node_draining')
+  expect(machine.run({ type: 'node.remove', id: 'n2' as NodeId })).toBe('node_in_use')
+  expect([...machine.state.placements.onNode('n2' as NodeId)]).toEqual([id])
+  expect(machine.run({ type: 'placement.remove', id })).toBe('wrong_status')
+  machine.run({ type: 'tenant.delete', id, atMs: 3 })
+  expect(machine.run({ type: 'placement.remove', id })).toBe('ok')
+  expect(machine.run({ type: 'node.remove', id: 'n2' as NodeId })).toBe('ok')
+  machine.checkRows()
+})
+
+test('rows are compact', () => {
+  const machine = new Machine()
+  machine.run(node('n1'))
+  for (let at = 0; at < 1_000; at++) machine.run(create(tenant(at)))
+  const sizeBytes = [...machine.rows].reduce((sum, [key, value]) => sum + key.length + value.length, 0)
+  expect(sizeBytes / 1_000).toBeLessThan(200)
+})
+
+test('commands keep their bytes; unknown and damaged ones are refused', () => {
+  const bytes = commands.encode({ type: 'tenant.activate', id: tenant(1).id, atMs: 1_700_000_000_000 })
+  expect(Buffer.from(bytes).toString('hex')).toBe('01030f74656e616e7430303030303030303180d095ffbc31')
+  expect(Buffer.from(commands.encode(create(tenant(1)))).toString('hex')).toBe(
+    '01020f74656e616e7430303030303030303102743100000005736d616c6c00008827000180c2d72f01904e0114882701016b017680d095ffbc3180d095ffbc3101056140622e63082432622431302478026e3100',
+  )
+  expect(() => commands.decode(new Uint8Array([1, 99]))).toThrow('type 99 is unknown')
+  expect(() => commands.decode(new Uint8Array([2, 3]))).toThrow('version 2 is unknown')
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (any) => {
+      try {
+        commands.decode(any)
+      } catch (error) {
+        expect(error).toBeInstanceOf(DecodeError)
+      }
+    }),
+  )
+})
