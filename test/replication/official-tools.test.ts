@@ -10,6 +10,7 @@ import type { Txid } from '../../src/lib/brand.ts'
 import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
 import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { seededRng } from '../../src/lib/rng.ts'
+import { getSlot, type HistoryLocation } from '../../src/replicate/ltx-store.ts'
 import { startMinio } from '../support/minio.ts'
 import { testWithPeers } from '../support/peers.ts'
 import { until } from '../support/wait.ts'
@@ -84,6 +85,23 @@ async function expectOfficialRestores(
   }
 }
 
+/** Between two slots; a time after the newest is refused by the official tool when it is given a URL. */
+async function expectOfficialTimes(
+  litestream: string,
+  at: HistoryLocation,
+  url: string,
+  hashes: ReadonlyMap<Txid, string>,
+): Promise<void> {
+  const dir = folder()
+  for (const [txid, hash] of [...hashes].slice(0, -1)) {
+    const { header } = (await getSlot(at, txid))!
+    const path = join(dir, `${txid}.db`)
+    const time = new Date(header.timestampMs).toISOString().replace('Z', '500Z') // half a millisecond later
+    await run([litestream, 'restore', '-timestamp', time, '-o', path, url])
+    expect(sha256(await Bun.file(path).bytes())).toBe(hash)
+  }
+}
+
 testWithPeers(
   ['litestream', 'ltx'],
   'official tools read the directory layout at every TXID',
@@ -98,6 +116,7 @@ testWithPeers(
       expect(files.length).toBe(9)
       await run([ltx, 'verify', ...files])
       await expectOfficialRestores(litestream, `file://${join(dir, prefix)}`, hashes)
+      await expectOfficialTimes(litestream, { store, prefix }, `file://${join(dir, prefix)}`, hashes)
       for (const [txid, hash] of hashes) expect(await restoredHash({ store, prefix }, txid)).toBe(hash)
     }
   },

@@ -181,6 +181,14 @@ test('a store in memory fails as told', async () => {
   await expect(store.get('k')).rejects.toMatchObject({ retryable: true, status: 503 })
 })
 
+test('the probe refuses a store that lets two create-only writes succeed', async () => {
+  const store = new MemoryObjectStore()
+  const put = store.put.bind(store)
+  store.put = (key, body, options) => put(key, body, { ...options, createOnly: false })
+  await expect(probeCreateOnly(store, 'probe', systemRng)).rejects.toMatchObject({ code: 'object_store' })
+  expect(store.keys).toEqual([])
+})
+
 test('keys stay inside', () => {
   for (const bad of ['', '/a', 'a/', 'a//b', '../a', 'a/../b', 'a/.', 'a\\b', 'a\0b', 'x'.repeat(1_025)])
     expect(isObjectKey(bad)).toBe(false)
