@@ -18,14 +18,14 @@ export function cronsOf(engine: Engine): CronScheduler {
   const crons = new CronScheduler(engine.clock, (job, error) => engine.log.error('cron job failed', { job, error }))
   schedulers.set(engine, crons)
   const add = (id: string, expression: string, run: () => Promise<void>) =>
-    crons.add({ id, expression, run, wakes: false })
+    crons.add({ id, expression, run: () => whenAllowed(engine, run), wakes: false })
   add('__pbDBOptimize__', '0 0 * * *', () => optimize(engine))
   add('__pbMFACleanup__', '0 * * * *', async () => void (await deleteExpired(engine, mfasName)))
   add('__pbOTPCleanup__', '0 * * * *', async () => void (await deleteExpired(engine, otpsName)))
   add('__pbLogsCleanup__', '0 */6 * * *', () => logsOf(engine).deleteOld(engine.settings.logs.maxDays, null))
   const setBackupJob = () => {
     const expression = engine.settings.backups.cron
-    const run = () => runAutoBackup(engine)
+    const run = () => whenAllowed(engine, () => runAutoBackup(engine))
     if (expression === '' || !crons.add({ id: autoBackupJob, expression, run, wakes: true }))
       crons.remove(autoBackupJob)
   }
@@ -42,6 +42,12 @@ export function cronsOf(engine: Engine): CronScheduler {
     await crons.stop()
   })
   return crons
+}
+
+/** A tenant that may be somebody else's by now (no store, no control plane) runs no jobs: its gate throws. */
+async function whenAllowed(engine: Engine, run: () => Promise<void>): Promise<void> {
+  await engine.gate.pass()
+  await run()
 }
 
 /** Statistics for the query planner. Checkpoints are SQLite's own matter here, or replication's in a fleet. */

@@ -17,7 +17,7 @@ test('reading it gives the value back, without a character that HTML knows', () 
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       const text = toJson(value)
-      expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(value, (_, v) => (Object.is(v, -0) ? -0 : v))))
+      expect(JSON.parse(text)).toEqual(value) // -0 too, which JSON.stringify would lose
       expect(text).not.toMatch(/[<>&\u2028\u2029]/)
     }),
   )
