@@ -149,7 +149,7 @@ export class Collection {
   /** What an answer may show of a record, in the order of its JSON: field names, `collectionId` and `collectionName`. */
   get exportedKeys(): readonly string[] {
     return (this.#exported ??= [
-      ...this.fields.filter((field) => !field.hidden && field.type !== 'password').map((field) => field.name),
+      ...this.fields.filter((field) => !field.hidden).map((field) => field.name),
       'collectionId',
       'collectionName',
     ].sort())

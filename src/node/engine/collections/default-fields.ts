@@ -78,7 +78,8 @@ function indexName(field: string, data: Pick<CollectionData, 'id' | 'name'>): st
 export function withDefaultFields(data: CollectionData): CollectionData {
   if (data.type === 'view') return data
   const fields = [...data.fields]
-  const idAt = fields.findIndex((field) => field.name === 'id')
+  // An `id` of another type stays, so that validation names it.
+  const idAt = fields.findIndex((field) => field.name === 'id' && field.type === 'text')
   if (idAt < 0) fields.unshift(idField(undefined))
   else fields[idAt] = idField(fields[idAt])
   const indexes = [...data.indexes]

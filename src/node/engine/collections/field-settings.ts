@@ -177,7 +177,7 @@ function optionChecks(field: Field, context: FieldSettingsContext): Record<strin
         min: onlyInt(field.min),
         max: first(
           onlyInt(field.max),
-          failIf(isReversed, 'validation_min_number_constraint', `Must be larger than ${field.min}.`, {
+          failIf(isReversed, 'validation_min_number_constraint', `Must be greater or equal than ${field.min}.`, {
             min: field.min,
           }),
         ),
@@ -192,14 +192,6 @@ function optionChecks(field: Field, context: FieldSettingsContext): Record<strin
     case 'editor':
     case 'json':
       return { maxSize: range(field.maxSize, 0, safeIntegerMax) }
-    case 'date':
-      return {
-        max: failIf(
-          field.min !== '' && field.max !== '' && field.max < field.min,
-          'validation_date_out_of_range',
-          'The date is out of range.',
-        ),
-      }
     case 'autodate':
       return autodateChecks(field, context)
     case 'select':
@@ -230,6 +222,7 @@ function optionChecks(field: Field, context: FieldSettingsContext): Record<strin
         pattern: checkPattern(field.pattern),
       }
     case 'bool':
+    case 'date': // PocketBase takes a range that no date satisfies
     case 'geoPoint':
       return {}
   }

@@ -74,11 +74,12 @@ export const fileKind: FieldKind<FileField> = {
     const stored = new Set(fileItems(record.original[field.name] ?? '').map(itemName))
     const unknown = items.filter((each) => typeof each === 'string' && !stored.has(each))
     if (unknown.length > 0) {
-      const names = unknown.map((each) => itemName(each).slice(0, 250)).join(' ')
-      return invalid('validation_invalid_file', `Invalid new files: [${names}].`)
+      const invalidFiles = unknown.map((each) => itemName(each).slice(0, 250))
+      return invalid('validation_invalid_file', `Invalid new files: [${invalidFiles.join(' ')}].`, { invalidFiles })
     }
     const max = Math.max(field.maxSelect, 1)
-    if (items.length > max) return invalid('validation_too_many_files', `The maximum allowed files is ${max}`)
+    if (items.length > max)
+      return invalid('validation_too_many_files', `The maximum allowed files is ${max}`, { maxSelect: max })
     for (const item of items) {
       if (typeof item === 'string') continue
       const error = validateUpload(field, item)
@@ -91,18 +92,22 @@ export const fileKind: FieldKind<FileField> = {
 
 function validateUpload(field: FileField, file: UploadedFile) {
   if (file.name.length > nameLengthMax)
-    return invalid('validation_length_out_of_range', `The length must be between 1 and ${nameLengthMax}.`)
+    return invalid('validation_length_out_of_range', `The length must be between 1 and ${nameLengthMax}.`, {
+      max: nameLengthMax,
+      min: 1,
+    })
   if (!namePattern.test(file.name)) return invalid('validation_match_invalid', 'Must be in a valid format.')
   const maxBytes = field.maxSize || fileBytesDefault
   if (file.sizeBytes > maxBytes)
     return invalid(
       'validation_file_size_limit',
-      `Failed to upload "${file.originalName}" - the maximum allowed file size is ${maxBytes} bytes.`,
+      `Failed to upload ${file.originalName.slice(0, 300)} - the maximum allowed file size is ${maxBytes} bytes.`,
+      { file: file.originalName.slice(0, 300), maxSize: maxBytes },
     )
   if (field.mimeTypes?.length && !field.mimeTypes.includes(file.contentType.split(';')[0]!.trim()))
     return invalid(
       'validation_invalid_mime_type',
-      `"${file.originalName}" mime type must be one of: ${field.mimeTypes.join(', ')}.`,
+      `"${file.name}" mime type must be one of: ${field.mimeTypes.join(', ')}.`,
     )
   return null
 }

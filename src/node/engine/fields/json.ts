@@ -50,7 +50,9 @@ export const jsonKind: FieldKind<JsonField> = {
     const value = record.values[field.name] as JsonText
     const maxBytes = field.maxSize || jsonBytesDefault
     if (Buffer.byteLength(value.text) > maxBytes)
-      return invalid('validation_json_size_limit', `The maximum allowed JSON size is ${maxBytes} bytes`)
+      return invalid('validation_json_size_limit', `The maximum allowed JSON size is ${maxBytes} bytes`, {
+        maxSize: maxBytes,
+      })
     if (!value.isValid) return invalid('validation_invalid_json', 'Must be a valid json value')
     return field.required && emptyTexts.has(value.text.trim()) ? requiredError : null
   },

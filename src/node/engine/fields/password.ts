@@ -8,6 +8,7 @@ import { PasswordValue } from './value.ts'
 
 /** Characters; where the field says 0. */
 const lengthDefault = 71
+const bytesMax = 72
 
 export const passwordKind: FieldKind<PasswordField> = {
   columnType: () => "TEXT DEFAULT '' NOT NULL",
@@ -21,6 +22,8 @@ export const passwordKind: FieldKind<PasswordField> = {
   validate(field, record) {
     const { hash, plain } = record.values[field.name] as PasswordValue
     if (plain === '') return field.required && hash === '' ? requiredError : null
+    // bcrypt refuses what it would cut off.
+    if (Buffer.byteLength(plain) > bytesMax) return invalid('validation_invalid_value', 'Invalid value.')
     const length = [...plain].length
     if (length < field.min)
       return invalid('validation_min_text_constraint', `Must be at least ${field.min} character(s)`)

@@ -25,9 +25,11 @@ export const numberKind: FieldKind<NumberField> = {
     if (field.onlyInt && !Number.isInteger(value))
       return invalid('validation_only_int_constraint', 'Decimal numbers are not allowed')
     if (field.min !== null && value < field.min)
-      return invalid('validation_min_number_constraint', `Must be larger than ${field.min}`, { min: field.min })
+      return invalid('validation_min_number_constraint', `Must be greater or equal than ${field.min}`, {
+        min: field.min,
+      })
     if (field.max !== null && value > field.max)
-      return invalid('validation_max_number_constraint', `Must be less than ${field.max}`, { max: field.max })
+      return invalid('validation_max_number_constraint', `Must be less or equal than ${field.max}`, { max: field.max })
     return null
   },
 }
@@ -75,8 +77,10 @@ function toGeoPoint(raw: unknown): GeoPoint {
   if (raw instanceof JsonText) value = raw.parse()
   else if (typeof raw === 'string') value = new JsonText(raw).parse()
   if (typeof value !== 'object' || value === null) return { lon: 0, lat: 0 }
-  const { lon, lat } = value as Record<string, unknown>
-  return { lon: toNumber(lon), lat: toNumber(lat) }
+  const { lon = 0, lat = 0 } = value as Record<string, unknown>
+  // A member that is no number makes the whole point unreadable, as Go's decoder has it.
+  if (typeof lon !== 'number' || typeof lat !== 'number') return { lon: 0, lat: 0 }
+  return { lon, lat }
 }
 
 export const geoPointKind: FieldKind<GeoPointField> = {

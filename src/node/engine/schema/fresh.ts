@@ -15,7 +15,7 @@ import {
   superusersName,
 } from '../collections/collection.ts'
 import type { CollectionStore } from '../collections/collection-store.ts'
-import { defaultCollectionId, makeField } from '../collections/default-fields.ts'
+import { defaultCollectionId, makeField, withDefaultFields } from '../collections/default-fields.ts'
 import type { Database } from '../db/database.ts'
 import type { Field } from '../fields/field.ts'
 
@@ -170,7 +170,7 @@ export async function createSystemCollections(collections: CollectionStore, rng:
       ...superusers,
       system: true,
       auth: { ...superusers.auth!, authToken: { ...superusers.auth!.authToken, duration: 86_400 } },
-      fields: dates(true),
+      fields: [...withDefaultFields(superusers).fields, ...dates(true)],
     },
     {
       ...users,
@@ -180,6 +180,7 @@ export async function createSystemCollections(collections: CollectionStore, rng:
       updateRule: 'id = @request.auth.id',
       deleteRule: 'id = @request.auth.id',
       fields: [
+        ...withDefaultFields(users).fields,
         makeField('text', 'name', { max: 255 }),
         makeField('file', 'avatar', {
           maxSelect: 1,
