@@ -12,6 +12,7 @@ import { fromUtf8, utf8 } from '../bytes.ts'
 import { systemRng } from '../rng.ts'
 import { isObjectKey } from './key.ts'
 import { MemoryObjectStore } from './memory.ts'
+import { MeteredObjectStore } from './metered.ts'
 import { ObjectExistsError, ObjectNotFoundError, type ObjectStore, ObjectStoreError } from './object-store.ts'
 import { openObjectStore } from './open.ts'
 import { probeCreateOnly } from './probe.ts'
@@ -125,6 +126,26 @@ test('S3 (in-repo server) keeps the contract', async () => {
   })
   await contract(store, await folder())
   await store.close()
+})
+
+test('a metered store keeps the contract and counts', async () => {
+  await contract(new MeteredObjectStore(new MemoryObjectStore()), await folder())
+
+  const inner = new MemoryObjectStore()
+  const store = new MeteredObjectStore(inner)
+  await store.put('k', utf8('12345'), { createOnly: true })
+  await expect(store.put('k', utf8('12345'), { createOnly: true })).rejects.toBeInstanceOf(ObjectExistsError)
+  await expect(store.get('none')).rejects.toBeInstanceOf(ObjectNotFoundError)
+  await store.get('k', { range: { from: 1, to: 3 } })
+  await new Response((await store.getStream('k')).body).bytes()
+  inner.fault = () => ({ type: 'error', status: 500 })
+  await expect(store.list({ prefix: '' })).rejects.toBeInstanceOf(ObjectStoreError)
+  expect(store.reading).toEqual({
+    calls: { put: 2, get: 3, head: 0, list: 1, delete: 0 },
+    failures: { put: 0, get: 0, head: 0, list: 1, delete: 0 },
+    bytesSent: 5,
+    bytesReceived: 2 + 5,
+  })
 })
 
 test('a long listing goes on page by page', async () => {
