@@ -48,6 +48,8 @@ const words = [
   'a"b',
   'ü',
   'test@example.com',
+  'user1@example.com',
+  'user%@example.com',
 ]
 const numbers = [0, 1, -1, 2.5, 1e6, 10, 3]
 const dates = ['2022-01-01 10:00:00.000Z', '2024-06-30 23:59:59.999Z', '', '2026-11-24 00:00:00.000Z']
@@ -173,6 +175,7 @@ export class Generator {
 
   /** A field path, mostly valid. */
   #fieldPath(plan: CollectionPlan, depth = 0): string {
+    if (plan.isAuth && this.chance(12)) return this.pick(['email', 'email', 'verified', 'emailVisibility'])
     const kind = this.rng.below(14)
     if (kind === 0) return this.pick(['id', 'collectionId', 'nope', 'created'])
     if (kind === 1) {

@@ -123,10 +123,26 @@ export class RequestEvent {
 
   /** For rules: without the body unless it is given. */
   info(body: Readonly<Record<string, unknown>> = {}): RequestInfo {
-    const query: Record<string, string> = {}
-    for (const [name, value] of this.query) query[name] ??= value
-    const { context, method, headers, auth } = this
-    return { context, method, query, headers, auth, body }
+    const { context, method, auth } = this
+    const event = this
+    let query: Record<string, string> | null = null
+    // Few rules look at the query or the headers: they are read when one does.
+    return {
+      context,
+      method,
+      auth,
+      body,
+      get headers() {
+        return event.headers
+      },
+      get query() {
+        if (query === null) {
+          query = {}
+          for (const [name, value] of event.query) query[name] ??= value
+        }
+        return query
+      },
+    }
   }
 
   /** A JSON answer; `?fields=` picks from it. Leaves through the output gate. */

@@ -2,6 +2,7 @@
 // (ganigeorgiev/fexpr), its oddities included: a group drops whatever stands unfinished before it, and a NUL ends the
 // text.
 
+import { LruMap } from '../../../lib/lru.ts'
 import { err, ok, type Result } from '../../../lib/result.ts'
 
 /** Characters of one filter; rules may be longer than what a client sends. */
@@ -43,11 +44,18 @@ export function isGroup(node: Expression | Group): node is Group {
 
 class SyntaxFailure extends Error {}
 
+/** Rules and filters repeat from request to request; entries are a few KB at most. */
+const parsed = new LruMap<string, Result<Group, string>>(500)
+
 /** Parses a filter; the error says what is wrong. Never throws, and takes time linear in the text. */
 export function parseFilter(text: string): Result<Group, string> {
   if (text.length > filterLengthMax) return err(`the filter is longer than ${filterLengthMax} characters`)
+  const known = parsed.get(text)
+  if (known !== undefined) return known
   try {
-    return ok(readGroup(new Reader(text), 0))
+    const result = ok(readGroup(new Reader(text), 0))
+    parsed.set(text, result)
+    return result
   } catch (error) {
     if (error instanceof SyntaxFailure) return err(error.message)
     throw error

@@ -78,7 +78,8 @@ export async function listRecords(
   let { page } = query
   if (!query.skipTotal) {
     const column = collection.isView ? `${table}.id` : `${table}.\`_rowid_\``
-    const count = compiler.hasJoins ? `COUNT(DISTINCT ${column})` : collection.isView ? `COUNT(${column})` : 'COUNT(*)'
+    // The rows of a table are distinct without a join; those of a view need not be.
+    const count = compiler.hasJoins || collection.isView ? `COUNT(DISTINCT ${column})` : 'COUNT(*)'
     const rows = await engine.data.read<{ n: number }>(`SELECT ${count} AS n FROM ${from}`, params)
     totalItems = rows[0]?.n ?? 0
   }
