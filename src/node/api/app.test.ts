@@ -1,0 +1,98 @@
+// Goal: paths, methods and headers answer as PocketBase's router does, and a lease is always given back.
+
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { systemClock } from '../../lib/clock.ts'
+import { silentLogger } from '../../lib/obs/log.ts'
+import { systemRng } from '../../lib/rng.ts'
+import { PasswordQueue } from '../engine/auth/password.ts'
+import { type Engine, openEngine } from '../engine/engine.ts'
+import { LocalStorage } from '../engine/files/local-storage.ts'
+import { TenantApi } from './app.ts'
+
+let dir: string
+let engine: Engine
+let api: TenantApi
+let leases = 0
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'pf-app-'))
+  engine = await openEngine({
+    dir,
+    clock: systemClock,
+    rng: systemRng,
+    log: silentLogger,
+    passwords: new PasswordQueue().lane(),
+    files: new LocalStorage(join(dir, 'storage')),
+    checkpoint: 'sqlite',
+  })
+  leases = 0
+  const acquire = () => {
+    leases++
+    const release = () => void leases--
+    return { engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release }
+  }
+  api = new TenantApi({ host: { acquire } })
+})
+afterEach(async () => {
+  await engine.close()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+const ask = async (method: string, path: string, headers: Record<string, string> = {}) =>
+  api.answer(new Request(`http://localhost${path}`, { method, headers }), null)
+
+test('wrong methods, trailing slashes and other cases of the path are 404', async () => {
+  for (const [method, path] of [
+    ['PUT', '/api/collections'],
+    ['GET', '/api/collections/'],
+    ['GET', '/API/health'],
+    ['GET', '/nothing'],
+  ] as const) {
+    const response = await ask(method, path)
+    expect([path, response.status]).toEqual([path, 404])
+    expect(await response.text()).toBe('{"data":{},"message":"The requested resource wasn\'t found.","status":404}')
+  }
+  expect(leases).toBe(0)
+})
+
+test('doubled slashes are sent to the clean path, method kept', async () => {
+  const response = await ask('GET', '/api//health?a=%22b')
+  expect(response.status).toBe(307)
+  expect(response.headers.get('location')).toBe('/api/health?a=%22b')
+})
+
+test('preflights answer 204 everywhere and let browsers in', async () => {
+  const response = await ask('OPTIONS', '/anything', { origin: 'https://a.example' })
+  expect(response.status).toBe(204)
+  expect(response.headers.get('access-control-allow-origin')).toBe('*')
+  expect(response.headers.get('access-control-allow-methods')).toBe('GET,HEAD,PUT,PATCH,POST,DELETE')
+})
+
+test('answers carry the security headers, errors too, and give their lease back', async () => {
+  for (const path of ['/api/health', '/api/collections', '/api/collections/nope/records']) {
+    const response = await ask('GET', path)
+    expect(response.headers.get('x-content-type-options')).toBe('nosniff')
+    expect(response.headers.get('x-frame-options')).toBe('SAMEORIGIN')
+  }
+  expect(leases).toBe(0)
+})
+
+test('an unforeseen failure is a plain 400 that tells nothing', async () => {
+  const routes = [
+    {
+      method: 'GET',
+      path: '/boom',
+      limit: 'path' as const,
+      handle: () => {
+        throw new Error('secret detail')
+      },
+    },
+  ]
+  const acquire = () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} })
+  const response = await new TenantApi({ host: { acquire }, routes }).answer(new Request('http://localhost/boom'), null)
+  expect(response.status).toBe(400)
+  expect(await response.text()).not.toContain('secret')
+})
