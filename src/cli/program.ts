@@ -7,6 +7,7 @@ import { registerAdmin } from './admin.ts'
 import { CliError } from './cli-error.ts'
 import { exitFailed, exitOk, exitUsage } from './exit-codes.ts'
 import { registerNode } from './node.ts'
+import { registerReader } from './reader.ts'
 import { registerServe } from './serve.ts'
 import { registerSuperuser } from './superuser.ts'
 import { registerTenant } from './tenant.ts'
@@ -33,6 +34,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   registerNode(program)
   registerAdmin(program)
   registerWorker(program, setExitCode)
+  registerReader(program)
   program
     .command('version')
     .description('print the version')

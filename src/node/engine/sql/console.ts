@@ -1,18 +1,19 @@
 // SQL of superusers, as they type it. PocketBase: apis/sql.go.
 //
-// Statements that change something run as one transaction of the writer. Everything else runs on a connection of its own
-// that cannot write to the file.
+// Statements that change something run as one transaction of the writer. Everything else runs in a reader process, on a
+// connection that cannot write.
 
-import { constants, Database as Sqlite } from 'bun:sqlite'
 import type { Clock } from '../../../lib/clock.ts'
-import { AppError } from '../../../lib/errors.ts'
+import { AppError, OverloadedError } from '../../../lib/errors.ts'
 import type { Database } from '../db/database.ts'
+import { readerPool } from '../db/reader-process.ts'
 
 export const sqlLengthMax = 5_000
 const rowsMax = 1_000
 /** Bytes of one answer. */
 const answerBytesMax = 64 * 1024 * 1024
-const busyTimeoutMs = 5_000
+/** How long a question may run, ms; its process is killed then. */
+const deadlineMs = 30_000
 
 export interface SqlColumn {
   readonly name: string
@@ -48,9 +49,13 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
       const affectedRows = await write(data, query)
       return { execTime: elapsed(), affectedRows, columns: [], rows: [] }
     }
-    const found = read(data.path, query)
+    const found = await readerPool(clock).run(
+      { path: data.path, sql: query, rowsMax, bytesMax: answerBytesMax },
+      deadlineMs,
+    )
     return { execTime: elapsed(), affectedRows: 0, ...found }
   } catch (error) {
+    if (error instanceof OverloadedError) throw error
     const words = error instanceof Error ? error.message : String(error)
     throw new SqlConsoleError(`SQL logic error: ${words} (1)`, { cause: error })
   }
@@ -80,51 +85,4 @@ function write(data: Database, query: string): Promise<number> {
     const after = count()
     return after.all === before.all ? 0 : after.last // `changes()` keeps its value over statements that change no rows
   })
-}
-
-function read(path: string, query: string): Pick<SqlResult, 'columns' | 'rows'> {
-  // A connection of its own, thrown away: no PRAGMA, temporary table or attached file outlives the question. It is open
-  // for the length of one synchronous call, in which no connection of the engine can run.
-  const sqlite = new Sqlite(path, constants.SQLITE_OPEN_READWRITE)
-  try {
-    sqlite.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1)
-    sqlite.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`)
-    sqlite.run('PRAGMA wal_autocheckpoint = 0')
-    sqlite.run('PRAGMA query_only = ON')
-    const statement = sqlite.prepare(query)
-    try {
-      const names = statement.columnNames
-      const declared = declaredTypes(statement)
-      const columns = names.map((name, i) => ({ name, type: declared[i] ?? '', nullable: true }))
-      const rows: (string | null)[][] = []
-      let bytes = 0
-      for (const row of statement.values() as unknown[][]) {
-        if (rows.length >= rowsMax) break
-        const texts = row.map(asText)
-        for (const text of texts) bytes += text?.length ?? 0
-        if (bytes > answerBytesMax) throw new Error('the answer is too large')
-        rows.push(texts)
-      }
-      return { columns, rows }
-    } finally {
-      statement.finalize()
-    }
-  } finally {
-    sqlite.close()
-  }
-}
-
-function declaredTypes(statement: { readonly declaredTypes: (string | null)[] }): (string | null)[] {
-  try {
-    return statement.declaredTypes
-  } catch {
-    return [] // Bun knows them only after a row was read, and not for every statement
-  }
-}
-
-function asText(value: unknown): string | null {
-  if (value === null) return null
-  if (value instanceof Uint8Array) return new TextDecoder().decode(value)
-  if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value)
-  return String(value)
 }
