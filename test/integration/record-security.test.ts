@@ -1,0 +1,219 @@
+// Goal: no filter, sort, expand, field or body reaches what the rules keep from its sender.
+// Method: a real engine behind the API; each attack asks as a guest or as a user, and the answer is compared with what
+// the rules allow.
+
+import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
+import type { EngineRecord } from '../../src/node/engine/records/record.ts'
+import { EngineRecord as Records } from '../../src/node/engine/records/record.ts'
+import { type Standalone, startStandalone } from '../support/standalone.ts'
+
+let server: Standalone
+let userToken = ''
+let rootToken = ''
+
+interface Answer {
+  readonly status: number
+  readonly body: Record<string, unknown>
+  readonly text: string
+}
+
+async function ask(method: string, path: string, options: { token?: string; body?: unknown } = {}): Promise<Answer> {
+  const headers: Record<string, string> = { 'content-type': 'application/json' }
+  if (options.token) headers['authorization'] = options.token
+  const body = options.body === undefined ? {} : { body: JSON.stringify(options.body) }
+  const response = await fetch(server.url + path, { method, headers, ...body })
+  const text = await response.text()
+  return { status: response.status, text, body: text.startsWith('{') ? JSON.parse(text) : {} }
+}
+
+type Query = Readonly<Partial<Record<'filter' | 'sort' | 'expand' | 'fields', string>>>
+
+const list = (collection: string, query: Query, token = '') =>
+  ask('GET', `/api/collections/${collection}/records?${new URLSearchParams(query)}`, { token })
+
+async function save(collection: string, values: Record<string, unknown>): Promise<EngineRecord> {
+  const record = Records.blank(server.engine.collections.require(collection))
+  for (const [key, value] of Object.entries(values)) record.set(key, value)
+  await server.engine.records.save(record)
+  return record
+}
+
+beforeAll(async () => {
+  server = await startStandalone()
+  const root = await save('_superusers', { email: 'root@example.com', password: '1234567890' })
+  const nowMs = server.engine.clock.now()
+  rootToken = newAuthToken(root, nowMs)
+  const text = (name: string, more = {}) => ({ name, type: 'text', ...more })
+  const create = async (json: unknown) => {
+    const answer = await ask('POST', '/api/collections', { token: rootToken, body: json })
+    expect(answer.status, answer.text).toBe(200)
+    return answer.body['id'] as string
+  }
+  const vault = await create({ name: 'vault', type: 'base', fields: [text('code')] })
+  const own = await create({
+    name: 'own',
+    type: 'base',
+    listRule: 'owner = @request.auth.id',
+    viewRule: 'owner = @request.auth.id',
+    fields: [text('owner'), text('diary')],
+  })
+  await create({
+    name: 'posts',
+    type: 'base',
+    listRule: '',
+    viewRule: '',
+    createRule: '',
+    updateRule: '',
+    fields: [
+      text('title'),
+      text('secret', { hidden: true }),
+      { name: 'vault', type: 'relation', collectionId: vault, maxSelect: 1 },
+      { name: 'own', type: 'relation', collectionId: own, maxSelect: 1 },
+    ],
+  })
+  await create({
+    name: 'people',
+    type: 'auth',
+    listRule: '',
+    viewRule: '',
+    createRule: '',
+    updateRule: 'id = @request.auth.id',
+    fields: [],
+  })
+  const kept = await save('vault', { code: 'opensesame' })
+  const diary = await save('own', { owner: 'somebodyelse', diary: 'dear' })
+  await save('posts', { id: 'post00000000001', title: 'one', secret: 'hush', vault: kept.id, own: diary.id })
+  const user = await save('people', { email: 'a@example.com', password: '1234567890', emailVisibility: false })
+  await save('people', { email: 'b@example.com', password: '1234567890', emailVisibility: false })
+  userToken = newAuthToken(user, nowMs)
+})
+
+afterAll(() => server.stop())
+
+test('the data are there for a superuser', async () => {
+  const { body } = await list(
+    'posts',
+    { filter: "vault.code = 'opensesame' && secret = 'hush'", expand: 'vault' },
+    rootToken,
+  )
+  expect(body['totalItems']).toBe(1)
+})
+
+test('SQL in every place is only text', async () => {
+  const attacks = [
+    "' OR 1=1 --",
+    "x'; DROP TABLE posts; --",
+    'title` = 1 --',
+    '\\',
+    "a' UNION SELECT code FROM vault --",
+    '\u0001',
+    '?1',
+  ]
+  for (const attack of attacks) {
+    const quoted = await list('posts', { filter: `title = ${JSON.stringify(attack)}` })
+    if (quoted.status === 200) expect(quoted.body['totalItems']).toBe(0)
+    for (const query of [{ filter: attack }, { sort: attack }, { sort: `-${attack}` }, { filter: `${attack} = 1` }])
+      expect((await list('posts', query)).status).toBe(400)
+    for (const query of [{ expand: attack }, { fields: attack }])
+      expect((await list('posts', query)).text).not.toContain('opensesame')
+    expect((await ask('GET', `/api/collections/posts/records/${encodeURIComponent(attack)}`)).status).toBe(404)
+    expect((await ask('GET', `/api/collections/${encodeURIComponent(attack)}/records`)).status).toBe(404)
+  }
+  expect((await list('posts', {})).body['totalItems']).toBe(1)
+})
+
+test('filters and sorts cannot probe hidden fields', async () => {
+  for (const name of ['secret', 'secret:lower', 'secret:length', 'posts_via_vault.secret'])
+    for (const query of [
+      { filter: `${name} ~ 'h'` },
+      { sort: name },
+      { filter: `"x" != ${name}` },
+      { filter: `strftime("%Y", ${name}) = ""` },
+    ])
+      expect((await list('posts', query, userToken)).status).toBe(400)
+  for (const name of ['password', 'tokenKey'])
+    for (const query of [{ filter: `${name} != ''` }, { sort: `-${name}` }])
+      expect((await list('people', query, userToken)).status).toBe(400)
+})
+
+test('relations to what only superusers list cannot be filtered or sorted by', async () => {
+  for (const query of [{ filter: "vault.code ~ 'open'" }, { sort: 'vault.code' }, { filter: 'vault.code:length > 0' }])
+    expect((await list('posts', query, userToken)).status).toBe(400)
+})
+
+test('the list rule of a related collection holds in filters', async () => {
+  const { status, body } = await list('posts', { filter: "own.diary = 'dear'" }, userToken)
+  expect([status, body['totalItems']]).toEqual([200, 0])
+})
+
+test('@collection and @request belong to rules', async () => {
+  for (const query of [{ filter: "@collection.vault.code ?= 'opensesame'" }, { sort: '@request.auth.id' }])
+    expect((await list('posts', query, userToken)).status).toBe(403)
+})
+
+test('expand shows no more than the view rules do', async () => {
+  const { text } = await list('posts', { expand: 'vault,own,own.posts_via_own.vault', fields: '*,expand.*' }, userToken)
+  expect(text).not.toContain('opensesame')
+  expect(text).not.toContain('dear')
+  expect(text).not.toContain('hush')
+})
+
+test('e-mails of others are neither shown nor probed', async () => {
+  const shown = await list('people', {}, userToken)
+  expect(shown.text).toContain('a@example.com')
+  expect(shown.text).not.toContain('b@example.com')
+  for (const filter of [
+    "email = 'b@example.com'",
+    "email ~ 'b@'",
+    "'b@example.com' = email",
+    "email:lower = 'b@example.com'",
+  ])
+    expect((await list('people', { filter }, userToken)).body['totalItems']).toBe(0)
+})
+
+test('hidden and system fields cannot be set from outside', async () => {
+  const made = await ask('POST', '/api/collections/posts/records', {
+    body: {
+      id: 'post00000000002',
+      title: 'two',
+      secret: 'mine',
+      'secret+': 'x',
+      collectionId: 'x',
+      collectionName: 'x',
+      created: 'x',
+    },
+  })
+  expect(made.status).toBe(200)
+  const stored = await list('posts', { filter: "id = 'post00000000002'" }, rootToken)
+  expect((stored.body['items'] as Record<string, unknown>[])[0]?.['secret']).toBe('')
+  const person = await ask('POST', '/api/collections/people/records', {
+    body: {
+      email: 'c@example.com',
+      password: '1234567890',
+      passwordConfirm: '1234567890',
+      verified: true,
+      tokenKey: 'x'.repeat(50),
+    },
+  })
+  expect(person.status).toBe(400)
+  expect(person.text).toContain('verified')
+})
+
+test('a batch cannot speak for somebody else', async () => {
+  await ask('PATCH', '/api/settings', {
+    token: rootToken,
+    body: { batch: { enabled: true, maxRequests: 10, timeout: 3 } },
+  })
+  const requests = [
+    {
+      method: 'POST',
+      url: '/api/collections/vault/records',
+      headers: { Authorization: rootToken },
+      body: { code: 'planted' },
+    },
+  ]
+  const answer = await ask('POST', '/api/batch', { body: { requests } })
+  expect(answer.status).toBe(400)
+  expect(server.engine.records.findFirst(server.engine.collections.require('vault'), 'code', 'planted')).toBeNull()
+})
