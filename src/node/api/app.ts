@@ -5,7 +5,7 @@
 import { Elysia } from 'elysia'
 import { errorMessage } from '../../lib/errors.ts'
 import type { MaybePromise } from '../../lib/result.ts'
-import { BodyError } from '../engine/body/body.ts'
+import { BodyError, UnsupportedTypeError } from '../engine/body/body.ts'
 import { resolveRealIp } from '../engine/rate-limit/real-ip.ts'
 import { checkPathLimit, checkSuperuserIp, loadAuth } from './auth-guards.ts'
 import { authRoutes } from './auth-routes.ts'
@@ -161,6 +161,7 @@ export class TenantApi {
 
 /** The answer to anything thrown; what nobody foresaw is logged here and shown to nobody. */
 function errorResponse(event: RequestEvent, error: unknown): Response {
+  if (error instanceof UnsupportedTypeError) return badRequest('Unsupported Content-Type.').toResponse()
   if (error instanceof BodyError)
     return (error.code === 'body_too_large' ? new ApiError(413) : badRequest()).toResponse()
   const known = toApiError(error)

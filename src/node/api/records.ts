@@ -229,7 +229,7 @@ async function readData(event: RequestEvent): Promise<Readonly<Record<string, un
   try {
     return await event.body()
   } catch (error) {
-    if (error instanceof BodyError && error.code === 'body_too_large') throw error
+    if (error instanceof BodyError) throw error // answered in one place, for every endpoint
     throw toApiError(error) ?? badRequest()
   }
 }

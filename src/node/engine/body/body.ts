@@ -34,6 +34,13 @@ function parsed(data: Readonly<Record<string, unknown>>): ParsedBody {
   return { data, [Symbol.asyncDispose]: nothingToDelete }
 }
 
+/** Nothing here reads this type. */
+export class UnsupportedTypeError extends BodyError {
+  constructor() {
+    super('bad_body', 'unsupported Content-Type')
+  }
+}
+
 /** Reads the whole body. Throws BodyError; never leaves a temporary file behind when it throws. */
 export async function parseBody(request: Request, limits: BodyLimits): Promise<ParsedBody> {
   const contentType = request.headers.get('content-type') ?? ''
@@ -58,8 +65,7 @@ export async function parseBody(request: Request, limits: BodyLimits): Promise<P
   }
   const text = await readText(request, limits.bytesMax)
   if (text.trim() === '') return parsed({})
-  if (type !== '' && type !== 'application/json' && !type.endsWith('+json'))
-    throw new BodyError('bad_body', `unsupported content type ${type}`)
+  if (type !== '' && type !== 'application/json' && !type.endsWith('+json')) throw new UnsupportedTypeError()
   return parsed(parseJsonObject(text))
 }
 
