@@ -146,6 +146,28 @@ test('an import is all or nothing; what is missing goes only when asked to', asy
   expect(engine.data.get("SELECT 1 FROM sqlite_schema WHERE name = 'posts'")).toBeNull()
 })
 
+test('where restores may want files back, a deleted collection leaves their keys', async () => {
+  await engine.close()
+  const files = new (class extends LocalStorage {
+    override readonly keepsDeleted: boolean = true
+  })(join(dir, 'storage'))
+  const passwords = new PasswordQueue().lane()
+  const facts = { clock: systemClock, rng: systemRng, log: silentLogger, passwords, files }
+  engine = await openEngine({ dir, ...facts, checkpoint: 'sqlite' })
+  const fields = [
+    { type: 'file', name: 'one' },
+    { type: 'file', name: 'many', maxSelect: 9 },
+  ]
+  const collection = await createCollection(engine, { name: 'docs', type: 'base', fields })
+  const record = EngineRecord.blank(collection)
+  record.setRaw('one', 'a.txt')
+  record.setRaw('many', ['b.txt', 'c.txt'])
+  await engine.records.save(record, { skipValidation: true })
+  await deleteCollection(engine, collection)
+  const keys = engine.data.all<{ key: string }>('SELECT key FROM `_pfDeletedFiles` ORDER BY key')
+  expect(keys.map(({ key }) => key)).toEqual(['a', 'b', 'c'].map((name) => `${collection.id}/${record.id}/${name}.txt`))
+})
+
 test('truncating deletes the records alone', async () => {
   const collection = await createCollection(engine, posts)
   for (let i = 0; i < 3; i++) await addPost(`p${i}`, i)

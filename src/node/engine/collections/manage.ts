@@ -9,7 +9,8 @@ import { quoteName, type Row } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
 import { RefusedError, ValidationFailed } from '../errors.ts'
 import { toText } from '../fields/cast.ts'
-import { type Field, fieldToJson } from '../fields/field.ts'
+import { type Field, fieldToJson, isMultiple } from '../fields/field.ts'
+import { createDeletedFilesTable } from '../files/deleted-files.ts'
 import { FilterCompiler, ruleExpressionsMax } from '../filter/compile.ts'
 import { Parameters } from '../filter/operand.ts'
 import { FilterError } from '../filter/resolver.ts'
@@ -140,10 +141,30 @@ export async function updateCollection(engine: Engine, collection: Collection, j
 /** Deletes the collection, its records and, once that is committed, their files. */
 export async function deleteCollection(engine: Engine, collection: Collection): Promise<void> {
   await engine.transaction(async () => {
+    noteFiles(engine, collection)
     await engine.collections.delete(collection)
     await deleteRecordsOfCollection(engine, collection)
   })
   await deleteFiles(engine, collection)
+}
+
+/** In a fleet the files stay until retention has passed: their keys are noted with the change itself. */
+function noteFiles({ files, data, clock }: Engine, collection: Collection): void {
+  const fields = collection.fields.filter((field) => field.type === 'file')
+  if (collection.isView || !files.keepsDeleted || fields.length === 0) return
+  createDeletedFilesTable(data)
+  const table = quoteName(collection.name)
+  for (const field of fields) {
+    const column = `${table}.${quoteName(field.name)}`
+    const [source, name] = isMultiple(field)
+      ? [`${table}, json_each(CASE WHEN json_valid(${column}) THEN ${column} ELSE '[]' END) AS item`, 'item.value']
+      : [table, column]
+    data.run(
+      `INSERT OR REPLACE INTO \`_pfDeletedFiles\` (key, deletedAtMs)
+         SELECT ? || '/' || ${table}.id || '/' || ${name}, ? FROM ${source} WHERE ${name} != ''`,
+      [collection.id, clock.now()],
+    )
+  }
 }
 
 async function deleteFiles({ files, data, log }: Engine, collection: Collection): Promise<void> {
@@ -232,6 +253,7 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
     if (deleteMissing) {
       for (const existing of collections.all()) {
         if (existing.data.system || imported.some((each) => each.id === existing.id)) continue
+        noteFiles(engine, existing)
         await collections.delete(existing, true)
         await deleteRecordsOfCollection(engine, existing)
         await deleteFiles(engine, existing)

@@ -4,6 +4,13 @@
 import type { Database } from '../db/database.ts'
 import type { FileStorage } from './storage.ts'
 
+/** Where deleted files are noted; made with the first of them. Inside a transaction. */
+export function createDeletedFilesTable(data: Database): void {
+  data.exec(
+    'CREATE TABLE IF NOT EXISTS `_pfDeletedFiles` (key TEXT PRIMARY KEY NOT NULL, deletedAtMs INTEGER NOT NULL)',
+  )
+}
+
 /** Files removed by one call; the caller comes back for more. */
 const sweepFilesMax = 500
 

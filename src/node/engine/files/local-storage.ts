@@ -14,7 +14,7 @@ const attributesSuffix = '.attrs'
 const originalNameMax = 255
 
 export class LocalStorage implements FileStorage {
-  readonly keepsDeleted = false
+  readonly keepsDeleted: boolean = false
   readonly #root: string
 
   constructor(root: string) {

@@ -18,6 +18,7 @@ import type { ValueContext } from '../fields/kind.ts'
 import { kindOf } from '../fields/kinds.ts'
 import { randomByPattern } from '../fields/random-pattern.ts'
 import { PasswordValue } from '../fields/value.ts'
+import { createDeletedFilesTable } from '../files/deleted-files.ts'
 import type { FileStorage } from '../files/storage.ts'
 import type { UploadedFile } from '../files/uploaded-file.ts'
 import type { HookChain } from '../hook-chain.ts'
@@ -306,9 +307,7 @@ export class RecordStore {
   #noteDeletedFiles(record: EngineRecord, names: readonly string[]): void {
     const { files, data, clock } = this.#deps
     if (!files.keepsDeleted || names.length === 0) return
-    data.exec(
-      'CREATE TABLE IF NOT EXISTS `_pfDeletedFiles` (key TEXT PRIMARY KEY NOT NULL, deletedAtMs INTEGER NOT NULL)',
-    )
+    createDeletedFilesTable(data)
     for (const name of names)
       data.run('INSERT OR REPLACE INTO `_pfDeletedFiles` (key, deletedAtMs) VALUES (?, ?)', [
         this.#fileKey(record, name),
