@@ -56,6 +56,24 @@ const dates = ['2022-01-01 10:00:00.000Z', '2024-06-30 23:59:59.999Z', '', '2026
 const options = ['red', 'green', 'blue']
 const operators = ['=', '!=', '~', '!~', '<', '<=', '>', '>=', '?=', '?!=', '?~', '?!~', '?<', '?>', '?>=', '?<=']
 
+/** What no client should send. */
+const oddValues: readonly unknown[] = [
+  null,
+  [],
+  {},
+  'x',
+  '',
+  true,
+  1e21,
+  -0.5,
+  [null],
+  ['red', 'red', ''],
+  { a: [] },
+  'NaN',
+  '["red"]',
+  '{"lon":1}',
+]
+
 export class Generator {
   readonly rng: Rng
   collections: readonly CollectionPlan[] = []
@@ -253,6 +271,7 @@ export class Generator {
   }
 
   #value(field: FieldPlan): unknown {
+    if (this.chance(6)) return this.pick(oddValues)
     switch (field.type) {
       case 'number':
         return this.chance(15) ? this.pick(['12', 'abc', ' 5', '1e3']) : this.pick(numbers)
