@@ -13,8 +13,9 @@ import { HistoryExistsError } from './errors.ts'
 import { readLocalState, removeLocalState, type WalMark, writeLocalState } from './local-state.ts'
 import { encodeLtx } from './ltx/encoder.ts'
 import type { LtxHeader, LtxWriter } from './ltx/header.ts'
-import { getSlot, type HistoryLocation, type LtxFile, listLtx, putSlot } from './ltx-store.ts'
+import { getSlot, type HistoryLocation, type LtxFile, listLtx, listNewest, putSlot } from './ltx-store.ts'
 import { planOrThrow, restoreDatabase } from './restore.ts'
+import { planRestore } from './restore-plan.ts'
 import { readTail, sealHistory, type Tail } from './seal.ts'
 import type { ReplicaSource } from './source.ts'
 import { captureWal } from './wal/reader.ts'
@@ -143,13 +144,15 @@ export async function openHistory(
   return { ...base, mark: null, origin: 'restored', bytesRead }
 }
 
-/** The newest file of the history and the listing it was found in. Takes nothing over. */
+/** The newest file of the history and a listing that suffices to restore it. Takes nothing over. */
 export async function findTail(
   at: HistoryLocation,
   signal?: AbortSignal,
 ): Promise<{ readonly files: readonly LtxFile[]; readonly last: Tail }> {
   for (let attempt = 1; ; attempt++) {
-    const files = await listLtx(at, signal === undefined ? {} : { signal })
+    const options = signal === undefined ? {} : { signal }
+    let files = await listNewest(at, options)
+    if (!planRestore(files, null).ok) files = await listLtx(at, options)
     const { files: plan, txid } = planOrThrow(at, files, null)
     // A slot knows its writer; a merged file of the same TXID has forgotten it.
     const slot = files.find((file) => file.level === 0 && file.maxTxid === txid)

@@ -98,22 +98,60 @@ export async function getSlot(
 
 /**
  * All files of the history, in no order, by one listing; foreign objects are passed over.
- *
- * @param after skips level-0 files up to this TXID; then only level 0 is listed.
  */
 export async function listLtx(
   at: HistoryLocation,
-  options: { readonly after?: Txid; readonly signal?: AbortSignal } = {},
+  options: { readonly signal?: AbortSignal } = {},
 ): Promise<LtxFile[]> {
-  const root = at.store.layout === 'file' ? `${at.prefix}/ltx/` : `${at.prefix}/`
-  const { after, signal } = options
+  return (await listUnder(at, rootPrefix(at), { ...options, pagesMax: listPagesMax })).files
+}
+
+/**
+ * Enough files to restore the newest state: all of a short history; of a long one, on each level from the top only what
+ * lies behind the levels above, which merges keep to a few pages. Official levels may overlap in ways that leave a gap
+ * here: then only {@link listLtx} can tell.
+ */
+export async function listNewest(
+  at: HistoryLocation,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<LtxFile[]> {
+  const first = await listUnder(at, rootPrefix(at), { ...options, pagesMax: 1 })
+  if (first.isComplete) return first.files
+  const files: LtxFile[] = []
+  let reached = 0 as Txid
+  for (let level = levelMax; level >= 0; level--) {
+    const prefix = levelPrefix(at, level)
+    // '.' sorts right behind the '-' of names that start at `reached`.
+    const { files: found } = await listUnder(at, prefix, {
+      ...options,
+      after: `${prefix}${hex16(reached)}.`,
+      pagesMax: listPagesMax,
+    })
+    files.push(...found)
+    for (const file of found.sort((a, b) => a.minTxid - b.minTxid || b.maxTxid - a.maxTxid))
+      if (file.minTxid <= reached + 1 && file.maxTxid > reached) reached = file.maxTxid
+  }
+  return files
+}
+
+function rootPrefix(at: HistoryLocation): string {
+  return at.store.layout === 'file' ? `${at.prefix}/ltx/` : `${at.prefix}/`
+}
+
+async function listUnder(
+  at: HistoryLocation,
+  prefix: string,
+  options: { readonly after?: string; readonly pagesMax: number; readonly signal?: AbortSignal },
+): Promise<{ readonly files: LtxFile[]; readonly isComplete: boolean }> {
+  const { after, pagesMax, signal } = options
+  const root = rootPrefix(at)
   const files: LtxFile[] = []
   let next: string | null = null
-  for (let page = 0; page < listPagesMax; page++) {
+  for (let page = 0; page < pagesMax; page++) {
     const answer = await at.store.list({
-      prefix: after === undefined ? root : levelPrefix(at, 0),
+      prefix,
       next,
-      ...(after === undefined || next !== null ? {} : { after: slotKey(at, after) }),
+      ...(after === undefined || next !== null ? {} : { after }),
       ...(signal === undefined ? {} : { signal }),
     })
     for (const { key, sizeBytes, modifiedAtMs } of answer.objects) {
@@ -123,9 +161,10 @@ export async function listLtx(
       if (level !== null && range !== null) files.push({ level, ...range, sizeBytes, modifiedAtMs })
     }
     next = answer.next
-    if (next === null) return files
+    if (next === null) return { files, isComplete: true }
   }
-  throw new Error(`${at.prefix} lists more than ${listPagesMax} pages`)
+  if (pagesMax === listPagesMax) throw new Error(`${prefix} lists more than ${listPagesMax} pages`)
+  return { files, isComplete: false }
 }
 
 function levelOf(at: HistoryLocation, folder: string): number | null {

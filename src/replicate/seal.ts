@@ -28,10 +28,17 @@ export interface Sealed {
   readonly seal: Tail
 }
 
-/** Header and checksum of a listed file, by two small reads. */
+/** Files up to this size are read whole for their two ends: one request instead of two. */
+const wholeReadBytesMax = 64 << 10
+
+/** Header and checksum of a listed file. */
 export async function readTail(at: HistoryLocation, file: LtxFile, signal?: AbortSignal): Promise<Tail> {
   const options = signal === undefined ? {} : { signal }
   const key = ltxKey(at, file)
+  if (file.sizeBytes <= wholeReadBytesMax) {
+    const bytes = await at.store.get(key, options)
+    return { header: decodeLtxHeader(bytes), checksum: ltxChecksumOf(bytes) }
+  }
   const [head, end] = await Promise.all([
     at.store.get(key, { range: { from: 0, to: ltxHeaderBytes }, ...options }),
     at.store.get(key, { range: { from: file.sizeBytes - ltxHeaderBytes - 16, to: file.sizeBytes }, ...options }),

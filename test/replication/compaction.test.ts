@@ -5,11 +5,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Txid } from '../../src/lib/brand.ts'
+import { systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { seededRng } from '../../src/lib/rng.ts'
 import { mergeFactor, mergeFiles, mergesEndingAt } from '../../src/replicate/compaction.ts'
+import { LtxMerger } from '../../src/replicate/ltx/merge.ts'
 import { type HistoryLocation, listLtx, ltxKey } from '../../src/replicate/ltx-store.ts'
+import { rollBackTo } from '../../src/replicate/point-in-time.ts'
 import { planOrThrow } from '../../src/replicate/restore.ts'
 import { testWithPeers } from '../support/peers.ts'
 import { until } from '../support/wait.ts'
@@ -65,6 +68,40 @@ test('every TXID restores as before; the newest from few files; a lost input lea
   expect(await restoredHash(owner.at, null)).toBe(owner.hash())
   const again = { level: 1, minTxid: 1 as Txid, maxTxid: mergeFactor as Txid }
   expect(await mergeFiles(owner.at, again, new AbortController().signal)).toBe(false)
+})
+
+test('a long history is opened with few requests, and with a complete listing where levels leave a gap', async () => {
+  const store = new MemoryObjectStore()
+  await using owner = await Owner.create(store)
+  while (owner.shipper.txid < 1_100) {
+    await owner.insert('v')
+    await owner.flush()
+  }
+  await merged(owner.at, 1, 17)
+  const hash = owner.hash()
+  const early = await restoredHash(owner.at, 130 as Txid)
+  const requests = store.requestCount
+  await using heir = await Owner.open(store, 2)
+  expect(heir.hash()).toBe(hash)
+  // A first page, one of each level, the merges, the slots behind them, tail and seal.
+  expect(store.requestCount - requests).toBe(1 + 10 + 17 + 12 + 2)
+
+  // Level 1 from 1,000 on, as official levels may lie: it overlaps with level 9, and the slots under it are gone.
+  const files = await listLtx(owner.at)
+  const merger = new LtxMerger()
+  for (const file of planOrThrow(owner.at, files, 900 as Txid).files)
+    merger.add(await store.get(ltxKey(owner.at, file)))
+  const image = { level: 9, minTxid: 1 as Txid, maxTxid: 900 as Txid }
+  await store.put(ltxKey(owner.at, image), merger.finish().file.bytes)
+  const covered = files.filter((file) => file.level === 0 && file.minTxid > 896 && file.maxTxid <= 960)
+  await store.delete(covered.map((file) => ltxKey(owner.at, file)))
+  await using last = await Owner.open(store, 3)
+  expect(last.hash()).toBe(hash)
+
+  // What the newest state does not need is listed for an older one.
+  const scratchPath = join(last.dir, 'scratch.db')
+  const back = await rollBackTo(last.at, 130 as Txid, { epoch: 4, scratchPath, clock: systemClock, rng: seededRng(4) })
+  expect(await restoredHash(last.at, back)).toBe(early)
 })
 
 test('a merge that fails disturbs nothing', async () => {
