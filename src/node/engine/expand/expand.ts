@@ -5,12 +5,12 @@ import { AppError } from '../../../lib/errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { findSingleColumnUniqueIndex } from '../collections/index-sql.ts'
 import { quoteName, type Row } from '../db/sql.ts'
-import type { Engine } from '../engine.ts'
 import { isMultiple } from '../fields/field.ts'
 import { ruleExpressionsMax } from '../filter/compile.ts'
 import { jsonEach } from '../filter/operand.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import { EngineRecord } from '../records/record.ts'
+import type { RuleHost } from '../rules/rule-host.ts'
 import { ruleCompiler } from '../rules/rules.ts'
 
 /** Levels of one path; what is deeper is not looked at. */
@@ -38,7 +38,7 @@ class ExpandError extends AppError {
  * nothing visible, is left out as a whole.
  */
 export function expandRecords(
-  engine: Engine,
+  engine: RuleHost,
   records: readonly EngineRecord[],
   expand: string,
   options: ExpandOptions,
@@ -73,7 +73,7 @@ interface Relation {
 }
 
 function expandPath(
-  engine: Engine,
+  engine: RuleHost,
   records: readonly EngineRecord[],
   path: readonly string[],
   options: ExpandOptions,
@@ -113,7 +113,7 @@ function mergeExpanded(before: EngineRecord | EngineRecord[] | undefined, valid:
   }
 }
 
-function relationOf(engine: Engine, records: readonly EngineRecord[], name: string): Relation {
+function relationOf(engine: RuleHost, records: readonly EngineRecord[], name: string): Relation {
   const { collection } = records[0]!
   // `posts(author)` is how PocketBase once wrote `posts_via_author`.
   const match = name.includes('(') ? /^(\w+)\((\w+)\)$/.exec(name) : /^(\w+)_via_(\w+)$/.exec(name)
@@ -143,7 +143,7 @@ function relationOf(engine: Engine, records: readonly EngineRecord[], name: stri
 
 /** Records that the client may view. Throws ExpandError where the rule is for superusers, FilterError for a broken one. */
 function findVisible(
-  engine: Engine,
+  engine: RuleHost,
   target: Collection,
   ids: readonly string[],
   { request }: ExpandOptions,

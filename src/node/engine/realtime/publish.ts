@@ -1,23 +1,29 @@
 // What changes of records mean for realtime clients: who may see them, in which shape. PocketBase: apis/realtime.go.
 
 import type { Rule } from '../collections/collection.ts'
-import type { Engine } from '../engine.ts'
 import { expandRecords } from '../expand/expand.ts'
 import { clientFilterBytesMax } from '../filter/compile.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import { toJson } from '../json/json-text.ts'
 import { pickFields } from '../picker/picker.ts'
-import { triggerRecord } from '../records/events.ts'
+import { type RecordChains, triggerRecord } from '../records/events.ts'
 import type { EngineRecord } from '../records/record.ts'
+import type { RuleHost } from '../rules/rule-host.ts'
 import { matchesFilter, passesRule } from '../rules/rules.ts'
 import { showTo } from '../rules/visibility.ts'
-import type { Delivery } from './broker.ts'
+import type { Delivery, RealtimeBroker } from './broker.ts'
 import { encodeMessage, type RealtimeClient, type SubscriptionOptions } from './client.ts'
+
+/** The part of an engine whose changes are told. */
+export interface RealtimeHost extends RuleHost {
+  readonly chains: RecordChains
+  readonly realtime: RealtimeBroker
+}
 
 type Action = 'create' | 'update' | 'delete'
 
 /** Binds realtime to the record chains of an engine. */
-export function bindRealtime(engine: Engine): void {
+export function bindRealtime(engine: RealtimeHost): void {
   const { chains, realtime } = engine
   // Deletes are judged while the record is there and told when it has gone.
   const prepared = new Map<string, Delivery[]>()
@@ -74,13 +80,13 @@ function isSame(a: EngineRecord | null, b: EngineRecord | null): boolean {
 }
 
 /** Clients speak for the record as it is now; a new token key makes them guests. */
-function followAuth(engine: Engine, record: EngineRecord): void {
+function followAuth(engine: RealtimeHost, record: EngineRecord): void {
   for (const client of engine.realtime.clients())
     if (isSame(client.auth, record))
       client.auth = client.auth!.text('tokenKey') === record.text('tokenKey') ? record.clone() : null
 }
 
-async function deliveriesOf(engine: Engine, action: Action, record: EngineRecord): Promise<Delivery[]> {
+async function deliveriesOf(engine: RealtimeHost, action: Action, record: EngineRecord): Promise<Delivery[]> {
   const { collection } = record
   const { listRule, viewRule } = collection.data
   const topics: (readonly [string, Rule])[] = []
@@ -117,7 +123,7 @@ async function deliveriesOf(engine: Engine, action: Action, record: EngineRecord
 
 /** The JSON of one message, or null where the client may not have it. */
 async function dataFor(
-  engine: Engine,
+  engine: RealtimeHost,
   given: {
     readonly action: Action
     readonly record: EngineRecord
@@ -151,7 +157,7 @@ async function dataFor(
   }
 }
 
-function maySee(engine: Engine, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
+function maySee(engine: RealtimeHost, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
   if (!passesRule(engine, record, rule, request)) return false
   const filter = request.query['filter'] ?? ''
   if (filter === '') return true

@@ -2,15 +2,15 @@
 
 import type { Collection, Rule } from '../collections/collection.ts'
 import { quoteName, type Row, type SqlValue } from '../db/sql.ts'
-import type { Engine } from '../engine.ts'
 import { clientExpressionsMax, FilterCompiler, ruleExpressionsMax } from '../filter/compile.ts'
 import { Parameters } from '../filter/operand.ts'
 import type { RuleRequest } from '../filter/resolver.ts'
 import { EngineRecord } from '../records/record.ts'
+import type { RuleHost } from './rule-host.ts'
 
 /** A compiler of rules over one collection, for the time of one statement. */
 export function ruleCompiler(
-  engine: Engine,
+  engine: RuleHost,
   base: Collection,
   request: RuleRequest | null,
   options: { readonly params?: Parameters; readonly baseSource?: string; readonly allowHidden?: boolean } = {},
@@ -36,7 +36,7 @@ export function isOpen(rule: Rule): boolean {
  * Throws FilterError for a broken rule.
  */
 export function findByRule(
-  engine: Engine,
+  engine: RuleHost,
   collection: Collection,
   id: string,
   rule: Rule,
@@ -53,7 +53,7 @@ export function findByRule(
 }
 
 /** Whether a record passes, as it stands in memory: one that is not stored yet, or not any more. */
-export function matchesUnstored(engine: Engine, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
+export function matchesUnstored(engine: RuleHost, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
   if (rule === null) return false
   if (isOpen(rule)) return true
   const params = new Parameters()
@@ -68,13 +68,13 @@ export function matchesUnstored(engine: Engine, record: EngineRecord, rule: Rule
 }
 
 /** Whether a stored record passes. Superusers pass every rule. */
-export function passesRule(engine: Engine, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
+export function passesRule(engine: RuleHost, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
   if (request.auth?.collection.isSuperusers) return true
   return findByRule(engine, record.collection, record.id, rule, request) !== null
 }
 
 /** Whether a stored record matches a filter that a client sent: hidden fields are for superusers. Throws FilterError. */
-export function matchesFilter(engine: Engine, record: EngineRecord, filter: string, request: RuleRequest): boolean {
+export function matchesFilter(engine: RuleHost, record: EngineRecord, filter: string, request: RuleRequest): boolean {
   const { collection } = record
   const allowHidden = request.auth?.collection.isSuperusers ?? false
   const compiler = ruleCompiler(engine, collection, request)

@@ -1,12 +1,12 @@
 // What of a record its reader may see beyond the public fields.
 
-import type { Engine } from '../engine.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import type { EngineRecord } from '../records/record.ts'
+import type { RuleHost } from './rule-host.ts'
 import { findByRule } from './rules.ts'
 
 /** Superusers see everything; one's own e-mail and that of records one manages is shown whatever its visibility. */
-export function showTo(engine: Engine, record: EngineRecord, request: RuleRequest): void {
+export function showTo(engine: RuleHost, record: EngineRecord, request: RuleRequest): void {
   const { auth } = request
   if (auth?.collection.isSuperusers) {
     record.ignoreEmailVisibility = true
