@@ -53,7 +53,9 @@ export async function runWorker(): Promise<never> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => {})
   const desk = new Mailbox()
   const { config: raw, ended } = await readLifeLine(undefined, (line) => desk.onLine(line))
-  void ended.then(() => process.exit(0))
+  void ended.then(dieNow)
+  process.on('uncaughtException', (error) => dieOf('uncaught exception', error))
+  process.on('unhandledRejection', (error) => dieOf('unhandled rejection', error))
   const config = raw as WorkerConfig // written by our own supervisor, of the same version
   const log = createLogger({
     level: config.logLevel,
@@ -174,6 +176,20 @@ export async function runWorker(): Promise<never> {
       }
     }
   }
+}
+
+/**
+ * Ends the process as a crash would. Leaving by `process.exit` makes Bun close every database, and its close empties the
+ * WAL into the database file: commits that were not shipped yet could then not be told from those that were.
+ */
+function dieNow(): never {
+  process.kill(process.pid, 'SIGKILL')
+  throw new Error('unreachable: the process was killed')
+}
+
+function dieOf(what: string, error: unknown): never {
+  process.stderr.write(`worker ended by an ${what}: ${error instanceof Error ? error.stack : String(error)}\n`)
+  return dieNow()
 }
 
 /** The app, with `X-Ack` in force for the whole of each request. */

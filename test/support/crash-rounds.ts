@@ -29,6 +29,8 @@ export interface CrashOptions {
   readonly rounds: number
   readonly kind?: 'source' | 'binary'
   readonly onRound?: (line: string) => void
+  /** Of the fleet; its output is part of a failure. */
+  readonly logLevel?: 'info' | 'warn'
 }
 
 /** `async` may lose this much with its disk, and no more; the default of a tenant. */
@@ -91,7 +93,12 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
   const victims: Record<string, number> = {}
   let lostWithinBound = 0
   let oldestLostMs = 0
-  const start = () => Fleet.start({ dir: options.dir, kind: options.kind ?? 'source', flags: ['--workers=2'] })
+  const start = () =>
+    Fleet.start({
+      dir: options.dir,
+      kind: options.kind ?? 'source',
+      flags: ['--workers=2', ...(options.logLevel ? [`--log-level=${options.logLevel}`] : [])],
+    })
   let fleet = await start()
   const tokens = new Map<string, string>()
   for (const slug of tenants) {
@@ -156,7 +163,7 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
     if (code !== 0) throw new Error(`the fleet stopped with exit code ${code}`)
   } catch (error) {
     throw new Error(
-      `SEED=${options.seed}, after ${JSON.stringify(victims)}: ${error instanceof Error ? error.message : error}\n${fleet.output.slice(-4_000)}`,
+      `SEED=${options.seed}, after ${JSON.stringify(victims)}: ${error instanceof Error ? error.message : error}\n${fleet.output.slice(-10_000)}`,
       {
         cause: error,
       },

@@ -24,7 +24,9 @@ export interface AllInOne extends Running {
 export async function startAllInOne({ options, log }: ModeInput): Promise<AllInOne> {
   const dir = resolve(options.dir ?? './pocketfleet-data')
   for (const folder of [dir, join(dir, 'cp'), join(dir, 'node')]) makeDirectory(folder)
-  const http = options.http ?? { host: '127.0.0.1', port: 8090 }
+  const asked = options.http ?? { host: '127.0.0.1', port: 8090 }
+  // A port that the system chose must be the same when the gateway is restarted.
+  const http = asked.port === 0 ? { ...asked, port: freePort() } : asked
   const ports = {
     cpHttp: freePort(),
     raft: freePort(),
@@ -55,7 +57,7 @@ export async function startAllInOne({ options, log }: ModeInput): Promise<AllInO
         'raft-bind': at(ports.raft),
         'ipc-bind': at(ports.cpIpc),
         'ipc-pub-bind': at(ports.cpPub),
-        ...(http.port !== 0 && { 'public-port': http.port }),
+        'public-port': http.port,
         ...(options.createAdmin && { 'create-admin': options.createAdmin }),
       },
     },

@@ -74,17 +74,17 @@ export class TenantFiles {
   /**
    * Gives `data.db` and its WAL second names, so that they outlive a restore that replaces them.
    *
-   * @returns null when there is no WAL whose content could be lost.
+   * @returns null when there is no database that could hold what the store does not.
    */
   async setAside(id: TenantId): Promise<{ keep(): Promise<string>; drop(): Promise<void> } | null> {
     const path = this.path(id, 'data.db')
-    const wal = await stat(`${path}-wal`).catch(() => null) // no WAL, nothing that only we have
-    if (wal === null || wal.size === 0 || !existsSync(path)) return null
+    if (!existsSync(path)) return null
     const aside = join(this.dir(id), 'aside')
     await rm(aside, { recursive: true, force: true })
     await mkdir(aside, { mode: 0o700 })
     // Links, not copies: opening the file by path would drop SQLite's locks on it.
-    for (const suffix of ['', '-wal']) await link(path + suffix, join(aside, `data.db${suffix}`))
+    for (const suffix of ['', '-wal'])
+      if (existsSync(path + suffix)) await link(path + suffix, join(aside, `data.db${suffix}`))
     const drop = () => rm(aside, { recursive: true, force: true })
     const keep = async () => {
       const orphan = join(this.#root, 'orphans', `${id}-${this.#clock.now()}`)
