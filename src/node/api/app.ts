@@ -5,8 +5,9 @@
 import { Elysia } from 'elysia'
 import { errorMessage } from '../../lib/errors.ts'
 import type { MaybePromise } from '../../lib/result.ts'
-import { BodyError, UnsupportedTypeError } from '../engine/body/body.ts'
+import { BodyError, UnsupportedTypeError } from '../engine/body/body-error.ts'
 import { resolveRealIp } from '../engine/rate-limit/real-ip.ts'
+import type { Answered } from './answered.ts'
 import { checkPathLimit, checkSuperuserIp, loadAuth } from './auth-guards.ts'
 import { authRoutes } from './auth-routes.ts'
 import { backupRoutes } from './backups.ts'
@@ -25,15 +26,6 @@ import { type Route, Router } from './router.ts'
 import { settingsRoutes } from './settings.ts'
 import { sqlRoutes } from './sql.ts'
 import type { Connections, TenantHost, TenantLease } from './tenant-host.ts'
-
-/** What happened to a request, for the activity log and metrics. */
-export interface Answered {
-  readonly event: RequestEvent
-  readonly status: number
-  readonly durationMs: number
-  /** What was thrown, for answers that are errors; else null. */
-  readonly error: unknown
-}
 
 export interface TenantAppOptions {
   readonly host: TenantHost

@@ -1,6 +1,6 @@
 // Bodies of the auth endpoints: which members, of which kind, and the checks that answer with 400.
 
-import { BodyError } from '../engine/body/body.ts'
+import { BodyError } from '../engine/body/body-error.ts'
 import { type Check, checkFields, type FieldChecks } from '../engine/settings/checks.ts'
 import { isEmail } from '../engine/settings/formats.ts'
 import { badRequest } from './error-map.ts'

@@ -2,7 +2,7 @@
 
 import { errorMessage } from '../../lib/errors.ts'
 import { actionOf, type BatchPart, readParts } from '../engine/batch/batch-request.ts'
-import { BodyError } from '../engine/body/body.ts'
+import { BodyError } from '../engine/body/body-error.ts'
 import { toText } from '../engine/fields/cast.ts'
 import { JsonText, toJson } from '../engine/json/json-text.ts'
 import { pickFields } from '../engine/picker/picker.ts'

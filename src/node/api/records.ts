@@ -3,7 +3,7 @@
 import { SQLiteError } from 'bun:sqlite'
 import { sleep } from '../../lib/clock.ts'
 import { errorMessage } from '../../lib/errors.ts'
-import { BodyError } from '../engine/body/body.ts'
+import { BodyError } from '../engine/body/body-error.ts'
 import type { Collection, Rule } from '../engine/collections/collection.ts'
 import { expandRecords } from '../engine/expand/expand.ts'
 import { toNumber, toText } from '../engine/fields/cast.ts'

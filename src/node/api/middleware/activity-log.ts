@@ -2,7 +2,7 @@
 
 import { errorMessage } from '../../../lib/errors.ts'
 import { logLevel, logsOf } from '../../engine/logs/log-store.ts'
-import type { Answered } from '../app.ts'
+import type { Answered } from '../answered.ts'
 import { ApiError } from '../error-map.ts'
 
 /** Characters that are kept of what a client sends. */

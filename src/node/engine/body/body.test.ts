@@ -6,7 +6,8 @@ import { existsSync } from 'node:fs'
 import fc from 'fast-check'
 import { seededRng } from '../../../lib/rng.ts'
 import type { UploadedFile } from '../files/uploaded-file.ts'
-import { BodyError, inferValue, parseBody, parseJsonObject } from './body.ts'
+import { inferValue, parseBody, parseJsonObject } from './body.ts'
+import { BodyError } from './body-error.ts'
 
 const limits = { bytesMax: 4 * 1024 * 1024, rng: seededRng(1) }
 const url = 'http://localhost/'

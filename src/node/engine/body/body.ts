@@ -1,17 +1,11 @@
 // Request bodies: JSON, forms, and multipart with uploads that stream to disk. PocketBase: tools/router.
 
-import { AppError } from '../../../lib/errors.ts'
-import type { Rng } from '../../../lib/rng.ts'
 import type { UploadedFile } from '../files/uploaded-file.ts'
+import { BodyError, type BodyLimits, UnsupportedTypeError } from './body-error.ts'
 import { parseMultipart } from './multipart.ts'
 
 /** Levels of arrays and objects; PocketBase's decoder stops at 10,000, which would be ten thousand stack frames here. */
 const depthMax = 500
-
-export interface BodyLimits {
-  readonly bytesMax: number
-  readonly rng: Rng
-}
 
 export interface ParsedBody extends AsyncDisposable {
   readonly data: Readonly<Record<string, unknown>>
@@ -19,26 +13,10 @@ export interface ParsedBody extends AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** The body is no body of ours, or too large. */
-export class BodyError extends AppError {
-  readonly code: 'bad_body' | 'body_too_large'
-  constructor(code: 'bad_body' | 'body_too_large', message: string, options?: ErrorOptions) {
-    super(message, options)
-    this.code = code
-  }
-}
-
 const nothingToDelete = async () => {}
 
 function parsed(data: Readonly<Record<string, unknown>>): ParsedBody {
   return { data, [Symbol.asyncDispose]: nothingToDelete }
-}
-
-/** Nothing here reads this type. */
-export class UnsupportedTypeError extends BodyError {
-  constructor() {
-    super('bad_body', 'unsupported Content-Type')
-  }
 }
 
 /** Reads the whole body. Throws BodyError; never leaves a temporary file behind when it throws. */

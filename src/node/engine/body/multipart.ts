@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { concat, empty, fromUtf8 } from '../../../lib/bytes.ts'
 import { sniffBytes, sniffContentType } from '../files/content-type.ts'
 import { storedName, UploadedFile } from '../files/uploaded-file.ts'
-import { BodyError, type BodyLimits } from './body.ts'
+import { BodyError, type BodyLimits } from './body-error.ts'
 
 /** A file stays in memory up to this size, bytes. */
 const memoryBytesMax = 256 * 1024
