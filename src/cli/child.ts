@@ -10,6 +10,7 @@ import type { Rng } from '../lib/rng.ts'
 import { selfCommand } from '../lib/self-command.ts'
 import { CliError } from './cli-error.ts'
 import { exitFailed } from './exit-codes.ts'
+import { stopLine } from './lifetime.ts'
 
 /** What a child prints on standard output, as one JSON line, once it serves. */
 export interface ReadyLine {
@@ -97,7 +98,7 @@ export class Child {
   async restart(): Promise<void> {
     const child = this.#process
     if (child === null) return
-    child.kill('SIGTERM')
+    await this.#askToStop(child)
     await this.#exitedOrKilled(child)
   }
 
@@ -106,8 +107,24 @@ export class Child {
     this.#closing = true
     const child = this.#process
     if (child === null) return
-    child.kill('SIGTERM')
+    await this.#askToStop(child)
     await this.#exitedOrKilled(child)
+  }
+
+  /** Ends the child at once, for good. */
+  abort(): void {
+    this.#closing = true
+    this.#process?.kill('SIGKILL')
+  }
+
+  /** A line, for a signal may come from anybody: those that reach the whole process group are not for a child. */
+  async #askToStop(child: Process): Promise<void> {
+    try {
+      child.stdin.write(`${stopLine}\n`)
+      await child.stdin.flush()
+    } catch (error) {
+      this.#deps.log.debug('child could not be written to, it is ending', { child: this.name, error })
+    }
   }
 
   #spawn(): { child: Process; ready: Promise<ReadyLine | null> } {

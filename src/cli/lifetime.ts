@@ -14,7 +14,18 @@ export interface Running {
   readonly failed: Promise<unknown>
   /** Drains, ships and closes. */
   close(): Promise<void>
+  /** Ends child processes that would outlive us, without draining; for the second signal. */
+  abort?(): void
 }
+
+/** How a child process is led by the parent that started it. */
+export interface Parent {
+  /** Resolves with the reason once the parent asks for an orderly stop, or is gone. */
+  readonly stop: Promise<string>
+}
+
+/** What a parent writes on a child's standard input to stop it. */
+export const stopLine = 'stop'
 
 /** Exit code of a process that was told twice to stop, as shells report SIGINT. */
 const exitInterrupted = 130
@@ -22,27 +33,28 @@ const exitInterrupted = 130
 /**
  * Serves until a signal, the end of the life line or a fatal error; then closes in order.
  *
- * The first SIGTERM or SIGINT drains and ships; a second one exits at once, whatever is left.
- * @param lifeLine resolves when our parent is gone; null for a process started by a person.
+ * The first SIGTERM or SIGINT drains and ships; a second one exits at once, whatever is left. A child ignores both:
+ * Ctrl-C and service managers signal every process at once, but the order of stopping is the parent's.
+ * @param parent null for a process started by a person.
  */
-export async function serveUntilStopped(
-  running: Running,
-  lifeLine: Promise<void> | null,
-  log: Logger,
-): Promise<number> {
+export async function serveUntilStopped(running: Running, parent: Parent | null, log: Logger): Promise<number> {
   let stop: (reason: string) => void = () => {}
   const stopped = new Promise<string>((resolve) => {
     stop = resolve
   })
   let signals = 0
   const onSignal = (signal: NodeJS.Signals) => {
+    if (parent !== null) return
     signals++
-    if (signals > 1) process.exit(exitInterrupted)
+    if (signals > 1) {
+      running.abort?.()
+      process.exit(exitInterrupted)
+    }
     stop(signal)
   }
   process.on('SIGTERM', onSignal)
   process.on('SIGINT', onSignal)
-  lifeLine?.then(() => stop('parent ended'))
+  parent?.stop.then(stop)
   const reason = await Promise.race([stopped, running.failed.then((error) => ({ error }) as const)])
   try {
     if (typeof reason === 'string') {

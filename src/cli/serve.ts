@@ -7,7 +7,7 @@ import { readSmallFile, resolveOptions } from '../lib/config/resolve.ts'
 import { ConfigError } from '../lib/errors.ts'
 import { readLifeLine } from '../lib/life-line.ts'
 import { createLogger } from '../lib/obs/log.ts'
-import { type Running, serveUntilStopped } from './lifetime.ts'
+import { type Parent, type Running, serveUntilStopped, stopLine } from './lifetime.ts'
 import type { ModeInput } from './mode.ts'
 import { addOptionFlags, typedFlags } from './option-flags.ts'
 
@@ -35,7 +35,16 @@ export function registerServe(program: Command, setExitCode: (code: number) => v
 export async function runServe(command: Command, domains: readonly string[]): Promise<number> {
   const { config: configFlag, ...flags } = typedFlags(command)
   const configPath = configFlag ?? process.env['CONFIG_FILE']
-  const lifeLine = configPath === '-' ? await readLifeLine() : null
+  const asked = Promise.withResolvers<string>()
+  const lifeLine =
+    configPath === '-'
+      ? await readLifeLine(undefined, (line) => {
+          if (line === stopLine) asked.resolve('asked by the parent')
+        })
+      : null
+  const parent: Parent | null = lifeLine && {
+    stop: Promise.race([asked.promise, lifeLine.ended.then(() => 'parent ended')]),
+  }
   const file = lifeLine ? lifeLine.config : configPath ? readConfigFile(configPath) : {}
   if (typeof file !== 'object' || file === null || Array.isArray(file))
     throw new ConfigError(`--config: ${configPath} must hold a JSON object of options by flag name`)
@@ -57,7 +66,7 @@ export async function runServe(command: Command, domains: readonly string[]): Pr
   const running = await startMode(mode, { options, log, isChild: lifeLine !== null, domains })
   if (lifeLine) console.log(JSON.stringify({ ready: true, banner: running.banner, facts: running.facts ?? {} }))
   else for (const line of running.banner) console.log(line)
-  const code = await serveUntilStopped(running, lifeLine?.ended ?? null, log)
+  const code = await serveUntilStopped(running, parent, log)
   // Everything is closed; what still holds the event loop is the life line, which its parent keeps open.
   if (lifeLine) process.exit(code)
   return code

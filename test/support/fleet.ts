@@ -136,6 +136,11 @@ export class Fleet {
     await until('the tree to be gone', () => tree.every(({ pid }) => !isAlive(pid)))
   }
 
+  /** Exit code, once the launcher has ended. */
+  get exited(): Promise<number> {
+    return this.#process.exited
+  }
+
   /** SIGTERM, then waits; returns the exit code. */
   async stop(): Promise<number> {
     this.#process.kill('SIGTERM')

@@ -120,6 +120,9 @@ export async function startAllInOne({ options, log }: ModeInput): Promise<AllInO
       facts: { http: address },
       failed: never,
       close: () => closeInOrder([gateway, node, controlPlane]),
+      abort() {
+        for (const child of [gateway, node, controlPlane]) child.abort()
+      },
       async reload() {
         for (const child of [gateway, node, controlPlane]) await child.restart()
       },
