@@ -3,6 +3,7 @@
 // connect: CURVE proves who is there. The question carries a signed header, so that strangers learn no inside address.
 
 import { timingSafeEqual } from 'node:crypto'
+import { hmacSha256 } from '../../lib/crypto/hmac.ts'
 import { type ClusterSecrets, deriveKey, type Role, roles } from '../keys.ts'
 
 /** `GET` on a member's HTTP address; answers a {@link Directory}, or 401 without a valid {@link peerHeaderName}. */
@@ -72,5 +73,5 @@ const peerKeys = new Map<string, Uint8Array>() // at most one entry per secret o
 function peerMac(secret: string, text: string): Buffer {
   let key = peerKeys.get(secret)
   if (key === undefined) peerKeys.set(secret, (key = deriveKey(secret, 'peer-header/v1')))
-  return new Bun.CryptoHasher('sha256', key).update(text).digest()
+  return hmacSha256(key, text)
 }

@@ -6,6 +6,7 @@
 
 import { timingSafeEqual } from 'node:crypto'
 import { isTenantId, type TenantId } from '../../lib/brand.ts'
+import { hmacSha256 } from '../../lib/crypto/hmac.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import { type ClusterSecrets, deriveKey } from '../keys.ts'
 
@@ -62,5 +63,5 @@ export function verifyGrant(secrets: ClusterSecrets, text: string, nowMs: number
 }
 
 function mac(secret: string, text: string): Buffer {
-  return new Bun.CryptoHasher('sha256', deriveKey(secret, label)).update(text).digest()
+  return hmacSha256(deriveKey(secret, label), text)
 }

@@ -5,6 +5,7 @@
 
 import { timingSafeEqual } from 'node:crypto'
 import { type Epoch, isTenantId, type TenantId } from '../../lib/brand.ts'
+import { hmacSha256 } from '../../lib/crypto/hmac.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import { type ClusterSecrets, deriveKey } from '../keys.ts'
 
@@ -65,7 +66,7 @@ export function verifyRouteHeader(
 }
 
 function mac(key: Uint8Array, text: string): Buffer {
-  return new Bun.CryptoHasher('sha256', key).update(text).digest()
+  return hmacSha256(key, text)
 }
 
 function sameMac(a: Buffer, b: Buffer): boolean {

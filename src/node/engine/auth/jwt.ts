@@ -3,6 +3,8 @@
 //
 //   base64url(header) "." base64url(claims) "." base64url(HMAC-SHA256(key, header "." claims))
 
+import { hmacSha256 } from '../../../lib/crypto/hmac.ts'
+
 /** Claims as they were sent; nothing in them may be trusted before {@link isSignedWith} said yes. */
 export type JwtClaims = Readonly<Record<string, unknown>>
 
@@ -88,7 +90,7 @@ export function equalText(a: string, b: string): boolean {
 }
 
 function hmac(text: string, key: string): string {
-  return new Bun.CryptoHasher('sha256', key).update(text).digest('base64url')
+  return hmacSha256(key, text).toString('base64url')
 }
 
 function saysHs256(header: string): boolean {

@@ -81,7 +81,7 @@ export function compare(
     const multiValue = (operand: SqlOperand, alias: string): SqlOperand =>
       operand.multi
         ? { sql: `${alias}.multiMatchValue`, nulls: operand.nulls, multi: null }
-        : { ...operand, multi: null }
+        : { ...operand, nulls: left.multi && right.multi ? operand.nulls : 'auto', multi: null } // as PocketBase has it
     const [a, b] = [nextAlias(), nextAlias()]
     const test = plain(multiValue(left, a), operator, multiValue(right, b), params)
     const sources =
