@@ -3,7 +3,7 @@
 
 import type { Clock } from '../lib/clock.ts'
 import { sleep } from '../lib/clock.ts'
-import { fleetOptions } from '../lib/config/fleet-options.ts'
+import { childEnvironment } from '../lib/config/child-environment.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { backoffMs, type RetryPolicy } from '../lib/retry.ts'
 import type { Rng } from '../lib/rng.ts'
@@ -37,17 +37,6 @@ const closeTimeoutMs = 60_000
 const readyLineBytesMax = 64 * 1024
 
 type Process = Bun.Subprocess<'pipe', 'pipe', 'inherit'>
-
-/** Options of ours that a child must not inherit: it is told everything on its standard input. */
-function childEnvironment(extra: Readonly<Record<string, string>>): Record<string, string | undefined> {
-  const environment: Record<string, string | undefined> = { ...process.env, ...extra }
-  for (const spec of Object.values(fleetOptions)) {
-    delete environment[spec.env]
-    delete environment[`${spec.env}_FILE`]
-  }
-  delete environment['CONFIG_FILE']
-  return environment
-}
 
 export class Child {
   readonly name: string

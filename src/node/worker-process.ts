@@ -2,6 +2,7 @@
 
 import type { OrderReplies } from '../ipc/messages/cp-node.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { childEnvironment } from '../lib/config/child-environment.ts'
 import { AppError, errorCode, errorMessage, OverloadedError } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { backoffMs, type RetryPolicy } from '../lib/retry.ts'
@@ -196,6 +197,7 @@ export class WorkerProcess {
       stdin: 'pipe',
       stdout: 'pipe',
       stderr: 'inherit',
+      env: childEnvironment(),
     })
     this.#process = child
     this.#heardAtMs = clock.monotonic() + readyMsMax - silentMsMax

@@ -115,7 +115,8 @@ class Reader {
 
   constructor(command: readonly string[], clock: Clock) {
     this.#clock = clock
-    this.#process = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' })
+    // Without an environment: it may hold secrets, and a reader is asked only for rows.
+    this.#process = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: {} })
     this.#process.unref()
     this.#output = this.#process.stdout.getReader()
     void this.#process.exited.then(() => {
