@@ -56,5 +56,6 @@ export async function startTenantNode({ options, log }: ModeInput): Promise<Runn
     facts: { http: new URL(node.httpUrl).host },
     failed: never,
     close: () => node.close(),
+    abort: () => node.abort(),
   }
 }
