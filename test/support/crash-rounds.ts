@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type Rng, seededRng } from '../../src/lib/rng.ts'
 import { Fleet } from './fleet.ts'
 import { Journal, Writers } from './journal.ts'
+import { checkLinearHistories } from './linear-history.ts'
 import { killTree, processTree, signal } from './processes.ts'
 import { until } from './wait.ts'
 
@@ -21,6 +22,9 @@ export interface CrashReport {
   readonly lostWithinBound: number
   /** The oldest of them, ms before the kill. */
   readonly oldestLostMs: number
+  /** Slots in the object store and the writers that made them, none of which came back after another. */
+  readonly slots: number
+  readonly writers: number
 }
 
 export interface CrashOptions {
@@ -100,6 +104,7 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
       flags: ['--workers=2', ...(options.logLevel ? [`--log-level=${options.logLevel}`] : [])],
     })
   let fleet = await start()
+  let linear = { slots: 0, writers: 0 }
   const tokens = new Map<string, string>()
   for (const slug of tenants) {
     await fleet.cli([
@@ -161,6 +166,7 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
     }
     const code = await fleet.stop()
     if (code !== 0) throw new Error(`the fleet stopped with exit code ${code}`)
+    linear = checkLinearHistories(join(options.dir, 'objects'))
   } catch (error) {
     throw new Error(
       `SEED=${options.seed}, after ${JSON.stringify(victims)}: ${error instanceof Error ? error.message : error}\n${fleet.output.slice(-10_000)}`,
@@ -180,6 +186,7 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
     unknown: journal.unknown,
     lostWithinBound,
     oldestLostMs: Math.round(oldestLostMs),
+    ...linear,
   }
 }
 
