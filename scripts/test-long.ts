@@ -1,11 +1,16 @@
-// `bun run test:long [crash]`: the long rounds, which the test command only samples. Each stores its seed, commit and
+// `bun run test:long [name …]`: the long rounds, which the test command only samples. Each stores its seed, commit and
 // result under `bench/results/`.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Figure, storeReport } from '../bench/report.ts'
+import { differ } from '../test/differential/differ.ts'
 import { runCrashRounds } from '../test/support/crash-rounds.ts'
+import { peer } from '../test/support/peers.ts'
+
+/** A world of the differential test: its schema and records cost as much as some hundred requests. */
+const requestsPerWorld = 250
 
 interface LongTest {
   readonly about: string
@@ -24,6 +29,25 @@ const longTests: Readonly<Record<string, LongTest>> = {
       } finally {
         rmSync(dir, { recursive: true, force: true })
       }
+    },
+  },
+  differential: {
+    about: 'requests of random worlds to us and to PocketBase, 250 a world, whose answers must agree',
+    rounds: 10_000,
+    async run(seed, rounds, onRound) {
+      const binary = peer('pocketbase')
+      if (binary === null) throw new Error('missing peer: pocketbase; .ci/peers installs it')
+      const differences: unknown[] = []
+      for (let sent = 0; sent < rounds; sent += requestsPerWorld) {
+        const world = seed + sent / requestsPerWorld
+        const outcome = await differ(binary, world, requestsPerWorld)
+        for (const difference of outcome.differences) differences.push({ world, difference })
+        onRound(
+          `SEED=${world}: ${outcome.differences.length} differences, ${sent + requestsPerWorld}/${rounds} requests`,
+        )
+      }
+      if (differences.length > 0) throw new Error(JSON.stringify(differences.slice(0, 20)))
+      return { requests: rounds, differences: 0 }
     },
   },
 }

@@ -33,7 +33,9 @@ export function registerTenant(program: Command): void {
 
   const create = tenant
     .command('create')
-    .description('make a tenant; without a superuser the answer holds a one-time link that makes one')
+    .description(
+      'make a tenant; without a superuser the answer holds a one-time token link (setupUrl), or use superuser upsert --tenant',
+    )
     .argument('<slug>', 'its name, which makes its host')
     .option('--superuser <EMAIL>', 'e-mail of the first superuser')
     .option('--superuser-password <PASSWORD>', 'its password')
@@ -86,7 +88,9 @@ export function registerTenant(program: Command): void {
 
   const remove = tenant
     .command('delete')
-    .description('delete a tenant; its objects stay for the grace period')
+    .description(
+      'delete a tenant; its objects stay in the store, from where only the operator of the store removes them',
+    )
     .argument('<id|slug>')
     .option('--yes', 'do not ask')
   addClientFlags(remove).action(async (reference: string, options: { yes?: true; json?: true }) => {
