@@ -1,7 +1,7 @@
 // Errors as PocketBase's clients know them: `{"data": {...}, "message": "...", "status": N}`. The only place where what
 // the engine refuses becomes a status.
 
-import { OverloadedError, TimeoutError } from '../../lib/errors.ts'
+import { errorCode, OverloadedError, TimeoutError } from '../../lib/errors.ts'
 import { ObjectStoreError } from '../../lib/object-store/object-store.ts'
 import { CorruptDatabaseError } from '../engine/db/database.ts'
 import { RefusedError, ValidationFailed, WritesRefusedError } from '../engine/errors.ts'
@@ -73,6 +73,9 @@ export const tooManyRequests = (message?: string) => new ApiError(429, message)
 /** How long a client should wait while storage is out, seconds. */
 const outageRetrySeconds = 5
 
+/** What SQLite and the system call a device without space. PocketBase says 400, as if it were the client's fault. */
+const fullDiskCodes: ReadonlySet<string> = new Set(['SQLITE_FULL', 'ENOSPC', 'EDQUOT'])
+
 /**
  * The answer to anything that was thrown.
  * @param message for failed writes: what was attempted, in PocketBase's words.
@@ -88,6 +91,7 @@ export function toApiError(error: unknown, message?: string): ApiError | null {
   if (error instanceof OverloadedError) return new ApiError(503, 'Too many requests wait already.', {}, 1)
   if (error instanceof ObjectStoreError)
     return new ApiError(503, 'The storage is temporarily unavailable.', {}, outageRetrySeconds)
+  if (fullDiskCodes.has(errorCode(error) ?? '')) return new ApiError(507, 'The disk of the server is full.')
   if (error instanceof CorruptDatabaseError) return new ApiError(503, 'The database is damaged.')
   return null
 }
