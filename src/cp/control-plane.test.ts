@@ -253,7 +253,14 @@ test('strangers and bad input get a clear error', async () => {
   expect((await call('GET', '/api/cp/health')).body.data).toMatchObject({ role: 'leader', tenants: 0 })
   expect((await call('POST', '/api/cp/tenants', '{broken')).status).toBe(400)
   expect((await call('POST', '/api/cp/tenants', {})).body).toMatchObject({ status: 400, data: { id: {} } })
-  expect((await call('POST', '/api/cp/tenants', 'x'.repeat(2_000_000))).status).toBe(413)
+  const tooLarge = await call('POST', '/api/cp/tenants', 'x'.repeat(2_000_000))
+  expect(tooLarge).toMatchObject({ status: 413, body: { status: 413, data: {} } })
+  const form = await fetch(`${member.httpUrl}/api/cp/tenants`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${member.firstAdminToken}` },
+    body: new URLSearchParams({ id: 'acme' }),
+  })
+  expect(form.status).toBe(415)
   for (const id of ['../x', 'a b', 'admin', '-a', 'a'.repeat(64)])
     expect([id, (await call('POST', '/api/cp/tenants', { id })).status]).toEqual([id, 400])
   const short = { id: 'ok', superuser: { email: 'a@b.c', password: 'short' } }

@@ -15,6 +15,8 @@ import { tenantRoutes } from './tenants.ts'
 
 /** No request of this API is larger; imports go straight to the worker. */
 export const bodyBytesMax = 1024 * 1024
+/** Beyond this the server cuts a body off without a word of ours: for those that hide their length. */
+const serverBodyBytesMax = 16 * bodyBytesMax
 /** Fields named in one validation error. */
 const fieldErrorsMax = 20
 
@@ -26,8 +28,8 @@ export interface AppDeps extends OperationsDeps {
 
 export function controlPlaneApp(deps: AppDeps) {
   const { auth, log, tenants, admins, nodes } = deps
-  return new Elysia({ serve: { maxRequestBodySize: bodyBytesMax } })
-    .onRequest(({ request }) => auth.check(request))
+  return new Elysia({ serve: { maxRequestBodySize: serverBodyBytesMax } })
+    .onRequest(({ request }) => auth.check(request) ?? checkBody(request))
     .onError({ as: 'global' }, ({ error, code, request }) => {
       if (code === 'VALIDATION')
         return errorResponse(400, 'Something went wrong while processing your request.', fieldErrors(error))
@@ -45,6 +47,16 @@ export function controlPlaneApp(deps: AppDeps) {
     .use(nodeRoutes(nodes))
     .use(adminRoutes('/api/cluster/admins', admins, auth))
     .use(adminRoutes('/api/cp/admins', admins, auth))
+}
+
+function checkBody({ headers, body }: Request): Response | undefined {
+  if (body === null) return undefined
+  if (Number(headers.get('content-length') ?? 0) > bodyBytesMax)
+    return errorResponse(413, `The body may have ${bodyBytesMax} bytes.`)
+  const type = headers.get('content-type')
+  if (type !== null && !/^application\/(?:[\w.-]+\+)?json\b/i.test(type.trim()))
+    return errorResponse(415, 'The body must be JSON, with the content type application/json.')
+  return undefined
 }
 
 function fieldErrors(error: unknown): ErrorBody['data'] {
