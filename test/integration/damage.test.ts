@@ -1,0 +1,79 @@
+// Goal: damaged files are found and named, never served and never made worse. Method: a real fleet is killed, bytes of
+// its WAL or of an object are changed or cut, and it starts again.
+
+import { afterAll, expect, test } from 'bun:test'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Fleet } from '../support/fleet.ts'
+import { until } from '../support/wait.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'pf-damage-'))
+const superuser = { email: 'root@example.com', password: 'a-long-password' }
+const titles = Array.from({ length: 50 }, (_, n) => `note ${n}`).sort()
+let fleet: Fleet
+
+afterAll(async () => {
+  await fleet?.killTree()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+const start = async () => {
+  fleet = await Fleet.start({ dir, flags: ['--workers=1'] })
+}
+
+const filesOf = (folder: string, name: RegExp) =>
+  readdirSync(join(dir, folder), { recursive: true })
+    .map(String)
+    .filter((path) => name.test(path))
+    .sort()
+    .map((path) => join(dir, folder, path))
+
+async function stored(): Promise<string[]> {
+  const found = await fleet.sdk('one').collection('notes').getFullList<{ title: string }>()
+  return found.map(({ title }) => title).sort()
+}
+
+test('a WAL full of wrong bytes is replaced by what was shipped', async () => {
+  await start()
+  await fleet.cli([
+    'tenant',
+    'create',
+    'one',
+    '--ack=sync',
+    `--superuser=${superuser.email}`,
+    `--superuser-password=${superuser.password}`,
+  ])
+  const client = fleet.sdk('one')
+  await client.collection('_superusers').authWithPassword(superuser.email, superuser.password)
+  await client.collections.create({
+    name: 'notes',
+    type: 'base',
+    listRule: '',
+    fields: [{ name: 'title', type: 'text' }],
+  })
+  await Promise.all(titles.map((title) => client.collection('notes').create({ title })))
+  await fleet.killTree()
+  const wals = filesOf('node', /data\.db-wal$/)
+  expect(wals.length).toBe(1)
+  const bytes = readFileSync(wals[0]!)
+  for (let at = 100; at < bytes.length; at += 97) bytes[at]! ^= 0xff
+  writeFileSync(wals[0]!, bytes)
+  await start()
+  expect(await stored()).toEqual(titles)
+}, 60_000)
+
+test('an object that was cut is 503 and named in the log; whole again, everything is there', async () => {
+  expect(await fleet.stop()).toBe(0)
+  rmSync(join(dir, 'node'), { recursive: true })
+  const path = filesOf('objects', /data\.db.*\.ltx$/)[1]! // behind the first image, before the tail
+  const whole = readFileSync(path)
+  writeFileSync(path, whole.subarray(0, whole.length >> 1))
+  await start()
+  const answer = await fetch(`${fleet.tenantUrl('one')}/api/collections/notes/records`)
+  expect(answer.status).toBe(503)
+  expect(await answer.json()).toEqual({ status: 503, message: expect.any(String), data: {} })
+  await until('the log', () => /\.ltx is damaged/.test(fleet.output))
+  writeFileSync(path, whole)
+  expect(await until('the tenant to open', stored)).toEqual(titles)
+}, 60_000)
