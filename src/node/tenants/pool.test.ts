@@ -205,3 +205,20 @@ test('work on closed files keeps the tenant from opening meanwhile', async () =>
   await waiting
   expect(await pool.whileClosed(a, async () => 1)).toBeNull()
 })
+
+test('a tenant that cannot be opened rests between attempts, ever longer, and is tried again', async () => {
+  const { pool, clock, opened, control, status, lease } = setUp()
+  control.failWith = new Error('damaged')
+  expect(await status(a)).toBe(503)
+  for (let i = 0; i < 10; i++) expect(await status(a)).toBe(503)
+  expect(opened).toEqual([a]) // the others cost nothing
+  await clock.advance(260)
+  expect(await status(a)).toBe(503)
+  await clock.advance(260)
+  expect(await status(a)).toBe(503)
+  expect(opened).toEqual([a, a]) // twice as long now
+  await clock.advance(300)
+  control.failWith = null
+  expect((await lease(a)).engine).toBeDefined()
+  await pool.close()
+})

@@ -84,6 +84,18 @@ const rateWeight = 0.3
 /** Tenants that were released, remembered until the control plane has placed them elsewhere. */
 const releasedMax = 100_000
 
+/** After a failed opening a tenant rests this long, doubled with each further failure: each attempt costs a slot. */
+const restMsMin = 250
+const restMsMax = 30_000
+/** Failed tenants that are remembered. */
+const failuresMax = 10_000
+
+interface Failure {
+  readonly count: number
+  readonly untilMs: number
+  readonly error: unknown
+}
+
 interface Entry extends Candidate {
   readonly id: TenantId
   state: TenantState
@@ -105,6 +117,7 @@ export class TenantPool {
   /** Every tenant that is loading, open or closing. */
   readonly #entries = new Map<TenantId, Entry>()
   readonly #released = new LruMap<TenantId, Epoch>(releasedMax)
+  readonly #failures = new LruMap<TenantId, Failure>(failuresMax)
   readonly #loadQueue: (() => void)[] = []
   #loads = 0
   #requests = 0
@@ -271,6 +284,8 @@ export class TenantPool {
       if (this.#closed) throw new OverloadedError('the node is stopping')
       const entry = this.#entries.get(id)
       if (entry === undefined) {
+        const failure = this.#failures.get(id)
+        if (failure !== undefined && this.#deps.clock.monotonic() < failure.untilMs) throw failure.error
         await this.#load(id, epochMin)
         continue
       }
@@ -295,11 +310,28 @@ export class TenantPool {
     const entry = this.#blank(id)
     step(entry, 'open')
     this.#entries.set(id, entry)
-    const load = this.#loadInTurn(entry, epochMin).finally(() => {
-      entry.pending = null
-    })
+    const load = this.#loadInTurn(entry, epochMin)
+      .then(
+        () => void this.#failures.delete(id),
+        (error: unknown) => {
+          this.#noteFailure(id, error)
+          throw error
+        },
+      )
+      .finally(() => {
+        entry.pending = null
+      })
     entry.pending = load
     return load
+  }
+
+  /** A tenant that is placed elsewhere, or one too many, is not at fault. */
+  #noteFailure(id: TenantId, error: unknown): void {
+    if (error instanceof WrongOwnerError || error instanceof TenantInactiveError || error instanceof OverloadedError)
+      return
+    const count = (this.#failures.get(id)?.count ?? 0) + 1
+    const restMs = Math.min(restMsMax, restMsMin * 2 ** (count - 1))
+    this.#failures.set(id, { count, untilMs: this.#deps.clock.monotonic() + restMs, error })
   }
 
   #blank(id: TenantId): Entry {
