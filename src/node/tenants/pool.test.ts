@@ -102,9 +102,10 @@ test('a load of one tenant does not wait for that of another', async () => {
 })
 
 test('a failed load is 503 for all who waited and is tried again; a wrong owner is 421', async () => {
-  const { pool, control, status, lease, opened } = setUp()
+  const { clock, pool, control, status, lease, opened } = setUp()
   control.failWith = new Error('the store is away')
   expect(await Promise.all([status(a), status(a)])).toEqual([503, 503])
+  await clock.advance(300) // it rests after a failure
   control.failWith = new WrongOwnerError('elsewhere')
   expect(await status(a)).toBe(421)
   expect(pool.tenantsOpen).toBe(0)
@@ -219,6 +220,8 @@ test('a tenant that cannot be opened rests between attempts, ever longer, and is
   expect(opened).toEqual([a, a]) // twice as long now
   await clock.advance(300)
   control.failWith = null
-  expect((await lease(a)).engine).toBeDefined()
+  const held = await lease(a)
+  expect(held.engine).toBeDefined()
+  held.release()
   await pool.close()
 })
