@@ -2,4 +2,6 @@
 
 import { runProgram } from './cli/program.ts'
 
-process.exitCode = await runProgram(process.argv.slice(2))
+const code = await runProgram(process.argv.slice(2))
+// A child that failed must end at once: its parent keeps its standard input open, which would hold the event loop.
+if (code !== 0) process.exit(code)

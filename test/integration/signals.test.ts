@@ -5,7 +5,7 @@ import { afterAll, expect, test } from 'bun:test'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Fleet } from '../support/fleet.ts'
+import { Fleet, runCli } from '../support/fleet.ts'
 import { isAlive, processTree, signal } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
 
@@ -68,6 +68,19 @@ test('a second signal ends the whole tree at once, also when a child hangs', asy
   expect(await fleet.exited).toBe(130)
   await until('the tree to be gone', () => tree.every(({ pid }) => !isAlive(pid)), 5_000)
 }, 60_000)
+
+test('what a child cannot start with ends the launcher at once, in one line', async () => {
+  const fleet = await Fleet.start({ dir: join(root, 'taken'), flags: ['--workers=1'] })
+  try {
+    const sameDirectory = runCli('source', ['serve', `--dir=${fleet.dir}`, '--http=127.0.0.1:0'])
+    await expect(sameDirectory).rejects.toThrow(/ended with [12]: [\s\S]*in use by another process/)
+    const samePort = runCli('source', ['serve', `--dir=${join(root, 'free')}`, `--http=127.0.0.1:${fleet.port}`])
+    await expect(samePort).rejects.toThrow(/ended with 2: [\s\S]*--http: .*in use/)
+    expect((await fetch(`${fleet.url}/api/cp/health`)).status).toBe(200)
+  } finally {
+    await fleet.stop()
+  }
+}, 15_000)
 
 test('no secret stands in the arguments or the environment of a child', async () => {
   const secret = 'a-cluster-secret-that-nobody-should-see-anywhere'
