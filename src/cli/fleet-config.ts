@@ -1,5 +1,6 @@
 // What several modes read out of the options in the same way.
 
+import { accessSync, constants, mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type ClusterSecrets, clusterSecrets } from '../ipc/keys.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -75,4 +76,16 @@ export async function openProbedStore(options: FleetOptions): Promise<ObjectStor
 /** `host:port` for URLs and sockets; IPv6 in brackets. */
 export function hostPort(address: { readonly host: string; readonly port: number }): string {
   return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
+}
+
+/** The data directory, made when missing. Throws ConfigError when it cannot be used. */
+export function dataDirectory(options: FleetOptions): string {
+  const path = resolve(options.dir ?? './pocketfleet-data')
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK)
+    return path
+  } catch (error) {
+    throw new ConfigError(`--dir: cannot use ${path}: ${errorMessage(error)}`, { cause: error })
+  }
 }

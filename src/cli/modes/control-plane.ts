@@ -4,7 +4,7 @@ import { openControlPlane } from '../../cp/control-plane.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { Metrics } from '../../lib/obs/metrics.ts'
 import { systemRng } from '../../lib/rng.ts'
-import { fleetSecrets, hostPort, openProbedStore } from '../fleet-config.ts'
+import { dataDirectory, fleetSecrets, hostPort, openProbedStore } from '../fleet-config.ts'
 import type { Running } from '../lifetime.ts'
 import type { ModeInput } from '../mode.ts'
 
@@ -16,7 +16,7 @@ export async function startControlPlane({ options, log }: ModeInput): Promise<Ru
   const member = await openControlPlane(
     {
       nodeId: options.nodeId ?? 'cp-1',
-      dir: options.dir ?? './pocketfleet-data',
+      dir: dataDirectory(options),
       httpListen: options.http ?? { host: '0.0.0.0', port: 8090 },
       ipcBind: `tcp://${hostPort(options.ipcBind ?? { host: '0.0.0.0', port: 5555 })}`,
       ipcPubBind: `tcp://${hostPort(options.ipcPubBind ?? { host: '0.0.0.0', port: 5556 })}`,

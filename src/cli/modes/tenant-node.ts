@@ -7,6 +7,7 @@ import { systemRng } from '../../lib/rng.ts'
 import { defaultEvictMs, defaultIdleMs, defaultTenantsMax } from '../../node/config.ts'
 import { openTenantNode } from '../../node/supervisor.ts'
 import {
+  dataDirectory,
   hostPort,
   objectStoreConfig,
   openProbedStore,
@@ -23,7 +24,7 @@ export async function startTenantNode({ options, log }: ModeInput): Promise<Runn
   const node = await openTenantNode(
     {
       nodeId: (options.nodeId ?? 'node-1') as NodeId,
-      dir: options.dir ?? './pocketfleet-data',
+      dir: dataDirectory(options),
       http: options.http ?? { host: '0.0.0.0', port: 8091 },
       workers: options.workers ?? availableParallelism(),
       workerPorts: options.workerPorts ?? null,
