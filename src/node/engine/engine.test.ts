@@ -153,6 +153,35 @@ test('what fails inside a transaction leaves no row and no file', async () => {
   expect(post.isNew).toBe(true)
 })
 
+test('an upload that takes long holds up no other writer', async () => {
+  await engine.collections.save({
+    ...blankCollection('base', 'posts', systemRng),
+    fields: [makeField('file', 'image', { maxSelect: 1 })],
+  })
+  const posts = engine.collections.require('posts')
+  const put = engine.files.put.bind(engine.files)
+  const { promise: mayStore, resolve: store } = Promise.withResolvers<void>()
+  const { promise: isStoring, resolve: storing } = Promise.withResolvers<void>()
+  engine.files.put = async (key, file) => {
+    storing()
+    await mayStore
+    return put(key, file)
+  }
+  const slow = EngineRecord.blank(posts)
+  const content = { bytes: new Uint8Array(1) }
+  slow.set(
+    'image',
+    new UploadedFile({ originalName: 'a', name: 'a_0123456789', sizeBytes: 1, contentType: 'text/plain', content }),
+  )
+  const saving = engine.records.save(slow)
+  await isStoring
+  await engine.records.save(EngineRecord.blank(posts)) // would wait for ever behind a transaction held open
+  expect(engine.data.all('SELECT id FROM posts')).toHaveLength(1)
+  store()
+  await saving
+  expect(engine.data.all('SELECT id FROM posts')).toHaveLength(2)
+})
+
 test('schema changes keep the data', async () => {
   const first = await engine.collections.save({
     ...blankCollection('base', 'things', systemRng),

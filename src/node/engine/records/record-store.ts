@@ -82,6 +82,8 @@ export class RecordStore {
         this.#fill(record)
         if (options.skipValidation !== true) await this.validate(record)
         await this.#hashPasswords(record)
+        // Before the transaction: other writers must not wait for an object store.
+        await this.#upload(record, uploaded)
         await data.transaction(async () => {
           await triggerRecord(isNew ? chains.onRecordCreateExecute : chains.onRecordUpdateExecute, event, () =>
             this.#execute(record, uploaded),
@@ -208,7 +210,7 @@ export class RecordStore {
         record.setRaw(field.name, now)
     }
     if (collection.isAuth) this.#executeAuth(record)
-    await this.#upload(record, uploaded)
+    await this.#upload(record, uploaded) // what a hook added since
     const row = record.toRow()
     const { insert, update, columns } = this.#statementsOf(collection)
     const values = columns.map((column) => row[column]!)
@@ -254,6 +256,7 @@ export class RecordStore {
     for (const field of record.collection.fields) {
       if (field.type !== 'file') continue
       for (const file of kindOf(field).uploads?.(record.get(field.name)!) ?? []) {
+        if (uploaded.includes(file)) continue
         await this.#deps.files.put(this.#fileKey(record, file.name), file)
         uploaded.push(file)
       }
