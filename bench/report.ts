@@ -16,6 +16,7 @@ export interface Figure {
 export interface Report {
   readonly kind: string
   readonly startedAt: string
+  readonly endedAt: string
   readonly commit: string
   /** Uncommitted changes were present. */
   readonly dirty: boolean
@@ -33,13 +34,13 @@ function git(...args: string[]): string {
     .trim()
 }
 
-/** Writes the report and returns its path; the name holds kind, day and commit. */
-export function storeReport(kind: string, figures: readonly Figure[], details?: unknown): string {
-  const now = new Date()
+/** Writes the report and returns its path; the name holds kind, start and commit, so that no run overwrites another. */
+export function storeReport(kind: string, startedAt: Date, figures: readonly Figure[], details?: unknown): string {
   const commit = git('rev-parse', '--short=10', 'HEAD')
   const report: Report = {
     kind,
-    startedAt: now.toISOString(),
+    startedAt: startedAt.toISOString(),
+    endedAt: new Date().toISOString(),
     commit,
     dirty: git('status', '--porcelain', '--untracked-files=no') !== '',
     versions: { pocketfleet: version, bun: Bun.version },
@@ -53,7 +54,7 @@ export function storeReport(kind: string, figures: readonly Figure[], details?: 
     ...(details !== undefined && { details }),
   }
   mkdirSync(folder, { recursive: true })
-  const path = join(folder, `${kind}-${now.toISOString().slice(0, 10)}-${commit}.json`)
+  const path = join(folder, `${kind}-${startedAt.toISOString().slice(0, 19).replaceAll(':', '')}-${commit}.json`)
   writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`)
   return path
 }

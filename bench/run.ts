@@ -10,6 +10,7 @@ if (unknown !== undefined) {
   console.error(`unknown part ${unknown}; there are ${Object.keys(parts).join(', ')}`)
   process.exit(2)
 }
+const startedAt = new Date()
 const figures = []
 for (const [name, run] of Object.entries(parts)) {
   if (asked.length > 0 && !asked.includes(name)) continue
@@ -17,4 +18,4 @@ for (const [name, run] of Object.entries(parts)) {
   figures.push(...(await run(fullSize)))
 }
 console.log(renderFigures(figures))
-console.log(`stored ${storeReport('bench', figures)}`)
+console.log(`stored ${storeReport('bench', startedAt, figures)}`)

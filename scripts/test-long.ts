@@ -68,6 +68,7 @@ for (const name of names) {
   const rounds = roundsFlag === undefined ? defaultRounds : Number(roundsFlag)
   const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
   console.log(`${name}: ${rounds} rounds, SEED=${seed}`)
+  const startedAt = new Date()
   const startedAtMs = performance.now()
   const figure = (passed: boolean): Figure[] => [
     { name: 'rounds', value: rounds, unit: 'rounds' },
@@ -77,12 +78,12 @@ for (const name of names) {
   try {
     const result = await run(seed, rounds, (line) => console.log(`  ${line}`))
     console.log(`${name} passed: ${JSON.stringify(result)}`)
-    console.log(`stored ${storeReport(`long-${name}`, figure(true), { seed, result })}`)
+    console.log(`stored ${storeReport(`long-${name}`, startedAt, figure(true), { seed, result })}`)
   } catch (error) {
     failed++
     const message = error instanceof Error ? error.message : String(error)
     console.error(`${name} failed: ${message}`)
-    storeReport(`long-${name}`, figure(false), { seed, error: message.slice(0, 10_000) })
+    storeReport(`long-${name}`, startedAt, figure(false), { seed, error: message.slice(0, 10_000) })
   }
 }
 console.log(`${names.length - failed} passed, ${failed} failed`)
