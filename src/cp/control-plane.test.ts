@@ -6,6 +6,7 @@ import { afterEach, expect, test } from 'bun:test'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { until } from '../../test/support/wait.ts'
 import { openRpcClient } from '../ipc/client.ts'
 import { gatewayConversation, nodeConversation, orderConversation } from '../ipc/conversation.ts'
 import { clusterSecrets } from '../ipc/keys.ts'
@@ -150,16 +151,6 @@ const api = (member: ControlPlane, token: string | null) => async (method: strin
   const text = await response.text()
   // biome-ignore lint/suspicious/noExplicitAny: answers are compared field by field
   return { status: response.status, body: (text === '' ? null : JSON.parse(text)) as any }
-}
-
-async function until<T>(what: string, condition: () => Promise<T | null | false> | T | null | false): Promise<T> {
-  const endMs = performance.now() + 8_000
-  for (;;) {
-    const value = await condition()
-    if (value) return value
-    if (performance.now() > endMs) throw new Error(`waited in vain for ${what}`)
-    await Bun.sleep(10)
-  }
 }
 
 test('a tenant is made, found, changed, survives a restart, and is deleted', async () => {
