@@ -2,6 +2,7 @@
 // Method: one suite over both; real sockets on loopback with CURVE, real time, conditions instead of sleeps.
 
 import { afterEach, describe, expect, test } from 'bun:test'
+import { until } from '../../test/support/wait.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLogger } from '../lib/obs/log.ts'
 import { systemRng } from '../lib/rng.ts'
@@ -42,14 +43,6 @@ afterEach(async () => {
 const track = <T extends { close(): unknown }>(resource: T): T => {
   opened.push(() => resource.close())
   return resource
-}
-
-async function until(what: string, condition: () => boolean, timeoutMs = 8_000): Promise<void> {
-  const endMs = performance.now() + timeoutMs
-  while (!condition()) {
-    if (performance.now() > endMs) throw new Error(`waited ${timeoutMs} ms for ${what}\n${lines.join('\n')}`)
-    await Bun.sleep(2)
-  }
 }
 
 const implementations = {

@@ -2,6 +2,7 @@
 
 import { afterEach, describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
+import { until } from '../../../test/support/wait.ts'
 import { fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { systemClock as clock } from '../../lib/clock.ts'
 import { createLogger, silentLogger } from '../../lib/obs/log.ts'
@@ -23,14 +24,6 @@ function open(role: 'control-plane' | 'node' | 'gateway', log = silentLogger): M
   const messaging = openMessaging({ role, secrets, log })
   opened.push(messaging)
   return messaging
-}
-
-async function until(what: string, condition: () => boolean, timeoutMs = 8_000): Promise<void> {
-  const endMs = performance.now() + timeoutMs
-  while (!condition()) {
-    if (performance.now() > endMs) throw new Error(`waited in vain for ${what}`)
-    await Bun.sleep(2)
-  }
 }
 
 describe('strangers', () => {
