@@ -7,7 +7,7 @@ import { Mutex } from '../lib/mutex.ts'
 import { createInstallerPath } from './engine/auth/superusers.ts'
 import type { Engine } from './engine/engine.ts'
 import { createTenant, putSuperuser } from './tenants/create-tenant.ts'
-import { writeManifest } from './tenants/manifest.ts'
+import { writeIdentity } from './tenants/manifest.ts'
 import type { TenantDeps } from './tenants/open-tenant.ts'
 import { withRequestedAck } from './tenants/output-gate.ts'
 import type { TenantPool } from './tenants/pool.ts'
@@ -76,10 +76,9 @@ export class OrderDesk {
   }
 
   async #update({ tenant, placement }: Order<'tenant.update'>): Promise<OrderReplies['tenant.update']> {
-    const { store, objectPrefix, clock } = this.#deps
     const open = this.#pool.peek(tenant.id)
     const isActive = tenant.status === 'active' || tenant.status === 'created'
-    if (open === null) await writeManifest(store, { objectPrefix, tenant, updatedAtMs: clock.now() })
+    if (open === null) await writeIdentity(this.#deps, { tenant, updatedAtMs: this.#deps.clock.now() })
     else {
       await open.update(tenant)
       // Closed, it opens again under the new epoch, or not at all while it is suspended.

@@ -13,7 +13,7 @@ import type { Engine } from '../engine/engine.ts'
 import { PasswordValue } from '../engine/fields/value.ts'
 import { EngineRecord } from '../engine/records/record.ts'
 import { openHooksDatabase } from './hooks-db.ts'
-import { writeManifest } from './manifest.ts'
+import { noFacts, writeManifest } from './manifest.ts'
 import { historyOf, openFleetEngine, type TenantDeps } from './open-tenant.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
@@ -37,7 +37,7 @@ export async function createTenant(
   superuser: FirstSuperuser | null,
   deps: TenantDeps,
 ): Promise<{ readonly existed: boolean; readonly setupPath: string | null }> {
-  const { files, clock, rng, store, objectPrefix } = deps
+  const { files, clock, rng } = deps
   const { epoch } = placement
   const history = { epoch, clock, rng }
   await files.markDirty(spec.id)
@@ -55,7 +55,7 @@ export async function createTenant(
   if (superuser !== null) await putSuperuser(engine, superuser)
   const setupPath = superuser === null ? await createInstallerPath(engine) : null
   if (!shipped.has('auxiliary.db')) await createHistory(historyOf('auxiliary.db', placement, deps), engine.aux, history)
-  await writeManifest(store, { objectPrefix, tenant: spec, updatedAtMs: clock.now() })
+  await writeManifest(deps, { tenant: spec, facts: noFacts, updatedAtMs: clock.now() })
   await createHistory(historyOf('data.db', placement, deps), engine.data, history)
   return { existed: false, setupPath }
 

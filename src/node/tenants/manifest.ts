@@ -1,24 +1,122 @@
-// `t/{tenantId}/manifest.json`: who a tenant is, beside its histories, so that a fleet that lost its control plane can
-// adopt it again. A cache of facts, never the truth about what is stored.
+// `t/{tenantId}/manifest.json`: who a tenant is and where its histories stand, so that a fleet that lost its control plane
+// can adopt it again and opening it needs no listing. A cache of facts, never the truth about what is stored: every part
+// but the identity may be missing. See `docs/formats/manifest.md`.
 
 import type { TenantSpec } from '../../ipc/messages/tenant.ts'
-import type { TenantId } from '../../lib/brand.ts'
-import { utf8 } from '../../lib/bytes.ts'
-import type { ObjectStore } from '../../lib/object-store/object-store.ts'
+import { isTenantId, type TenantId, type Txid } from '../../lib/brand.ts'
+import { fromUtf8, utf8 } from '../../lib/bytes.ts'
+import { ObjectNotFoundError, type ObjectStore } from '../../lib/object-store/object-store.ts'
+import { decodeHistoryManifest, encodeHistoryManifest, type HistoryManifest } from '../../replicate/history-manifest.ts'
+import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
-export const manifestVersion = 1
+/** 1 held the identity alone. */
+export const manifestVersion = 2
+/** Larger ones are no manifests of ours, bytes. */
+const manifestBytesMax = 4 << 20
+
+/** What a tenant's manifest says beside its identity. */
+export interface TenantFacts {
+  readonly databases: Readonly<Partial<Record<DatabaseName, HistoryManifest>>>
+  /** Whether any hook was enabled, as of a TXID of `hooks.db`; says nothing about any other TXID. */
+  readonly hooks: { readonly anyEnabled: boolean; readonly txid: Txid } | null
+  /** When a closed tenant must be opened for a cron job, ms since the Unix epoch; null for never. */
+  readonly nextCronAtMs: number | null
+  /** A fork reads files that it lacks from its source, and the source keeps them for it. */
+  readonly lineage: { readonly tenantId: TenantId; readonly atMs: number } | null
+}
+
+export const noFacts: TenantFacts = { databases: {}, hooks: null, nextCronAtMs: null, lineage: null }
+
+interface ManifestPlace {
+  readonly store: ObjectStore
+  readonly objectPrefix: string
+}
 
 /** Everything of a tenant lies below this; no slash at its end. */
 export function tenantPrefix(objectPrefix: string, id: TenantId): string {
   return objectPrefix === '' ? `t/${id}` : `${objectPrefix}/t/${id}`
 }
 
-/** Overwrites the identity; the last writer wins, and only owners write. */
+/** Overwrites the whole manifest; the last writer wins, and only owners write. */
 export async function writeManifest(
-  store: ObjectStore,
-  options: { readonly objectPrefix: string; readonly tenant: TenantSpec; readonly updatedAtMs: number },
+  { store, objectPrefix }: ManifestPlace,
+  manifest: { readonly tenant: TenantSpec; readonly facts: TenantFacts; readonly updatedAtMs: number },
 ): Promise<void> {
-  const { objectPrefix, tenant, updatedAtMs } = options
-  const body = utf8(JSON.stringify({ version: manifestVersion, updatedAtMs, tenant }))
-  await store.put(`${tenantPrefix(objectPrefix, tenant.id)}/manifest.json`, body, { contentType: 'application/json' })
+  const body = utf8(JSON.stringify(encodeManifest(manifest)))
+  await store.put(manifestKey(objectPrefix, manifest.tenant.id), body, { contentType: 'application/json' })
+}
+
+/** Overwrites the identity and keeps the rest. The tenant is closed here, so nobody else writes. */
+export async function writeIdentity(
+  place: ManifestPlace,
+  identity: { readonly tenant: TenantSpec; readonly updatedAtMs: number },
+): Promise<void> {
+  const facts = (await readFacts(place, identity.tenant.id)) ?? noFacts
+  await writeManifest(place, { ...identity, facts })
+}
+
+/** null when there is no manifest, or none that can be read. */
+export async function readFacts({ store, objectPrefix }: ManifestPlace, id: TenantId): Promise<TenantFacts | null> {
+  try {
+    return decodeFacts(await store.get(manifestKey(objectPrefix, id)))
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return null
+    throw error
+  }
+}
+
+function manifestKey(objectPrefix: string, id: TenantId): string {
+  return `${tenantPrefix(objectPrefix, id)}/manifest.json`
+}
+
+function encodeManifest(manifest: {
+  readonly tenant: TenantSpec
+  readonly facts: TenantFacts
+  readonly updatedAtMs: number
+}): unknown {
+  const { tenant, facts, updatedAtMs } = manifest
+  const { databases, ...rest } = facts
+  const encoded = Object.entries(databases).map(([name, each]) => [name, encodeHistoryManifest(each)] as const)
+  return { version: manifestVersion, updatedAtMs, tenant, ...rest, databases: Object.fromEntries(encoded) }
+}
+
+/** Parts that cannot be read are left out. Exported for its tests. */
+export function decodeFacts(bytes: Uint8Array): TenantFacts | null {
+  if (bytes.length > manifestBytesMax) return null
+  let raw: unknown
+  try {
+    raw = JSON.parse(fromUtf8(bytes))
+  } catch {
+    return null // torn: everything in it can be found again
+  }
+  if (!isObject(raw)) return null
+  const found = isObject(raw['databases']) ? raw['databases'] : {}
+  const databases: Partial<Record<DatabaseName, HistoryManifest>> = {}
+  for (const name of databaseNames) {
+    const history = decodeHistoryManifest(found[name])
+    if (history !== null) databases[name] = history
+  }
+  const { hooks, nextCronAtMs, lineage } = raw
+  return {
+    databases,
+    hooks: isObject(hooks) ? decodeHooks(hooks) : null,
+    nextCronAtMs: isTime(nextCronAtMs) ? nextCronAtMs : null,
+    lineage: isObject(lineage) ? decodeLineage(lineage) : null,
+  }
+}
+
+function decodeHooks({ anyEnabled, txid }: Record<string, unknown>): TenantFacts['hooks'] {
+  return typeof anyEnabled === 'boolean' && isTime(txid) ? { anyEnabled, txid: txid as Txid } : null
+}
+
+function decodeLineage({ tenantId, atMs }: Record<string, unknown>): TenantFacts['lineage'] {
+  return typeof tenantId === 'string' && isTenantId(tenantId) && isTime(atMs) ? { tenantId, atMs } : null
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isTime(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
 }

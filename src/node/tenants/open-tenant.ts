@@ -16,7 +16,7 @@ import { type Engine, openEngine } from '../engine/engine.ts'
 import type { FileCache } from '../engine/files/file-cache.ts'
 import { ObjectStorage } from '../engine/files/object-storage.ts'
 import { logsOf } from '../engine/logs/log-store.ts'
-import { tenantPrefix, writeManifest } from './manifest.ts'
+import { tenantPrefix, writeIdentity } from './manifest.ts'
 import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
 import type { OpenTenant } from './pool.ts'
 import { WrongOwnerError } from './tenant-errors.ts'
@@ -235,8 +235,7 @@ class ReplicatedTenant implements OpenTenant {
   async update(spec: TenantSpec): Promise<void> {
     this.#spec = spec
     this.#parts.gate.setPolicy(spec)
-    const { store, objectPrefix, clock } = this.#deps
-    await writeManifest(store, { objectPrefix, tenant: spec, updatedAtMs: clock.now() })
+    await writeIdentity(this.#deps, { tenant: spec, updatedAtMs: this.#deps.clock.now() })
   }
 
   async close(): Promise<void> {
