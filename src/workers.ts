@@ -2,7 +2,7 @@
 // not against the module's folder; this file lies at the root of the entry points, where both agree.
 
 /** Every Worker of the program; each is an entry point of the build. Paths below `src/`, without extension. */
-export const workerEntries = ['ipc/zmq/poll-worker'] as const
+export const workerEntries = ['ipc/zmq/poll-worker', 'replicate/restore-worker'] as const
 export type WorkerEntry = (typeof workerEntries)[number]
 
 /** What to pass to `new Worker(…)`, compiled or from source. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import fc from 'fast-check'
 import { utf8 } from '../bytes.ts'
-import { Crc64, crc64 } from './crc64.ts'
+import { Crc64, crc64, joinCrc64 } from './crc64.ts'
 
 /** Bit by bit, straight from the definition. */
 function naive(bytes: Uint8Array): bigint {
@@ -30,6 +30,16 @@ test('equals the definition, however the bytes are cut', () => {
       const pieces = new Crc64().update(bytes.subarray(0, cut)).update(bytes.subarray(cut)).value
       expect(crc64(bytes)).toBe(whole)
       expect(pieces).toBe(whole)
+    }),
+  )
+})
+
+test('sums of two pieces join to the sum of both', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 2_000 }), fc.nat(2_000), (bytes, at) => {
+      const cut = Math.min(at, bytes.length)
+      const joined = joinCrc64(crc64(bytes.subarray(0, cut)), crc64(bytes.subarray(cut)), bytes.length - cut)
+      expect(joined).toBe(crc64(bytes))
     }),
   )
 })

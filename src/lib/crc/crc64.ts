@@ -35,3 +35,36 @@ export class Crc64 {
 export function crc64(bytes: Uint8Array): bigint {
   return new Crc64().update(bytes).value
 }
+
+/** The polynomial without x^64, reflected: bit 63 is the coefficient of x^0. */
+const polynomial = 0xd800_0000_0000_0000n
+const one = 1n << 63n
+/** x^8. */
+const powerOfX8 = one >> 8n
+
+/**
+ * The checksum of `a` followed by `b`, from the checksums of both: pieces may be summed in any order, by any thread.
+ *
+ * @param lengthB bytes behind `b`'s checksum.
+ */
+export function joinCrc64(a: bigint, b: bigint, lengthB: number): bigint {
+  // Appending n bytes multiplies by x^8n; what the all-ones start and end add cancels out.
+  let shifted = a
+  let square = powerOfX8
+  for (let rest = lengthB; rest > 0; rest = Math.floor(rest / 2)) {
+    if (rest % 2 === 1) shifted = multiply(shifted, square)
+    square = multiply(square, square)
+  }
+  return shifted ^ b
+}
+
+/** Of two polynomials, modulo ours. */
+function multiply(a: bigint, b: bigint): bigint {
+  let product = 0n
+  let shifted = b
+  for (let bit = one; bit !== 0n; bit >>= 1n) {
+    if ((a & bit) !== 0n) product ^= shifted
+    shifted = (shifted & 1n) === 0n ? shifted >> 1n : (shifted >> 1n) ^ polynomial
+  }
+  return product
+}

@@ -65,22 +65,7 @@ function* decodeSteps(bytes: Uint8Array, begin: BeginLtx): Generator<void, Decod
     if (header.minTxid === 1 && pgno !== previous + (previous + 1 === lock ? 2 : 1))
       throw new LtxFormatError(`a whole image leaves out pages between ${previous} and ${pgno}`)
     previous = pgno
-    if (flags === blockFlag) {
-      const start = at + frameHeaderBytes + blockSizeBytes
-      if (start > bytes.length) throw new LtxFormatError('an LTX file ends inside its pages')
-      const length = view.getUint32(at + frameHeaderBytes)
-      if (length > lz4BlockBound(header.pageSize) || start + length > bytes.length)
-        throw new LtxFormatError(`page ${pgno} claims ${length} bytes`)
-      decodeLz4Block(bytes.subarray(start, start + length), page)
-      crc.update(bytes.subarray(at, start)).update(page)
-      at = start + length
-    } else if (flags === 0) {
-      const start = at + frameHeaderBytes
-      const end = start + lz4BlockBound(header.pageSize) + frameOverheadMax
-      const length = decodeLz4Frame(bytes.subarray(start, end), page)
-      crc.update(bytes.subarray(at, start)).update(page)
-      at = start + length
-    } else throw new LtxFormatError(`page ${pgno} has flags ${flags}`)
+    at = decodeFrame(bytes, view, at, page, crc)
     onPage(pgno, page)
     sincePause += page.length
     if (sincePause >= pauseBytes) {
@@ -99,6 +84,39 @@ function* decodeSteps(bytes: Uint8Array, begin: BeginLtx): Generator<void, Decod
   const checksum = crc.update(bytes.subarray(at, bytes.length - 8)).value | (1n << 63n)
   if (view.getBigUint64(bytes.length - 8) !== checksum) throw new LtxFormatError('an LTX file with a wrong checksum')
   return { header, checksum }
+}
+
+/**
+ * Expands the page frame at `at`, whose page number the caller has checked, and adds it to the file checksum.
+ *
+ * @param view of the same bytes as `bytes`, which may be a piece of a file.
+ * @param crc null: the checksum is not wanted.
+ * @returns where the next frame starts.
+ */
+export function decodeFrame(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  page: Uint8Array,
+  crc: Crc64 | null,
+): number {
+  const flags = view.getUint16(at + 4)
+  let start = at + frameHeaderBytes
+  let end: number
+  if (flags === blockFlag) {
+    start += blockSizeBytes
+    if (start > bytes.length) throw new LtxFormatError('an LTX file ends inside its pages')
+    const length = view.getUint32(start - blockSizeBytes)
+    end = start + length
+    if (length > lz4BlockBound(page.length) || end > bytes.length)
+      throw new LtxFormatError(`page ${view.getUint32(at)} claims ${length} bytes`)
+    decodeLz4Block(bytes.subarray(start, end), page)
+  } else if (flags === 0) {
+    const limit = start + lz4BlockBound(page.length) + frameOverheadMax
+    end = start + decodeLz4Frame(bytes.subarray(start, limit), page)
+  } else throw new LtxFormatError(`page ${view.getUint32(at)} has flags ${flags}`)
+  crc?.update(bytes.subarray(at, start)).update(page)
+  return end
 }
 
 /** The checksum that a file claims, from its last 8 bytes; nothing is verified. */

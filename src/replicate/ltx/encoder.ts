@@ -7,7 +7,8 @@
 import { assert } from '../../lib/assert.ts'
 import { concat } from '../../lib/bytes.ts'
 import { Crc64 } from '../../lib/crc/crc64.ts'
-import { encodeLtxHeader, type LtxHeader, lockPgno, ltxTrailerBytes } from './header.ts'
+import { encodeLtxHeader, type LtxHeader, lockPgno } from './header.ts'
+import { IndexWriter } from './index-writer.ts'
 import { Lz4BlockEncoder, lz4BlockBound } from './lz4.ts'
 
 export const frameHeaderBytes = 6
@@ -51,7 +52,7 @@ export function encodeLtx(
   const head = encodeLtxHeader(header)
   crc.update(head)
   const parts = [head]
-  const index: number[] = []
+  const index = new IndexWriter()
   const scratch = new Uint8Array(frameHeaderBytes + blockSizeBytes + lz4BlockBound(pageSize))
   const view = new DataView(scratch.buffer)
   let offset = head.length
@@ -65,30 +66,12 @@ export function encodeLtx(
     const frame = scratch.slice(0, frameHeaderBytes + blockSizeBytes + length)
     crc.update(frame.subarray(0, frameHeaderBytes + blockSizeBytes)).update(page)
     parts.push(frame)
-    pushVarint(index, pgno)
-    pushVarint(index, offset)
-    pushVarint(index, frame.length)
+    index.add(pgno, offset, frame.length)
     offset += frame.length
   }
-  index.push(0)
-  const tail = new Uint8Array(frameHeaderBytes + index.length + 8 + ltxTrailerBytes)
-  const tailView = new DataView(tail.buffer)
-  tail.set(index, frameHeaderBytes)
-  tailView.setBigUint64(frameHeaderBytes + index.length, BigInt(index.length))
-  crc.update(tail.subarray(0, tail.length - 8))
-  const checksum = crc.value | (1n << 63n)
-  tailView.setBigUint64(tail.length - 8, checksum)
-  parts.push(tail)
+  const { bytes: end, checksum } = index.finish(crc)
+  parts.push(end)
   return { bytes: concat(parts), checksum }
-}
-
-function pushVarint(target: number[], value: number): void {
-  let rest = value
-  while (rest >= 128) {
-    target.push((rest % 128) | 128)
-    rest = Math.floor(rest / 128)
-  }
-  target.push(rest)
 }
 
 /** The pages of a whole image, views of it, without the lock page. */
