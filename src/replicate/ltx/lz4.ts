@@ -13,6 +13,8 @@ const matchStartMargin = 12
 const offsetMax = 65_535
 /** After this many misses in a row (as a power of two) the search takes bigger steps: data that does not compress. */
 const skipBits = 6
+/** Positions are 32-bit integers; before they run out the table is emptied. */
+const baseMax = 0x7fff_0000
 
 /** Room that the worst block of `length` bytes needs. */
 export function lz4BlockBound(length: number): number {
@@ -21,7 +23,9 @@ export function lz4BlockBound(length: number): number {
 
 /** Compresses blocks; keeps its tables between calls. Not shared between threads. */
 export class Lz4BlockEncoder {
+  /** Where each hash was seen last, counted over all blocks so far: what lies below the current one is of another. */
   readonly #table = new Int32Array(1 << hashBits)
+  #base = 1
 
   /** Writes the block of `source` to the start of `target`, of at least {@link lz4BlockBound} bytes; returns its length. */
   encode(source: Uint8Array, target: Uint8Array): number {
@@ -31,27 +35,37 @@ export class Lz4BlockEncoder {
     const matchEnd = source.length - tailLiterals
     let anchor = 0
     let out = 0
+    if (this.#base + source.length > baseMax) {
+      table.fill(0)
+      this.#base = 1
+    }
+    const base = this.#base
+    this.#base += source.length
     if (source.length > matchStartMargin) {
-      table.fill(-1)
       let at = 0
       let misses = 1 << skipBits
       while (at <= matchStartEnd) {
         const word = view.getInt32(at, true)
         const slot = Math.imul(word, -1640531535) >>> (32 - hashBits)
-        const candidate = table[slot]!
-        table[slot] = at
+        const candidate = table[slot]! - base
+        table[slot] = at + base
         if (candidate < 0 || at - candidate > offsetMax || view.getInt32(candidate, true) !== word) {
           at += misses++ >> skipBits
           continue
         }
         misses = 1 << skipBits
         let length = matchBytesMin
+        while (
+          at + length + 4 <= matchEnd &&
+          view.getInt32(candidate + length, true) === view.getInt32(at + length, true)
+        )
+          length += 4
         while (at + length < matchEnd && source[candidate + length] === source[at + length]) length++
         out = writeSequence(source, anchor, at, target, out, at - candidate, length)
         at += length
         anchor = at
         if (at - 2 > 0 && at <= matchStartEnd)
-          table[Math.imul(view.getInt32(at - 2, true), -1640531535) >>> (32 - hashBits)] = at - 2
+          table[Math.imul(view.getInt32(at - 2, true), -1640531535) >>> (32 - hashBits)] = at - 2 + base
       }
     }
     return writeSequence(source, anchor, source.length, target, out, 0, 0)
@@ -92,11 +106,21 @@ function writeLength(target: Uint8Array, start: number, length: number): number 
   return out
 }
 
+/** Copies in words may run over by three bytes, so near the ends of either buffer they are made byte by byte. */
+const wordMargin = 16
+/** Longer copies are left to the runtime, whose calls cost more than a short loop. */
+const loopBytesMax = 256
+
 /** Decompresses a block that must fill `target` exactly; throws LtxFormatError otherwise. */
 export function decodeLz4Block(source: Uint8Array, target: Uint8Array): void {
+  const from = new DataView(source.buffer, source.byteOffset, source.byteLength)
+  const to = new DataView(target.buffer, target.byteOffset, target.byteLength)
+  const end = source.length
+  const size = target.length
+  const wordsEnd = end - wordMargin
+  const wordsSize = size - wordMargin
   let at = 0
   let out = 0
-  const end = source.length
   for (;;) {
     if (at >= end) throw new LtxFormatError('an LZ4 block ends inside a sequence')
     const token = source[at++]!
@@ -106,14 +130,16 @@ export function decodeLz4Block(source: Uint8Array, target: Uint8Array): void {
       while (more === 255 && at < end) literals += more = source[at++]!
       if (more === 255) throw new LtxFormatError('an LZ4 block ends inside a length')
     }
-    if (at + literals > end || out + literals > target.length)
+    const literalsEnd = at + literals
+    const literalsOut = out + literals
+    if (literalsEnd > end || literalsOut > size)
       throw new LtxFormatError('an LZ4 block holds more literals than there is room for')
-    if (literals < 32) for (const stop = at + literals; at < stop; ) target[out++] = source[at++]!
-    else {
-      target.set(source.subarray(at, at + literals), out)
-      at += literals
-      out += literals
-    }
+    if (literals > loopBytesMax) target.set(source.subarray(at, literalsEnd), out)
+    else if (literalsEnd <= wordsEnd && literalsOut <= wordsSize)
+      for (; at < literalsEnd; at += 4, out += 4) to.setInt32(out, from.getInt32(at, true), true)
+    else while (at < literalsEnd) target[out++] = source[at++]!
+    at = literalsEnd
+    out = literalsOut
     if (at === end) break
     if (at + 2 > end) throw new LtxFormatError('an LZ4 block ends inside an offset')
     const offset = source[at]! | (source[at + 1]! << 8)
@@ -124,14 +150,17 @@ export function decodeLz4Block(source: Uint8Array, target: Uint8Array): void {
       while (more === 255 && at < end) length += more = source[at++]!
       if (more === 255) throw new LtxFormatError('an LZ4 block ends inside a length')
     }
-    if (offset === 0 || offset > out || out + length > target.length)
-      throw new LtxFormatError('an LZ4 match points outside its block')
-    if (offset === 1) target.fill(target[out - 1]!, out, out + length)
-    else if (offset >= length) target.copyWithin(out, out - offset, out - offset + length)
-    else for (let i = 0; i < length; i++) target[out + i] = target[out - offset + i]!
-    out += length
+    let match = out - offset
+    const matchOut = out + length
+    if (offset === 0 || match < 0 || matchOut > size) throw new LtxFormatError('an LZ4 match points outside its block')
+    if (length > loopBytesMax && offset >= length) target.copyWithin(out, match, match + length)
+    else if (length > loopBytesMax && offset === 1) target.fill(target[match]!, out, matchOut)
+    else if (offset >= 4 && matchOut <= wordsSize)
+      for (; out < matchOut; out += 4, match += 4) to.setInt32(out, to.getInt32(match, true), true)
+    else while (out < matchOut) target[out++] = target[match++]!
+    out = matchOut
   }
-  if (out !== target.length) throw new LtxFormatError(`an LZ4 block holds ${out} bytes, not ${target.length}`)
+  if (out !== size) throw new LtxFormatError(`an LZ4 block holds ${out} bytes, not ${size}`)
 }
 
 const frameMagic = 0x184d2204
