@@ -5,7 +5,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
-export type S3Operation = 'put' | 'get' | 'head' | 'list' | 'delete' | 'multipart'
+export type S3Operation = 'put' | 'copy' | 'get' | 'head' | 'list' | 'delete' | 'multipart'
 
 export type S3Fault =
   | { readonly type: 'status'; readonly status: number; readonly code: string }
@@ -21,6 +21,7 @@ interface Stored {
   readonly metadata: Readonly<Record<string, string>>
   readonly modifiedAtMs: number
   readonly etag: string
+  readonly storageClass: string
 }
 
 interface Answer {
@@ -69,7 +70,7 @@ export class S3Double implements AsyncDisposable {
     const params = new URLSearchParams(query)
     const [bucket, ...rest] = decodeURIComponent(path.slice(1)).split('/')
     const key = rest.join('/')
-    const operation = operationOf(request.method ?? '', key, params)
+    const operation = operationOf(request.method ?? '', key, params, request.headers['x-amz-copy-source'] !== undefined)
     this.counts.set(operation, (this.counts.get(operation) ?? 0) + 1)
     const fault = this.fault?.(operation, key) ?? null
     if (fault?.type === 'broken') {
@@ -116,8 +117,17 @@ export class S3Double implements AsyncDisposable {
         return this.#multipart(request, key, params, body)
       case 'put': {
         if (request.headers['if-none-match'] === '*' && this.objects.has(key)) return failure(412, 'PreconditionFailed')
-        const stored = this.#store(key, body, metadataOf(request))
+        const stored = this.#store(key, body, metadataOf(request), classOf(request))
         return { status: 200, headers: { etag: stored.etag } }
+      }
+      case 'copy': {
+        const source = decodeURIComponent(String(request.headers['x-amz-copy-source'])).replace(/^[^/]*\//, '')
+        const found = this.objects.get(source)
+        if (found === undefined) return failure(404, 'NoSuchKey')
+        if (source === key && request.headers['x-amz-storage-class'] === undefined)
+          return failure(400, 'InvalidRequest')
+        const stored = this.#store(key, found.body, found.metadata, classOf(request))
+        return { status: 200, body: `<CopyObjectResult><ETag>${escapeXml(stored.etag)}</ETag></CopyObjectResult>` }
       }
       default: {
         const stored = this.objects.get(key)
@@ -127,9 +137,9 @@ export class S3Double implements AsyncDisposable {
     }
   }
 
-  #store(key: string, body: Buffer, metadata: Readonly<Record<string, string>>): Stored {
+  #store(key: string, body: Buffer, metadata: Readonly<Record<string, string>>, storageClass = 'STANDARD'): Stored {
     const etag = `"${createHash('md5').update(body).digest('hex')}"`
-    const stored = { body, metadata, modifiedAtMs: Date.now(), etag }
+    const stored = { body, metadata, modifiedAtMs: Date.now(), etag, storageClass }
     this.objects.set(key, stored)
     return stored
   }
@@ -183,10 +193,10 @@ export class S3Double implements AsyncDisposable {
         })
         continue
       }
-      const { body, modifiedAtMs, etag } = this.objects.get(key)!
+      const { body, modifiedAtMs, etag, storageClass } = this.objects.get(key)!
       entries.push({
         mark: key,
-        xml: `<Contents><Key>${escapeXml(key)}</Key><LastModified>${new Date(modifiedAtMs).toISOString()}</LastModified><ETag>${escapeXml(etag)}</ETag><Size>${body.length}</Size></Contents>`,
+        xml: `<Contents><Key>${escapeXml(key)}</Key><LastModified>${new Date(modifiedAtMs).toISOString()}</LastModified><ETag>${escapeXml(etag)}</ETag><Size>${body.length}</Size><StorageClass>${storageClass}</StorageClass></Contents>`,
       })
     }
     const page = entries.slice(0, max)
@@ -250,11 +260,16 @@ export class S3Double implements AsyncDisposable {
   }
 }
 
-function operationOf(method: string, key: string, params: URLSearchParams): S3Operation {
+function operationOf(method: string, key: string, params: URLSearchParams, isCopy: boolean): S3Operation {
   if (params.has('uploads') || params.has('uploadId')) return 'multipart'
   if (method === 'POST' && params.has('delete')) return 'delete'
   if (key === '') return 'list'
+  if (method === 'PUT' && isCopy) return 'copy'
   return method === 'PUT' ? 'put' : method === 'HEAD' ? 'head' : 'get'
+}
+
+function classOf(request: IncomingMessage): string {
+  return String(request.headers['x-amz-storage-class'] ?? 'STANDARD')
 }
 
 function metadataOf(request: IncomingMessage): Record<string, string> {

@@ -10,6 +10,7 @@ import { errorCode } from '../errors.ts'
 import { type Rng, systemRng } from '../rng.ts'
 import { assertObjectKey, compareKeys, pageOf } from './key.ts'
 import {
+  type CopyOptions,
   type ListPage,
   ObjectExistsError,
   type ObjectInfo,
@@ -77,6 +78,26 @@ export class FileObjectStore implements ObjectStore {
       }
       return hash.digest('hex')
     })
+  }
+
+  /** Objects are never changed in place, so another name for the same bytes is a copy; the classes of S3 mean nothing here. */
+  async copy(from: string, to: string, options: CopyOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted()
+    const [source, target] = [this.#path(from), this.#path(to)]
+    const info = await this.#info(from)
+    if (info === null) throw new ObjectNotFoundError(from)
+    if (source === target) return
+    const temporary = `${target}.${Buffer.from(this.#rng.bytes(8)).toString('hex')}${temporarySuffix}`
+    await (await openInFolder(temporary)).close() // makes the folders
+    await unlink(temporary)
+    try {
+      await link(source, temporary)
+      await rename(temporary, target)
+      await syncFolder(dirname(target))
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') throw new ObjectNotFoundError(from, { cause: error })
+      throw this.#failure('copy', from, error)
+    }
   }
 
   async get(key: string, options: GetOptions = {}): Promise<Uint8Array> {

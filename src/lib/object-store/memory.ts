@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { type Clock, sleep, systemClock } from '../clock.ts'
 import { assertObjectKey, compareKeys, pageOf } from './key.ts'
 import {
+  type CopyOptions,
   type ListPage,
   ObjectExistsError,
   type ObjectInfo,
@@ -14,7 +15,7 @@ import {
   type PutOptions,
 } from './object-store.ts'
 
-export type MemoryOperation = 'put' | 'get' | 'head' | 'list' | 'delete'
+export type MemoryOperation = 'put' | 'copy' | 'get' | 'head' | 'list' | 'delete'
 
 /** What happens to one request. `lost-reply` does the work, then answers like a broken connection. */
 export type MemoryFault =
@@ -64,7 +65,13 @@ export class MemoryObjectStore implements ObjectStore {
       if (options.createOnly && this.#entries.has(key)) throw new ObjectExistsError(key)
       const copy = body.slice()
       const etag = `"${createHash('md5').update(copy).digest('hex')}"`
-      const info = { key, sizeBytes: copy.length, modifiedAtMs: this.#clock.now(), etag }
+      const info = {
+        key,
+        sizeBytes: copy.length,
+        modifiedAtMs: this.#clock.now(),
+        etag,
+        ...(options.storageClass !== undefined && { storageClass: options.storageClass }),
+      }
       this.#entries.set(key, { info, body: copy, metadata: { ...options.metadata } })
       return { etag }
     })
@@ -72,6 +79,17 @@ export class MemoryObjectStore implements ObjectStore {
 
   async putFile(key: string, path: string, options: PutOptions = {}): Promise<{ readonly etag: string }> {
     return this.put(key, await Bun.file(path).bytes(), options)
+  }
+
+  async copy(from: string, to: string, options: CopyOptions = {}): Promise<void> {
+    assertObjectKey(to)
+    return this.#request('copy', from, options.signal, () => {
+      const { info, body, metadata } = this.#entry(from)
+      const { storageClass: _, ...facts } = info
+      const copied = { ...facts, key: to, modifiedAtMs: this.#clock.now() }
+      const next = options.storageClass === undefined ? copied : { ...copied, storageClass: options.storageClass }
+      this.#entries.set(to, { info: next, body, metadata })
+    })
   }
 
   async get(

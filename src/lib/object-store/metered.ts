@@ -4,7 +4,7 @@
 import { stat } from 'node:fs/promises'
 import { ObjectExistsError, ObjectNotFoundError, type ObjectStore } from './object-store.ts'
 
-export const meteredOperations = ['put', 'get', 'head', 'list', 'delete'] as const
+export const meteredOperations = ['put', 'copy', 'get', 'head', 'list', 'delete'] as const
 export type MeteredOperation = (typeof meteredOperations)[number]
 
 export interface MeterReading {
@@ -51,6 +51,10 @@ export class MeteredObjectStore implements ObjectStore {
     const answer = await this.#count('put', () => this.#inner.putFile(...args))
     this.#bytesSent += (await stat(args[1])).size
     return answer
+  }
+
+  copy(...args: Parameters<ObjectStore['copy']>): ReturnType<ObjectStore['copy']> {
+    return this.#count('copy', () => this.#inner.copy(...args))
   }
 
   async get(...args: Parameters<ObjectStore['get']>): ReturnType<ObjectStore['get']> {
@@ -100,5 +104,5 @@ export class MeteredObjectStore implements ObjectStore {
 }
 
 function zeros(): Record<MeteredOperation, number> {
-  return { put: 0, get: 0, head: 0, list: 0, delete: 0 }
+  return { put: 0, copy: 0, get: 0, head: 0, list: 0, delete: 0 }
 }

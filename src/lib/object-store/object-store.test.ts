@@ -54,6 +54,21 @@ async function contract(store: ObjectStore, scratchDir: string): Promise<void> {
   expect(fromUtf8(await store.get('race'))).toBe(`writer ${winners[0]}`)
   await probeCreateOnly(store, 'probe', systemRng)
 
+  // A copy is an object of its own, with the same bytes and metadata.
+  const copiedAt = '2026-08-04T12:00:01.000Z'
+  await store.put('copy/from', utf8('to be copied'), { metadata: { 'litestream-timestamp': copiedAt } })
+  await store.copy('copy/from', 'copy/to here/ä')
+  await store.copy('copy/from', 'copy/from', { storageClass: 'REDUCED_REDUNDANCY' })
+  await store.put('copy/from', utf8('changed'))
+  expect(fromUtf8(await store.get('copy/to here/ä'))).toBe('to be copied')
+  expect(Date.parse((await store.head('copy/to here/ä'))?.metadata['litestream-timestamp'] ?? '')).toBe(
+    Date.parse(copiedAt),
+  )
+  await store.delete(['copy/from'])
+  expect(fromUtf8(await store.get('copy/to here/ä'))).toBe('to be copied')
+  await expect(store.copy('copy/from', 'copy/again')).rejects.toBeInstanceOf(ObjectNotFoundError)
+  await store.delete(['copy/to here/ä'])
+
   // Metadata and facts.
   const timestamp = '2026-08-04T12:00:00.123Z'
   await store.put('meta', utf8('12345'), { createOnly: true, metadata: { 'litestream-timestamp': timestamp } })
@@ -141,8 +156,8 @@ test('a metered store keeps the contract and counts', async () => {
   inner.fault = () => ({ type: 'error', status: 500 })
   await expect(store.list({ prefix: '' })).rejects.toBeInstanceOf(ObjectStoreError)
   expect(store.reading).toEqual({
-    calls: { put: 2, get: 3, head: 0, list: 1, delete: 0 },
-    failures: { put: 0, get: 0, head: 0, list: 1, delete: 0 },
+    calls: { put: 2, copy: 0, get: 3, head: 0, list: 1, delete: 0 },
+    failures: { put: 0, copy: 0, get: 0, head: 0, list: 1, delete: 0 },
     bytesSent: 5,
     bytesReceived: 2 + 5,
   })

@@ -11,6 +11,14 @@ export interface ObjectInfo {
   /** ms since the Unix epoch, as the store says; never used for ordering. */
   readonly modifiedAtMs: number
   readonly etag: string
+  /** As the store names it in a listing; missing where it has no classes. */
+  readonly storageClass?: string
+}
+
+export interface ObjectHead extends ObjectInfo {
+  readonly metadata: ObjectMetadata
+  /** As it was put; missing or null where the store keeps none. */
+  readonly contentType?: string | null
 }
 
 export interface PutOptions {
@@ -18,6 +26,14 @@ export interface PutOptions {
   readonly createOnly?: boolean
   readonly metadata?: ObjectMetadata
   readonly contentType?: string
+  /** As in {@link CopyOptions}. */
+  readonly storageClass?: string
+  readonly signal?: AbortSignal
+}
+
+export interface CopyOptions {
+  /** The store's own word, such as `STANDARD_IA`; without it the store's default. Stores without classes ignore it. */
+  readonly storageClass?: string
   readonly signal?: AbortSignal
 }
 
@@ -38,6 +54,11 @@ export interface ObjectStore {
   put(key: string, body: Uint8Array, options?: PutOptions): Promise<{ readonly etag: string }>
   /** Streams an object of any size from a file, without holding it in memory (multipart where the store has it). */
   putFile(key: string, path: string, options?: PutOptions): Promise<{ readonly etag: string }>
+  /**
+   * Copies an object with its metadata, without its bytes passing here; at most 5 GiB. Onto itself it changes the storage
+   * class alone. Throws ObjectNotFoundError.
+   */
+  copy(from: string, to: string, options?: CopyOptions): Promise<void>
   /** The object or a part of it, `[from, to)`; throws ObjectNotFoundError. */
   get(
     key: string,
@@ -49,10 +70,7 @@ export interface ObjectStore {
     options?: { readonly range?: { readonly from: number; readonly to: number }; readonly signal?: AbortSignal },
   ): Promise<{ readonly info: ObjectInfo; readonly body: ReadableStream<Uint8Array> }>
   /** null when there is no such object. */
-  head(
-    key: string,
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<(ObjectInfo & { readonly metadata: ObjectMetadata }) | null>
+  head(key: string, options?: { readonly signal?: AbortSignal }): Promise<ObjectHead | null>
   /** In key order (UTF-8 bytes), at most 1,000 a page. */
   list(options: {
     readonly prefix: string

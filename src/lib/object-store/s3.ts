@@ -1,11 +1,15 @@
 // S3 and what speaks like it, through the AWS client. Attempts, deadlines and jitter are ours: the client's own retry
 // would hide a lost reply, and a create-only write must know that its "exists already" may mean itself.
 
+import type { lookup } from 'node:dns'
 import { open, stat } from 'node:fs/promises'
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
 import {
   AbortMultipartUploadCommand,
   type CompletedPart,
   CompleteMultipartUploadCommand,
+  CopyObjectCommand,
   CreateMultipartUploadCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
@@ -14,18 +18,19 @@ import {
   PutObjectCommand,
   S3Client,
   S3ServiceException,
+  type StorageClass,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import type { Clock } from '../clock.ts'
-import { errorCode, TimeoutError } from '../errors.ts'
+import { AppError, errorCode, TimeoutError } from '../errors.ts'
 import { type RetryPolicy, retry } from '../retry.ts'
 import type { Rng } from '../rng.ts'
 import { assertObjectKey, listEntriesMax } from './key.ts'
 import {
+  type CopyOptions,
   type ListPage,
   ObjectExistsError,
   type ObjectInfo,
-  type ObjectMetadata,
   ObjectNotFoundError,
   type ObjectStore,
   ObjectStoreError,
@@ -42,6 +47,18 @@ export interface S3StoreConfig {
   readonly prefix: string
   /** null: what the environment of the process grants (instance role, profile). */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null
+  /** Bucket in the path (default with an endpoint) or in the host name. */
+  readonly forcePathStyle?: boolean
+  /** Send and expect checksums only where S3 demands them: some stores that speak S3 know no others. */
+  readonly checksumsOnlyWhenRequired?: boolean
+}
+
+/** Where connections may go; for stores whose address somebody else chose. */
+export interface S3Network {
+  /** As `dns.lookup`; fails with an AppError for names that may not be reached. */
+  readonly lookup: typeof lookup
+  /** Throws an AppError for a host that is an address which may not be reached: it is never looked up. */
+  readonly checkHost: (host: string) => void
 }
 
 const policy: RetryPolicy = { attemptsMax: 4, baseDelayMs: 100, delayMsMax: 2_000 }
@@ -51,12 +68,16 @@ const attemptMs = 20_000
 const bytesPerMs = 256
 /** A GET of a whole object does not know its size before: 15 minutes. */
 const wholeGetMs = 900_000
+/** A copy of 5 GiB inside the store. */
+const copyMs = 300_000
 /** Larger files go up in parts. */
 const singlePutBytesMax = 8 << 20
 /** S3 allows 10,000 parts. */
 const partsMax = 10_000
 /** Parts in flight, each held in memory. */
 const partsInFlight = 4
+/** Connections to one store whose address somebody else chose. */
+const foreignSocketsMax = 16
 
 type GetOptions = {
   readonly range?: { readonly from: number; readonly to: number }
@@ -66,15 +87,41 @@ type GetOptions = {
 /** A client over one bucket; no request is made. */
 export function openS3ObjectStore(
   config: S3StoreConfig,
-  deps: { readonly clock: Clock; readonly rng: Rng },
+  deps: { readonly clock: Clock; readonly rng: Rng; readonly network?: S3Network },
 ): ObjectStore {
+  const { network } = deps
   const client = new S3Client({
     region: config.region,
-    ...(config.endpoint === null ? {} : { endpoint: config.endpoint, forcePathStyle: true }),
+    ...(config.endpoint === null ? {} : { endpoint: config.endpoint, forcePathStyle: config.forcePathStyle ?? true }),
     ...(config.credentials === null ? {} : { credentials: { ...config.credentials } }),
+    ...(config.checksumsOnlyWhenRequired && {
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+    }),
+    ...(network !== undefined && { requestHandler: agentsOf(network) }),
     maxAttempts: 1,
   })
+  if (network !== undefined) checkHosts(client, network)
   return new S3ObjectStore(client, config, deps)
+}
+
+/** Every connection of these agents goes through the network's look-up, so a kept one has been checked too. */
+function agentsOf({ lookup }: S3Network): { readonly httpAgent: HttpAgent; readonly httpsAgent: HttpsAgent } {
+  const options = { keepAlive: true, maxSockets: foreignSocketsMax, lookup }
+  return { httpAgent: new HttpAgent(options), httpsAgent: new HttpsAgent(options) }
+}
+
+/** The host is checked as it is sent: it is the endpoint's, or the bucket's name put before that. */
+function checkHosts(client: S3Client, network: S3Network): void {
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      const { request } = args
+      if (typeof request === 'object' && request !== null && 'hostname' in request)
+        network.checkHost(String(request.hostname).replace(/^\[|\]$/g, ''))
+      return next(args)
+    },
+    { step: 'finalizeRequest', name: 'checkHost', priority: 'low' },
+  )
 }
 
 class S3ObjectStore implements ObjectStore {
@@ -83,6 +130,7 @@ class S3ObjectStore implements ObjectStore {
   readonly #client: S3Client
   readonly #bucket: string
   readonly #prefix: string
+  readonly #partChecksum: { readonly ChecksumAlgorithm?: 'CRC32' }
   readonly #clock: Clock
   readonly #rng: Rng
 
@@ -90,6 +138,7 @@ class S3ObjectStore implements ObjectStore {
     this.#client = client
     this.#bucket = config.bucket
     this.#prefix = config.prefix === '' ? '' : `${config.prefix.replace(/\/+$/, '')}/`
+    this.#partChecksum = config.checksumsOnlyWhenRequired ? {} : { ChecksumAlgorithm: 'CRC32' }
     this.#clock = deps.clock
     this.#rng = deps.rng
     this.description = `s3://${config.bucket}/${this.#prefix} at ${config.endpoint ?? `AWS ${config.region}`}`
@@ -111,10 +160,9 @@ class S3ObjectStore implements ObjectStore {
     // names that two writers could both make are single PUTs.
     if (options.createOnly && (await this.head(key, options)) !== null) throw new ObjectExistsError(key)
     const created = await this.#request('put', key, options.signal, attemptMs, (abortSignal) =>
-      this.#client.send(
-        new CreateMultipartUploadCommand({ ...this.#target(key), ...headers, ChecksumAlgorithm: 'CRC32' }),
-        { abortSignal },
-      ),
+      this.#client.send(new CreateMultipartUploadCommand({ ...this.#target(key), ...headers, ...this.#partChecksum }), {
+        abortSignal,
+      }),
     )
     const uploadId = created.UploadId
     if (uploadId === undefined)
@@ -140,6 +188,17 @@ class S3ObjectStore implements ObjectStore {
         .catch(() => undefined)
       throw error
     }
+  }
+
+  async copy(from: string, to: string, options: CopyOptions = {}): Promise<void> {
+    const input = {
+      ...this.#target(to),
+      CopySource: `${this.#bucket}/${this.#target(from).Key.split('/').map(encodeURIComponent).join('/')}`,
+      ...(options.storageClass && { StorageClass: options.storageClass as StorageClass }),
+    }
+    await this.#request('copy', from, options.signal, copyMs, (abortSignal) =>
+      this.#client.send(new CopyObjectCommand(input), { abortSignal }),
+    )
   }
 
   async get(key: string, options: GetOptions = {}): Promise<Uint8Array> {
@@ -191,10 +250,7 @@ class S3ObjectStore implements ObjectStore {
     }
   }
 
-  async head(
-    key: string,
-    options: { readonly signal?: AbortSignal } = {},
-  ): Promise<(ObjectInfo & { readonly metadata: ObjectMetadata }) | null> {
+  async head(key: string, options: { readonly signal?: AbortSignal } = {}): ReturnType<ObjectStore['head']> {
     try {
       const output = await this.#request('head', key, options.signal, attemptMs, (abortSignal) =>
         this.#client.send(new HeadObjectCommand(this.#target(key)), { abortSignal }),
@@ -205,6 +261,7 @@ class S3ObjectStore implements ObjectStore {
         modifiedAtMs: output.LastModified?.getTime() ?? 0,
         etag: output.ETag ?? '',
         metadata: output.Metadata ?? {},
+        contentType: output.ContentType ?? null,
       }
     } catch (error) {
       if (error instanceof ObjectNotFoundError) return null
@@ -231,6 +288,7 @@ class S3ObjectStore implements ObjectStore {
       sizeBytes: object.Size ?? 0,
       modifiedAtMs: object.LastModified?.getTime() ?? 0,
       etag: object.ETag ?? '',
+      ...(object.StorageClass !== undefined && { storageClass: object.StorageClass }),
     }))
     const prefixes = (output.CommonPrefixes ?? []).map((prefix) => this.#stripped(prefix.Prefix ?? ''))
     return { objects, prefixes, next: output.IsTruncated ? (output.NextContinuationToken ?? null) : null }
@@ -280,7 +338,7 @@ class S3ObjectStore implements ObjectStore {
         }
         const input = { ...this.#target(key), UploadId: uploadId, PartNumber: index + 1, Body: bytes }
         const output = await this.#request('put', key, signal, timeFor(bytes.length), (abortSignal) =>
-          this.#client.send(new UploadPartCommand({ ...input, ChecksumAlgorithm: 'CRC32' }), { abortSignal }),
+          this.#client.send(new UploadPartCommand({ ...input, ...this.#partChecksum }), { abortSignal }),
         )
         parts[index] = { PartNumber: index + 1, ETag: output.ETag, ChecksumCRC32: output.ChecksumCRC32 }
       }
@@ -332,13 +390,19 @@ class S3ObjectStore implements ObjectStore {
     if (status === 412 && operation === 'put') return new ObjectExistsError(key, { cause: error })
     if (
       name === 'NoSuchKey' ||
-      ((operation === 'get' || operation === 'head') && status === 404 && name !== 'NoSuchBucket')
+      ((operation === 'get' || operation === 'head' || operation === 'copy') &&
+        status === 404 &&
+        name !== 'NoSuchBucket')
     )
       return new ObjectNotFoundError(key, { cause: error })
     // 409: a racing conditional write was still under way; the next attempt sees its outcome.
     const passing = status === null || status >= 500 || status === 429 || status === 408 || status === 409
+    const isOurs = error instanceof AppError && !(error instanceof TimeoutError) // an address that may not be reached
     const local =
-      errorCode(error) === 'ERR_INVALID_ARG_TYPE' || error instanceof TypeError || name === 'CredentialsProviderError'
+      isOurs ||
+      errorCode(error) === 'ERR_INVALID_ARG_TYPE' ||
+      error instanceof TypeError ||
+      name === 'CredentialsProviderError'
     return new ObjectStoreError(
       `${operation} ${key} (${this.description}) failed${status === null ? '' : ` with status ${status}`}`,
       { retryable: passing && !local, status },
@@ -359,11 +423,13 @@ class S3ObjectStore implements ObjectStore {
     readonly IfNoneMatch?: string
     readonly Metadata?: Record<string, string>
     readonly ContentType?: string
+    readonly StorageClass?: StorageClass
   } {
     return {
       ...(options.createOnly ? { IfNoneMatch: '*' } : {}),
       ...(options.metadata === undefined ? {} : { Metadata: { ...options.metadata } }),
       ...(options.contentType === undefined ? {} : { ContentType: options.contentType }),
+      ...(options.storageClass && { StorageClass: options.storageClass as StorageClass }),
     }
   }
 }
