@@ -5,6 +5,7 @@ import { AppError, ConfigError, errorCode, errorMessage } from '../lib/errors.ts
 import { version } from '../version.ts'
 import { registerAdmin } from './admin.ts'
 import { CliError } from './cli-error.ts'
+import { registerCopyDatabase } from './copy-database.ts'
 import { exitFailed, exitOk, exitUsage } from './exit-codes.ts'
 import { registerNode } from './node.ts'
 import { registerReader } from './reader.ts'
@@ -35,6 +36,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   registerAdmin(program)
   registerWorker(program, setExitCode)
   registerReader(program)
+  registerCopyDatabase(program)
   program
     .command('version')
     .description('print the version')

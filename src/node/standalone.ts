@@ -11,7 +11,8 @@ import { listen } from './api/listen.ts'
 import type { TenantHost, TenantLease } from './api/tenant-host.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { needsInstaller } from './engine/auth/superusers.ts'
-import { allowRestore } from './engine/backups/restore.ts'
+import { clearTemporary } from './engine/backups/backups.ts'
+import { allowRestore, swapContents } from './engine/backups/restore.ts'
 import { cronsOf } from './engine/crons/system-jobs.ts'
 import { type Engine, openEngine } from './engine/engine.ts'
 import { LocalStorage } from './engine/files/local-storage.ts'
@@ -61,7 +62,7 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
       encryptionKey: options.encryptionKey,
       isDev: options.isDev,
     })
-    allowRestore(made, restart)
+    allowRestore(made, (unpacked, scratch) => restart(() => swapContents(dir, unpacked, scratch)))
     cronsOf(made).start()
     return made
   }
@@ -82,6 +83,7 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
     })
     await restarting
   }
+  await clearTemporary(dir)
   let engine = await openTenant()
   opened.defer(() => engine.close())
   const host: TenantHost = {

@@ -1,13 +1,7 @@
 // Backups, for superusers. PocketBase: apis/backup.go, backup_create.go, backup_upload.go.
 
-import {
-  createBackup,
-  deleteBackup,
-  hasBackup,
-  listBackups,
-  openBackup,
-  storeBackup,
-} from '../engine/backups/backups.ts'
+import { join } from 'node:path'
+import { createBackup, inTemporaryFolder } from '../engine/backups/backups.ts'
 import { canRestore, restoreBackup } from '../engine/backups/restore.ts'
 import { BackupBusyError, isBackupRunning, runningBackup } from '../engine/backups/running.ts'
 import { RefusedError } from '../engine/errors.ts'
@@ -33,7 +27,7 @@ const restoreDelayMs = 1_000
 
 async function list(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
-  const backups = await listBackups(event.engine)
+  const backups = await event.engine.backups.list()
   return event.json(
     200,
     backups.map(({ key, sizeBytes, modifiedAtMs }) => ({
@@ -55,7 +49,7 @@ async function create(event: RequestEvent): Promise<Response> {
     'Must be in a valid format.',
   )
   check({ name: [name, lengthBetween(1, 150), notPlain] }, invalid)
-  if (name !== '' && (await hasBackup(engine, name)))
+  if (name !== '' && (await hasBackup(event, name)))
     throw badRequest(invalid, { name: nameTaken('The backup file name is invalid or already exists.') })
   try {
     await createBackup(engine, name)
@@ -65,13 +59,27 @@ async function create(event: RequestEvent): Promise<Response> {
   return event.noContent()
 }
 
+async function hasBackup(event: RequestEvent, key: string): Promise<boolean> {
+  return (await event.engine.backups.open(key)) !== null
+}
+
+/** Uploads of any interesting size are on disk already. */
+async function store({ engine }: RequestEvent, file: UploadedFile): Promise<void> {
+  const { content } = file
+  if ('path' in content) return engine.backups.put(file.originalName, content.path)
+  await inTemporaryFolder(engine, 'pb_upload_', async (folder) => {
+    const path = join(folder, 'backup.zip')
+    await Bun.write(path, content.bytes)
+    await engine.backups.put(file.originalName, path)
+  })
+}
+
 function nameTaken(message: string): ValidationError {
   return { code: 'validation_backup_name_exists', message }
 }
 
 async function upload(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
-  const { engine } = event
   const { file: given } = await readBody(event)
   const file = Array.isArray(given) ? given[0] : given
   if (!(file instanceof UploadedFile))
@@ -85,8 +93,8 @@ async function upload(event: RequestEvent): Promise<Response> {
     })
   const taken = { file: nameTaken('Backup file with the specified name already exists.') }
   try {
-    if (await hasBackup(engine, file.originalName)) throw badRequest(invalid, taken)
-    await storeBackup(engine, file.originalName, file)
+    if (await hasBackup(event, file.originalName)) throw badRequest(invalid, taken)
+    await store(event, file)
   } catch (error) {
     throw error instanceof FileKeyError ? badRequest(invalid, taken) : error
   }
@@ -100,7 +108,7 @@ async function download(event: RequestEvent): Promise<Response> {
   const isAllowed = auth?.collection.isSuperusers && isSuperuserIpAllowed(engine.settings, event.realIp)
   if (!isAllowed) throw forbidden('Insufficient permissions to access the resource.')
   const key = event.param('key')
-  const file = await openBackup(engine, key)
+  const file = await engine.backups.open(key)
   if (file === null) throw notFound()
   return serveFile(event.request, file, { name: key, download: event.query.get('download') ?? '' })
 }
@@ -110,7 +118,7 @@ async function remove(event: RequestEvent): Promise<Response> {
   const { engine } = event
   const key = event.param('key')
   if (runningBackup(engine) === key) throw badRequest('The backup is currently being used and cannot be deleted.')
-  if (!(await deleteBackup(engine, key)))
+  if (!(await engine.backups.delete(key)))
     throw badRequest('Invalid or already deleted backup file. Raw error: \nblob not found')
   return event.noContent()
 }
@@ -120,8 +128,8 @@ async function restore(event: RequestEvent): Promise<Response> {
   const { engine } = event
   if (isBackupRunning(engine)) throw badRequest(busy)
   const key = event.param('key')
-  if (!(await hasBackup(engine, key))) throw badRequest('Missing or invalid backup file.')
-  if (!canRestore(engine)) throw new RefusedError('This tenant is restored by the platform; use its restore points.')
+  if (!(await hasBackup(event, key))) throw badRequest('Missing or invalid backup file.')
+  if (!canRestore(engine)) throw new RefusedError('This tenant cannot be restored here.')
   const { clock, log } = engine
   clock.setTimer(restoreDelayMs, () => {
     restoreBackup(engine, key).catch((error: unknown) => log.error('backup not restored', { key, error }))

@@ -8,9 +8,13 @@ import type { MaybePromise } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
 import { AuthService } from './auth/auth-service.ts'
 import type { PasswordHasher } from './auth/password.ts'
+import { type BackupStorage, FolderBackups, TenantBackups } from './backups/backup-storage.ts'
 import { CollectionStore } from './collections/collection-store.ts'
 import { Database } from './db/database.ts'
+import { readerPool } from './db/reader-process.ts'
 import type { FileStorage } from './files/storage.ts'
+import { TenantBucket } from './files/tenant-bucket.ts'
+import { TenantStorage } from './files/tenant-storage.ts'
 import { type OutputGate, openGate } from './output-gate.ts'
 import { RealtimeBroker } from './realtime/broker.ts'
 import { bindRealtime } from './realtime/publish.ts'
@@ -27,12 +31,17 @@ export interface EngineOptions {
   readonly rng: Rng
   readonly log: Logger
   readonly passwords: PasswordHasher
+  /** Where files are kept unless the tenant's settings name a bucket. */
   readonly files: FileStorage
+  /** The same for backups; default: `backups` in {@link dir}. */
+  readonly backups?: BackupStorage
   /** See DatabaseOptions: `owner` for tenants of a fleet. */
   readonly checkpoint: 'sqlite' | 'owner'
   /** 32 characters that encrypt the settings, or null. */
   readonly encryptionKey?: string | null
   readonly gate?: OutputGate
+  /** How long one read may run, ms; default: 30 s. */
+  readonly readDeadlineMs?: number
   readonly isDev?: boolean
   /**
    * Whether mails and OAuth2 requests may go to private networks. Default: only where SQLite checkpoints by itself, that
@@ -53,7 +62,8 @@ export class Engine implements AsyncDisposable {
   readonly rng: Rng
   readonly log: Logger
   readonly passwords: PasswordHasher
-  readonly files: FileStorage
+  readonly files: TenantStorage
+  readonly backups: BackupStorage
   readonly isDev: boolean
   readonly mayReachPrivate: boolean
   readonly auth: AuthService
@@ -81,16 +91,21 @@ export class Engine implements AsyncDisposable {
     this.rng = options.rng
     this.log = options.log
     this.passwords = options.passwords
-    this.files = options.files
+    this.mayReachPrivate = options.mayReachPrivate ?? options.checkpoint === 'sqlite'
+    const filesBucket = new TenantBucket(() => this.settings.s3, this)
+    const backupsBucket = new TenantBucket(() => this.settings.backups.s3, this)
+    this.files = new TenantStorage(options.files, filesBucket, options.log)
+    this.backups = new TenantBackups(options.backups ?? new FolderBackups(join(options.dir, 'backups')), backupsBucket)
     this.isDev = options.isDev ?? false
     this.gate = options.gate ?? openGate
     this.chains = new RecordChains()
     this.records = new RecordStore(this)
-    this.mayReachPrivate = options.mayReachPrivate ?? options.checkpoint === 'sqlite'
     this.auth = new AuthService(this)
     this.realtime = new RealtimeBroker(this)
     bindRealtime(this)
     this.onClose(() => this.realtime.close())
+    this.onClose(() => filesBucket.close())
+    this.onClose(() => backupsBucket.close())
   }
 
   get settings(): Settings {
@@ -133,7 +148,15 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   mkdirSync(options.dir, { recursive: true })
   await using opened = new AsyncDisposableStack()
   const open = (name: string) => {
-    const database = Database.open({ path: join(options.dir, name), checkpoint: options.checkpoint })
+    const database = Database.open({
+      path: join(options.dir, name),
+      checkpoint: options.checkpoint,
+      readers: {
+        pool: readerPool(options.clock),
+        clock: options.clock,
+        ...(options.readDeadlineMs !== undefined && { deadlineMs: options.readDeadlineMs }),
+      },
+    })
     opened.defer(() => database.close())
     return database
   }

@@ -15,10 +15,10 @@ import type { Database } from '../db/database.ts'
 import { type Engine, openEngine } from '../engine.ts'
 import { LocalStorage } from '../files/local-storage.ts'
 import { UploadedFile } from '../files/uploaded-file.ts'
-import { backupPath, createBackup, deleteBackup, listBackups, runAutoBackup } from './backups.ts'
-import { allowRestore, importPbData, NotPbDataError, restoreBackup } from './restore.ts'
+import { createBackup, runAutoBackup } from './backups.ts'
+import { allowRestore, importPbData, NotPbDataError, restoreBackup, swapContents } from './restore.ts'
 import { BackupBusyError } from './running.ts'
-import { ArchiveError, archiveNames, packDirectory, unpackArchive } from './zip.ts'
+import { ArchiveError, archiveNames, packArchive, unpackArchive } from './zip.ts'
 
 let root: string
 let engine: Engine
@@ -64,16 +64,16 @@ test('a backup holds databases and files, and is imported elsewhere as it was', 
   await setNote('one')
   await engine.files.put('c/r/a.txt', upload('hello'))
   await createBackup(engine, 'one.zip')
-  expect((await listBackups(engine)).map((each) => each.key)).toEqual(['one.zip'])
-  const names = await archiveNames(backupPath(engine, 'one.zip'))
+  expect((await engine.backups.list()).map((each) => each.key)).toEqual(['one.zip'])
+  const names = await archiveNames(join(engine.dir, 'backups/one.zip'))
   expect(names.sort()).toEqual(['auxiliary.db', 'data.db', 'storage/c/r/a.txt', 'storage/c/r/a.txt.attrs'])
   const target = join(root, 'imported')
-  await importPbData(backupPath(engine, 'one.zip'), target)
+  await importPbData(join(engine.dir, 'backups/one.zip'), target)
   await using other = await open(target)
   expect(note(other.data)).toBe('one')
   expect(await readFile(join(target, 'storage/c/r/a.txt'), 'utf8')).toBe('hello')
-  expect(await deleteBackup(engine, 'one.zip')).toBe(true)
-  expect(await deleteBackup(engine, 'one.zip')).toBe(false)
+  expect(await engine.backups.delete('one.zip')).toBe(true)
+  expect(await engine.backups.delete('one.zip')).toBe(false)
   expect(await readdir(join(engine.dir, '.pb_temp_to_delete'))).toEqual([])
 })
 
@@ -92,14 +92,14 @@ test('a restore puts everything back, and a broken archive changes nothing', asy
       engine = await open(dir)
     }
   }
-  allowRestore(engine, restart)
+  allowRestore(engine, (unpacked, scratch) => restart(() => swapContents(dir, unpacked, scratch)))
   await writeFile(join(dir, 'backups/bad.zip'), 'no archive')
   expect(restoreBackup(engine, 'bad.zip')).rejects.toBeInstanceOf(ArchiveError)
   expect(note(engine.data)).toBe('after')
   await restoreBackup(engine, 'good.zip')
   expect(note(engine.data)).toBe('before')
   expect(await readFile(join(dir, 'storage/c/r/a.txt'), 'utf8')).toBe('before')
-  expect((await listBackups(engine)).map((each) => each.key)).toEqual(['bad.zip', 'good.zip'])
+  expect((await engine.backups.list()).map((each) => each.key)).toEqual(['bad.zip', 'good.zip'])
 })
 
 test('one at a time; automatic ones are kept by number', async () => {
@@ -112,7 +112,7 @@ test('one at a time; automatic ones are kept by number', async () => {
     backups: { ...engine.settings.backups, cron: '0 0 * * *', cronMaxKeep: 1 },
   })
   await runAutoBackup(engine)
-  const keys = (await listBackups(engine)).map((each) => each.key)
+  const keys = (await engine.backups.list()).map((each) => each.key)
   expect(keys).toHaveLength(2)
   expect(keys).not.toContain('@auto_pb_backup_x_20000101000000.zip')
   expect(keys).toContain('a.zip')
@@ -175,11 +175,10 @@ test('a directory is imported with what stands in its WAL, without its links', a
 
 test('packing says how far it is', async () => {
   const seen: number[] = []
-  await packDirectory(
-    engine.dir,
-    join(root, 'p.zip'),
-    (name) => !name.endsWith('.db'),
-    ({ entries }) => seen.push(entries),
-  )
+  await packArchive(join(root, 'p.zip'), {
+    dir: engine.dir,
+    isExcluded: (name) => !name.endsWith('.db'),
+    onProgress: ({ entries }) => seen.push(entries),
+  })
   expect(seen).toEqual([1, 2])
 })

@@ -1,18 +1,19 @@
-// Backups as PocketBase makes them: ZIPs of `pb_data` under `backups/`. PocketBase: core/base_backup.go.
+// Backups as PocketBase makes them: ZIPs of `pb_data`. PocketBase: core/base_backup.go.
 //
 // The databases are copied by SQLite itself (VACUUM INTO), never read as files: closing a file of an open database would
-// drop its locks. Stored files are hard-linked while no write can run, so that the copy is of one moment and cheap.
+// drop its locks. Files on this disk are hard-linked while no write can run, so that the copy is of one moment and
+// cheap; files that are objects never change, so those that the copied records name are read afterwards.
 
-import { constants } from 'node:fs'
-import { copyFile, link, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { errorCode } from '../../../lib/errors.ts'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ObjectNotFoundError } from '../../../lib/object-store/object-store.ts'
+import { copyDatabase } from '../db/copy-process.ts'
+import { Database } from '../db/database.ts'
 import type { Engine } from '../engine.ts'
-import { RefusedError } from '../errors.ts'
-import { assertFileKey, type StoredFile } from '../files/storage.ts'
-import type { UploadedFile } from '../files/uploaded-file.ts'
+import { storedFileKeys } from '../files/file-keys.ts'
+import { linkOrCopy } from './backup-storage.ts'
 import { whileBackupRuns } from './running.ts'
-import { packDirectory, type ZipProgress } from './zip.ts'
+import { type PackedFile, packArchive, type ZipProgress } from './zip.ts'
 
 export const backupsFolder = 'backups'
 export const temporaryFolder = '.pb_temp_to_delete'
@@ -26,126 +27,131 @@ export const excludedFolders: readonly string[] = [
 ]
 const autoPrefix = '@auto_pb_backup_'
 const appNameMax = 50
-
-export interface BackupInfo {
-  readonly key: string
-  readonly sizeBytes: number
-  readonly modifiedAtMs: number
-}
-
-function folderOf(engine: Engine): string {
-  // A fleet's node may be lost at any moment, and its directory with it: there restore points are the backups.
-  if (engine.files.keepsDeleted)
-    throw new RefusedError('Backups of this tenant are kept by the platform; use its restore points.')
-  return join(engine.dir, backupsFolder)
-}
-
-function pathOf(engine: Engine, key: string): string {
-  assertFileKey(key)
-  if (key.includes('/')) throw new RefusedError('a backup has no folder')
-  return join(folderOf(engine), key)
-}
-
-export async function listBackups(engine: Engine): Promise<BackupInfo[]> {
-  const folder = folderOf(engine)
-  const backups: BackupInfo[] = []
-  for (const entry of await filesIn(folder)) {
-    const info = await stat(join(folder, entry))
-    backups.push({ key: entry, sizeBytes: info.size, modifiedAtMs: Math.floor(info.mtimeMs) })
-  }
-  return backups
-}
-
-async function filesIn(folder: string): Promise<string[]> {
-  try {
-    const entries = await readdir(folder, { withFileTypes: true })
-    const names = entries.filter((each) => each.isFile() && !each.name.endsWith('.attrs')).map((each) => each.name)
-    return names.sort()
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return []
-    throw error
-  }
-}
-
-export async function hasBackup(engine: Engine, key: string): Promise<boolean> {
-  try {
-    return (await stat(pathOf(engine, key))).isFile()
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return false
-    throw error
-  }
-}
-
-export async function openBackup(engine: Engine, key: string): Promise<StoredFile | null> {
-  if (!(await hasBackup(engine, key))) return null
-  const path = pathOf(engine, key)
-  const info = await stat(path)
-  return {
-    sizeBytes: info.size,
-    modifiedAtMs: Math.floor(info.mtimeMs),
-    contentType: 'application/zip',
-    body: async (range) => (range ? Bun.file(path).slice(range.from, range.to) : Bun.file(path)),
-  }
-}
-
-/** The path of a backup, for a restore. */
-export function backupPath(engine: Engine, key: string): string {
-  return pathOf(engine, key)
-}
-
-/** @returns false when there was none. */
-export async function deleteBackup(engine: Engine, key: string): Promise<boolean> {
-  const path = pathOf(engine, key)
-  if (!(await hasBackup(engine, key))) return false
-  await rm(path, { force: true })
-  await rm(`${path}.attrs`, { force: true })
-  return true
-}
-
-export async function storeBackup(engine: Engine, key: string, file: UploadedFile): Promise<void> {
-  const path = pathOf(engine, key)
-  await mkdir(dirname(path), { recursive: true })
-  if ('path' in file.content) await copyFile(file.content.path, path, constants.COPYFILE_EXCL)
-  else await Bun.write(path, file.content.bytes)
-}
+/** Files of an object store up to this size are asked for ahead of their turn, and held in memory, bytes. */
+const prefetchedBytesMax = 1024 * 1024
+/** How many of them. */
+const prefetchedMax = 8
 
 /** Makes a backup; `name` empty means one made of the time. Throws BackupBusyError when another one runs. */
 export function createBackup(engine: Engine, name: string, prefix = 'pb_backup_'): Promise<void> {
   const key = name === '' ? generatedName(engine, prefix) : name
-  const target = pathOf(engine, key)
-  return whileBackupRuns(engine, key, async () => {
-    await mkdir(dirname(target), { recursive: true })
-    await exportTo(engine, target)
-  })
+  return whileBackupRuns(engine, key, () =>
+    inTemporaryFolder(engine, 'pb_backup_', async (folder) => {
+      const path = join(folder, 'backup.zip')
+      await exportTo(engine, path)
+      await engine.backups.put(key, path)
+    }),
+  )
+}
+
+/** Runs `work` with a new folder beside the databases, and removes it. */
+export async function inTemporaryFolder<T>(
+  engine: Engine,
+  prefix: string,
+  work: (folder: string) => Promise<T>,
+): Promise<T> {
+  const parent = join(engine.dir, temporaryFolder)
+  await mkdir(parent, { recursive: true, mode: 0o700 })
+  const folder = await mkdtemp(join(parent, prefix))
+  try {
+    return await work(folder)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** Removes what a killed process left of its backups and restores. Before the engine opens. */
+export async function clearTemporary(dir: string): Promise<void> {
+  await rm(join(dir, temporaryFolder), { recursive: true, force: true })
 }
 
 /**
  * Packs the whole of a tenant as it is at one moment into a new ZIP at `path`: what `pocketfleet tenant export` and
- * backups write. Files of an object store are not in it.
+ * backups write. Files in a bucket that the tenant's settings name are not in it, as in PocketBase; thumbs of files in
+ * a fleet's store are not either, they are made anew.
  */
 export async function exportTo(engine: Engine, path: string, onProgress?: ZipProgress): Promise<void> {
-  const parent = join(engine.dir, temporaryFolder)
-  await mkdir(parent, { recursive: true })
-  const folder = await mkdtemp(join(parent, 'pb_backup_'))
-  try {
-    const copy = join(folder, 'copy')
-    await mkdir(copy)
+  await inTemporaryFolder(engine, 'pb_copy_', async (copy) => {
+    const areFilesObjects = engine.files.keepsDeleted
     await engine.data.exclusively(() =>
       engine.aux.exclusively(async () => {
-        engine.data.vacuumInto(join(copy, 'data.db'))
-        engine.aux.vacuumInto(join(copy, 'auxiliary.db'))
-        await linkTree(
-          engine.dir,
-          copy,
-          (name) => excludedFolders.includes(name) || /\.db(?:-\w+)?$|\.lock$/.test(name),
-        )
+        await copyDatabase(engine.data, join(copy, 'data.db'))
+        await copyDatabase(engine.aux, join(copy, 'auxiliary.db'))
+        if (!areFilesObjects) await linkTree(engine.dir, copy, isNoContent)
       }),
     )
-    const packed = join(folder, 'backup.zip')
-    await packDirectory(copy, packed, () => false, onProgress)
-    await rename(packed, path) // complete or not there
+    await dropOwnTables(join(copy, 'data.db'))
+    await packArchive(path, {
+      dir: copy,
+      isExcluded: isSidecar,
+      files: areFilesObjects ? objectFiles(engine, join(copy, 'data.db')) : null,
+      ...(onProgress && { onProgress }),
+    })
+  })
+}
+
+const isSidecar = (name: string) => /\.db-\w+$/.test(name)
+const isNoContent = (name: string) => excludedFolders.includes(name) || /\.db(?:-\w+)?$|\.lock$/.test(name)
+
+/** What only a fleet has in the database of a tenant. */
+async function dropOwnTables(path: string): Promise<void> {
+  const database = Database.open({ path, checkpoint: 'sqlite' })
+  try {
+    await database.transaction(() => database.exec('DROP TABLE IF EXISTS `_pfDeletedFiles`'))
   } finally {
-    await rm(folder, { recursive: true, force: true })
+    await database.close()
+  }
+}
+
+/** The files that the records of a copied database name, read from their store one after the other. */
+async function* objectFiles(engine: Engine, path: string): AsyncGenerator<PackedFile> {
+  const database = Database.open({ path, checkpoint: 'sqlite' })
+  const ahead: { readonly key: string; readonly file: Promise<PackedFile | null> }[] = []
+  const next = async (): Promise<PackedFile | null> => {
+    const { key, file } = ahead.shift()!
+    const found = await file
+    if (found === null) engine.log.warn('file of a record is missing, not in the backup', { key })
+    return found
+  }
+  try {
+    for await (const keys of storedFileKeys(database, engine.collections.all()))
+      for (const key of keys) {
+        const file = fetchSmall(engine, key)
+        file.catch(() => {}) // reported when its turn comes
+        ahead.push({ key, file })
+        if (ahead.length < prefetchedMax) continue
+        const packed = await next()
+        if (packed !== null) yield packed
+      }
+    while (ahead.length > 0) {
+      const packed = await next()
+      if (packed !== null) yield packed
+    }
+  } finally {
+    await Promise.allSettled(ahead.map(({ file }) => file))
+    await database.close()
+  }
+}
+
+/** A small file whole; of a larger one only that it is there, it is read in its turn. */
+async function fetchSmall(engine: Engine, key: string): Promise<PackedFile | null> {
+  const name = `storage/${key}`
+  const found = await engine.files.stream(key)
+  if (found === null) return null
+  const { sizeBytes, body } = found
+  if (sizeBytes <= prefetchedBytesMax) {
+    const bytes = new Uint8Array(await new Response(body).arrayBuffer())
+    return { name, sizeBytes, open: async () => new Blob([bytes]).stream() }
+  }
+  await body.cancel()
+  return {
+    name,
+    sizeBytes,
+    async open() {
+      const again = await engine.files.stream(key)
+      if (again === null) throw new ObjectNotFoundError(key)
+      return again.body
+    },
   }
 }
 
@@ -158,12 +164,7 @@ async function linkTree(from: string, to: string, isExcluded: (name: string) => 
       await mkdir(target)
       await linkTree(source, target, () => false)
     } else if (entry.isFile()) {
-      try {
-        await link(source, target)
-      } catch (error) {
-        if (!['EXDEV', 'EPERM', 'ENOTSUP', 'EMLINK'].includes(errorCode(error) ?? '')) throw error
-        await copyFile(source, target) // a file system without hard links
-      }
+      await linkOrCopy(source, target)
     }
   }
 }
@@ -182,7 +183,7 @@ export async function runAutoBackup(engine: Engine): Promise<void> {
   await createBackup(engine, '', autoPrefix)
   const { cronMaxKeep } = engine.settings.backups
   if (cronMaxKeep <= 0) return
-  const ours = (await listBackups(engine)).filter((each) => each.key.startsWith(autoPrefix))
+  const ours = (await engine.backups.list()).filter((each) => each.key.startsWith(autoPrefix))
   ours.sort((a, b) => b.modifiedAtMs - a.modifiedAtMs || (a.key < b.key ? 1 : -1))
-  for (const { key } of ours.slice(cronMaxKeep)) await deleteBackup(engine, key)
+  for (const { key } of ours.slice(cronMaxKeep)) await engine.backups.delete(key)
 }

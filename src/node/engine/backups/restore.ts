@@ -1,28 +1,32 @@
-// Puts the contents of a backup in the place of `pb_data`. The engine is closed meanwhile, by whoever holds it; nothing
-// is lost when any step fails: the old contents are moved aside first and moved back.
+// Puts the contents of a backup in the place of a tenant's. Standalone: the engine is closed meanwhile, by whoever holds
+// it, and folders change places; nothing is lost when any step fails, because the old contents are moved aside first and
+// moved back. In a fleet: files become objects, the database one more transaction (take-over.ts).
 
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, errorCode } from '../../../lib/errors.ts'
 import { Database } from '../db/database.ts'
 import type { Engine } from '../engine.ts'
 import { RefusedError } from '../errors.ts'
-import { backupPath, excludedFolders, temporaryFolder } from './backups.ts'
+import { excludedFolders, inTemporaryFolder } from './backups.ts'
 import { whileBackupRuns } from './running.ts'
 import { ArchiveError, unpackArchive, type ZipProgress } from './zip.ts'
 
-/** Closes the engine, runs `swap`, and opens it again, also when `swap` fails. */
-export type Restarter = (swap: () => Promise<void>) => Promise<void>
+/**
+ * Makes an unpacked and checked `pb_data` the content of an engine: all of it or nothing. `scratch` is an empty folder
+ * on the same file system.
+ */
+export type Restorer = (unpacked: string, scratch: string) => Promise<void>
 
-const restarters = new WeakMap<Engine, Restarter>()
+const restorers = new WeakMap<Engine, Restorer>()
 
-/** Says how an engine can be replaced under its clients; without it, there is no restore. */
-export function allowRestore(engine: Engine, restart: Restarter): void {
-  restarters.set(engine, restart)
+/** Says how the content of an engine can be replaced under its clients; without it, there is no restore. */
+export function allowRestore(engine: Engine, restorer: Restorer): void {
+  restorers.set(engine, restorer)
 }
 
 export function canRestore(engine: Engine): boolean {
-  return restarters.has(engine)
+  return restorers.has(engine)
 }
 
 /** What was given is no data directory of PocketBase's. */
@@ -30,23 +34,21 @@ export class NotPbDataError extends AppError {
   readonly code = 'not_pb_data'
 }
 
-/** Replaces everything by a backup. The engine given is closed afterwards. */
+/** Replaces everything by a backup. A standalone engine is closed afterwards, and another one in its place. */
 export async function restoreBackup(engine: Engine, key: string): Promise<void> {
-  const restart = restarters.get(engine)
-  if (restart === undefined) throw new RefusedError('This tenant is restored by the platform; use its restore points.')
-  await whileBackupRuns(engine, key, async () => {
-    const parent = join(engine.dir, temporaryFolder)
-    await mkdir(parent, { recursive: true })
-    const folder = await mkdtemp(join(parent, 'pb_restore_'))
-    try {
-      const [unpacked, old] = [join(folder, 'new'), join(folder, 'old')]
-      await unpackArchive(backupPath(engine, key), unpacked)
+  const restorer = restorers.get(engine)
+  if (restorer === undefined) throw new RefusedError('This tenant cannot be restored here.')
+  await whileBackupRuns(engine, key, () =>
+    inTemporaryFolder(engine, 'pb_restore_', async (folder) => {
+      const archive = await engine.backups.fetch(key, join(folder, 'backup.zip'))
+      if (archive === null) throw new RefusedError(`missing or invalid backup file ${JSON.stringify(key)} to restore`)
+      const [unpacked, scratch] = [join(folder, 'new'), join(folder, 'old')]
+      await unpackArchive(archive, unpacked)
       await checkPbData(unpacked)
-      await restart(() => swapContents(engine.dir, unpacked, old))
-    } finally {
-      await rm(folder, { recursive: true, force: true })
-    }
-  })
+      await mkdir(scratch)
+      await restorer(unpacked, scratch)
+    }),
+  )
 }
 
 /** Throws NotPbDataError unless `dir` holds a sound `data.db` of PocketBase's. */
@@ -76,8 +78,8 @@ export async function checkPbData(dir: string): Promise<void> {
   }
 }
 
-async function swapContents(dir: string, fresh: string, old: string): Promise<void> {
-  await mkdir(old)
+/** Puts `fresh` in the place of the contents of `dir`, which go to `old`. The engine of `dir` must be closed. */
+export async function swapContents(dir: string, fresh: string, old: string): Promise<void> {
   const moved: [from: string, to: string][] = []
   const moveAll = async (from: string, to: string) => {
     for (const name of await readdir(from)) {

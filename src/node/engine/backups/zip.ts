@@ -4,8 +4,9 @@
 import { createWriteStream } from 'node:fs'
 import { mkdir, open, readdir, stat } from 'node:fs/promises'
 import { dirname, join, resolve, sep } from 'node:path'
-import type { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { Readable } from 'node:stream'
+import { finished, pipeline } from 'node:stream/promises'
+import type { ReadableStream as NodeStream } from 'node:stream/web'
 import { type Entry, open as openZip, type ZipFile as ZipReader } from 'yauzl'
 import { ZipFile } from 'yazl'
 import { AppError } from '../../../lib/errors.ts'
@@ -25,41 +26,78 @@ export class ArchiveError extends AppError {
   readonly code = 'archive'
 }
 
-/**
- * Packs every file below `dir` into a new archive at `path`; names are relative. Links are left out.
- * @param isExcluded tells by the relative name, with `/`, of a file or folder.
- */
-export async function packDirectory(
-  dir: string,
-  path: string,
-  isExcluded: (name: string) => boolean = () => false,
-  onProgress?: ZipProgress,
-): Promise<void> {
+/** A file that is not on this disk. */
+export interface PackedFile {
+  /** Relative, with `/`. */
+  readonly name: string
+  readonly sizeBytes: number
+  readonly open: () => Promise<ReadableStream<Uint8Array>>
+}
+
+export interface PackOptions {
+  /** Every file below it is packed under its relative name. Links are left out. */
+  readonly dir: string
+  /** Asked for the relative name, with `/`, of each file and folder of `dir`. */
+  readonly isExcluded?: (name: string) => boolean
+  /** Packed after those, one at a time. */
+  readonly files?: AsyncIterable<PackedFile> | null
+  readonly onProgress?: ZipProgress
+}
+
+/** Packs files into a new archive at `path`. What was written stays when it fails. */
+export async function packArchive(path: string, options: PackOptions): Promise<void> {
   const zip = new ZipFile()
+  const failure = new AbortController()
+  // yazl tells of a file that cannot be read by an event of its own, and its output then never ends.
+  zip.on('error', (error) => failure.abort(error))
   const written = pipeline(
     zip.outputStream as unknown as Readable,
     createWriteStream(path, { flags: 'wx', mode: 0o600 }),
+    { signal: failure.signal },
   )
   // A failure to write must reach the caller through the await below, also when reading fails first.
   written.catch(() => {})
   let entries = 0
   let bytes = 0
+  const note = (sizeBytes: number) => {
+    if (++entries > entriesMax) throw new ArchiveError(`more than ${entriesMax} files`)
+    bytes += sizeBytes
+    options.onProgress?.({ entries, bytes })
+  }
   const addFolder = async (name: string): Promise<void> => {
-    for (const entry of await readdir(join(dir, name), { withFileTypes: true })) {
+    for (const entry of await readdir(join(options.dir, name), { withFileTypes: true })) {
       const child = name === '' ? entry.name : `${name}/${entry.name}`
-      if (isExcluded(child)) continue
+      if (options.isExcluded?.(child)) continue
       if (entry.isDirectory()) await addFolder(child)
       else if (entry.isFile()) {
-        if (++entries > entriesMax) throw new ArchiveError(`more than ${entriesMax} files`)
-        bytes += (await stat(join(dir, child))).size
-        zip.addFile(join(dir, child), child)
-        onProgress?.({ entries, bytes })
+        const source = join(options.dir, child)
+        note((await stat(source)).size)
+        zip.addFile(source, child)
       }
     }
   }
-  await addFolder('')
-  zip.end()
-  await written
+  try {
+    await addFolder('')
+    for await (const file of options.files ?? []) {
+      await Promise.race([addStream(zip, file), written])
+      failure.signal.throwIfAborted()
+      note(file.sizeBytes)
+    }
+    zip.end()
+    await written
+  } catch (error) {
+    failure.abort(error)
+    await written.catch(() => {})
+    throw failure.signal.reason
+  }
+}
+
+/** Resolves when the whole file has gone into the archive, so that one is open at a time. */
+async function addStream(zip: ZipFile, file: PackedFile): Promise<void> {
+  const stream = Readable.fromWeb((await file.open()) as unknown as NodeStream<Uint8Array>)
+  const ended = finished(stream, { writable: false })
+  zip.addReadStream(stream, file.name, { size: file.sizeBytes })
+  await ended
 }
 
 /**

@@ -87,6 +87,11 @@ function isText(buffer: Buffer): boolean {
   return true
 }
 
+/** Whether a text from elsewhere may become a `Content-Type`: nothing but what a media type is made of. */
+export function isMediaType(text: string): boolean {
+  return /^[\w.+-]+\/[\w.+-]+(?:;[ \w.=+"-]*)?$/.test(text)
+}
+
 /** Of a file on disk; reads only its beginning. */
 export async function contentTypeOf(path: string): Promise<string> {
   const handle = await open(path)

@@ -5,13 +5,11 @@ import { constants } from 'node:fs'
 import { copyFile, mkdir, open, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { errorCode } from '../../../lib/errors.ts'
-import { contentTypeOf } from './content-type.ts'
-import { assertFileKey, type FileStorage, type StoredFile, thumbsPrefix } from './storage.ts'
+import { contentTypeOf, isMediaType } from './content-type.ts'
+import { assertFileKey, type FileStorage, originalNameMax, type StoredFile, thumbsPrefix } from './storage.ts'
 import type { UploadedFile } from './uploaded-file.ts'
 
 const attributesSuffix = '.attrs'
-/** Characters of a client's name that are kept beside the file. */
-const originalNameMax = 255
 
 export class LocalStorage implements FileStorage {
   readonly keepsDeleted: boolean = false
@@ -53,6 +51,11 @@ export class LocalStorage implements FileStorage {
       if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return null
       throw error
     }
+  }
+
+  async stream(key: string): ReturnType<FileStorage['stream']> {
+    const file = await this.open(key)
+    return file === null ? null : { sizeBytes: file.sizeBytes, body: Bun.file(this.#path(key)).stream() }
   }
 
   async delete(key: string): Promise<void> {
@@ -113,8 +116,7 @@ async function storedType(path: string): Promise<string | null> {
   }
   try {
     const type = (JSON.parse(text) as Record<string, unknown> | null)?.['user.content_type']
-    // A header of an answer: nothing but what a media type is made of.
-    return typeof type === 'string' && /^[\w.+-]+\/[\w.+-]+(?:;[ \w.=+"-]*)?$/.test(type) ? type : null
+    return typeof type === 'string' && isMediaType(type) ? type : null
   } catch {
     return null // not ours and not PocketBase's: the content decides
   }

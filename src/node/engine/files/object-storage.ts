@@ -4,10 +4,16 @@
 import { stat } from 'node:fs/promises'
 import { empty } from '../../../lib/bytes.ts'
 import { errorCode } from '../../../lib/errors.ts'
-import { ObjectExistsError, ObjectNotFoundError, type ObjectStore } from '../../../lib/object-store/object-store.ts'
-import { contentTypeOf, sniffBytes, sniffContentType } from './content-type.ts'
+import {
+  ObjectExistsError,
+  type ObjectHead,
+  type ObjectMetadata,
+  ObjectNotFoundError,
+  type ObjectStore,
+} from '../../../lib/object-store/object-store.ts'
+import { contentTypeOf, isMediaType, sniffBytes, sniffContentType } from './content-type.ts'
 import type { FileCache } from './file-cache.ts'
-import { assertFileKey, type FileStorage, type StoredFile, thumbsPrefix } from './storage.ts'
+import { assertFileKey, type FileStorage, originalNameMax, type StoredFile, thumbsPrefix } from './storage.ts'
 import type { UploadedFile } from './uploaded-file.ts'
 
 /** Larger files do not enter the cache, bytes: one of them would push out hundreds of small ones. */
@@ -19,8 +25,12 @@ export interface ObjectStorageOptions {
   readonly store: ObjectStore
   /** Ends in `/`: `{prefix}/t/{tenantId}/files/` in a fleet. */
   readonly prefix: string
-  readonly cache: FileCache
-  /** False for a tenant's own bucket, which no point-in-time restore covers. */
+  /** null: every read goes to the store, which then must keep content types. */
+  readonly cache: FileCache | null
+  /**
+   * False for a tenant's own bucket, which no point-in-time restore covers. Such a bucket need not know create-only
+   * writes: its names are random.
+   */
   readonly keepsDeleted: boolean
 }
 
@@ -28,7 +38,7 @@ export class ObjectStorage implements FileStorage {
   readonly keepsDeleted: boolean
   readonly #store: ObjectStore
   readonly #prefix: string
-  readonly #cache: FileCache
+  readonly #cache: FileCache | null
 
   constructor(options: ObjectStorageOptions) {
     this.keepsDeleted = options.keepsDeleted
@@ -39,7 +49,9 @@ export class ObjectStorage implements FileStorage {
 
   async put(key: string, file: UploadedFile): Promise<void> {
     const object = this.#object(key)
-    const options = { createOnly: true, contentType: file.contentType }
+    const options = this.keepsDeleted
+      ? { createOnly: true, contentType: file.contentType }
+      : { contentType: file.contentType, metadata: originalName(file) }
     try {
       if ('path' in file.content) await this.#store.putFile(object, file.content.path, options)
       else await this.#store.put(object, file.content.bytes, options)
@@ -52,25 +64,35 @@ export class ObjectStorage implements FileStorage {
 
   async open(key: string): Promise<StoredFile | null> {
     const object = this.#object(key)
+    const cache = this.#cache
     try {
-      const found = this.#cache.find(object)
+      const found = cache?.find(object) ?? null
       if (found !== null) return await cachedFile(found)
     } catch (error) {
       if (errorCode(error) !== 'ENOENT') throw error
-      await this.#cache.drop(object) // somebody emptied the folder; the object is still there
+      await cache?.drop(object) // somebody emptied the folder; the object is still there
     }
     try {
       const info = await this.#store.head(object)
       if (info === null) return null
-      if (info.sizeBytes <= cachedBytesMax)
-        return await cachedFile(await this.#cache.load(object, () => this.#store.get(object)))
-      const head = info.sizeBytes === 0 ? empty : await this.#store.get(object, { range: { from: 0, to: sniffBytes } })
+      if (cache !== null && info.sizeBytes <= cachedBytesMax)
+        return await cachedFile(await cache.load(object, () => this.#store.get(object)))
       return {
         sizeBytes: info.sizeBytes,
         modifiedAtMs: info.modifiedAtMs,
-        contentType: sniffContentType(head, key),
+        contentType: (cache === null ? keptType(info) : null) ?? (await this.#sniff(key, object, info.sizeBytes)),
         body: async (range) => (await this.#store.getStream(object, range ? { range } : {})).body,
       }
+    } catch (error) {
+      if (error instanceof ObjectNotFoundError) return null
+      throw error
+    }
+  }
+
+  async stream(key: string): ReturnType<FileStorage['stream']> {
+    try {
+      const { info, body } = await this.#store.getStream(this.#object(key))
+      return { sizeBytes: info.sizeBytes, body }
     } catch (error) {
       if (error instanceof ObjectNotFoundError) return null
       throw error
@@ -80,7 +102,7 @@ export class ObjectStorage implements FileStorage {
   async delete(key: string): Promise<void> {
     const object = this.#object(key)
     await this.#store.delete([object])
-    await this.#cache.drop(object)
+    await this.#cache?.drop(object)
     await this.deletePrefix(thumbsPrefix(key))
   }
 
@@ -91,15 +113,30 @@ export class ObjectStorage implements FileStorage {
       const keys = page.objects.map((each) => each.key).slice(0, deleteKeysMax)
       if (keys.length === 0) return
       await this.#store.delete(keys)
-      for (const key of keys) await this.#cache.drop(key)
+      for (const key of keys) await this.#cache?.drop(key)
       if (page.next === null) return
     }
+  }
+
+  async #sniff(key: string, object: string, sizeBytes: number): Promise<string> {
+    const head = sizeBytes === 0 ? empty : await this.#store.get(object, { range: { from: 0, to: sniffBytes } })
+    return sniffContentType(head, key)
   }
 
   #object(key: string): string {
     assertFileKey(key)
     return this.#prefix + key
   }
+}
+
+/** The type that an object was put with, where it is one; it becomes a header of an answer. */
+function keptType({ contentType }: ObjectHead): string | null {
+  return contentType && isMediaType(contentType) ? contentType : null
+}
+
+/** What PocketBase notes at an object, escaped as it does. */
+function originalName(file: UploadedFile): ObjectMetadata {
+  return { 'original-filename': encodeURIComponent(file.originalName.slice(0, originalNameMax)) }
 }
 
 /** A copy on disk. Its handle is opened with the first read, so the cache must not drop it before. */

@@ -3,6 +3,9 @@
 import { AppError } from '../../../lib/errors.ts'
 import type { UploadedFile } from './uploaded-file.ts'
 
+/** Characters of a client's name that are kept beside the file. */
+export const originalNameMax = 255
+
 /** Bytes `[from, to)` of a file. */
 export interface ByteRange {
   readonly from: number
@@ -24,6 +27,8 @@ export interface FileStorage {
   put(key: string, file: UploadedFile): Promise<void>
   /** null when there is none. */
   open(key: string): Promise<StoredFile | null>
+  /** All of a file, past every cache: for backups. The stream must be read or cancelled. null when there is none. */
+  stream(key: string): Promise<{ readonly sizeBytes: number; readonly body: ReadableStream<Uint8Array> } | null>
   /** Deletes one file and its thumbs; a missing one is no error. */
   delete(key: string): Promise<void>
   /** Deletes everything below `prefix`, which ends in `/`. */

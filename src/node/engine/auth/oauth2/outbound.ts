@@ -138,7 +138,7 @@ function sendOnce(
 type LookupCallback = (error: Error | null, address: string | LookupAddress[], family?: number) => void
 
 /** `dns.lookup` that knows no private addresses. */
-function lookupPublic(hostname: string, options: { readonly all?: boolean }, callback: LookupCallback): void {
+export function lookupPublic(hostname: string, options: { readonly all?: boolean }, callback: LookupCallback): void {
   lookup(hostname, { all: true }, (error, addresses) => {
     if (error !== null) return callback(error, '')
     const usable = addresses.filter(({ address }) => isPublicAddress(address))
