@@ -4,6 +4,7 @@
 import { errorCode, OverloadedError, TimeoutError } from '../../lib/errors.ts'
 import { ObjectStoreError } from '../../lib/object-store/object-store.ts'
 import { CorruptDatabaseError } from '../engine/db/database.ts'
+import { ReaderEndedError, ReaderTooLargeError } from '../engine/db/reader.ts'
 import { RefusedError, ValidationFailed, WritesRefusedError } from '../engine/errors.ts'
 import { FileKeyError } from '../engine/files/storage.ts'
 import { toJson } from '../engine/json/json-text.ts'
@@ -88,6 +89,8 @@ export function toApiError(error: unknown, message?: string): ApiError | null {
   if (error instanceof RefusedError) return new ApiError(400, message ?? error.message)
   if (error instanceof FileKeyError) return new ApiError(404)
   if (error instanceof TimeoutError) return new ApiError(400, 'The query took too long.')
+  if (error instanceof ReaderTooLargeError) return new ApiError(400, 'The answer would be too large.')
+  if (error instanceof ReaderEndedError) return new ApiError(503, '', {}, 1)
   if (error instanceof OverloadedError) return new ApiError(503, 'Too many requests wait already.', {}, 1)
   if (error instanceof ObjectStoreError)
     return new ApiError(503, 'The storage is temporarily unavailable.', {}, outageRetrySeconds)

@@ -5,6 +5,7 @@ import { sleep } from '../../lib/clock.ts'
 import { errorMessage } from '../../lib/errors.ts'
 import { BodyError } from '../engine/body/body-error.ts'
 import type { Collection, Rule } from '../engine/collections/collection.ts'
+import { ReaderQueryError } from '../engine/db/reader.ts'
 import { expandRecords } from '../engine/expand/expand.ts'
 import { toNumber, toText } from '../engine/fields/cast.ts'
 import type { Field } from '../engine/fields/field.ts'
@@ -216,7 +217,7 @@ function passesQuietly(event: RequestEvent, test: () => boolean): boolean {
 }
 
 function isFilterFailure(error: unknown): boolean {
-  return error instanceof FilterError || error instanceof SQLiteError
+  return error instanceof FilterError || error instanceof SQLiteError || error instanceof ReaderQueryError
 }
 
 /** Managers of an auth collection are signed in, and its rule is never empty. */

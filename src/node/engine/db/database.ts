@@ -3,10 +3,14 @@
 
 import { constants, Database as Sqlite, type Statement } from 'bun:sqlite'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { AppError, TimeoutError } from '../../../lib/errors.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import { AppError } from '../../../lib/errors.ts'
 import { LruMap } from '../../../lib/lru.ts'
 import { Mutex } from '../../../lib/mutex.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
+import { ReadRouter } from './read-router.ts'
+import { type ReaderPool, readDeadlineMsDefault } from './reader-process.ts'
+import { fromWire, type ReaderRows, toWire } from './reader-query.ts'
 import { quoteName, type Row, type SqlParams, type SqlValue } from './sql.ts'
 
 /** Prepared statements kept per connection; each holds a few KB. */
@@ -17,9 +21,13 @@ const cacheKiB = 256
 const writersWaitingMax = 5_000
 /** How long SQLite itself waits for a lock: only another process (a backup, an operator's shell) can hold one. */
 const busyTimeoutMs = 10_000
+/** Bytes of one answer that comes from a reader process. */
+const answerBytesMax = 64 * 1024 * 1024
 
-export interface ReadOptions {
-  /** Give up after this long, ms. In-place reads check it before they start; the reader process enforces it. */
+export interface Readers {
+  readonly pool: ReaderPool
+  readonly clock: Clock
+  /** How long a read may run, ms; default: {@link readDeadlineMsDefault}. */
   readonly deadlineMs?: number
 }
 
@@ -30,6 +38,8 @@ export interface DatabaseOptions {
    * the WAL outlives the last connection: what replication needs.
    */
   readonly checkpoint: 'sqlite' | 'owner'
+  /** Where reads that may scan run. Without it, all of them run in place. */
+  readonly readers?: Readers
 }
 
 /** The file is not a database, or is damaged. */
@@ -99,12 +109,26 @@ export class Database {
   readonly #mutex = new Mutex(writersWaitingMax)
   #commitSeq = 0
   #onCommit: (() => void) | null = null
+  readonly #router: ReadRouter | null
   #closed = false
 
   private constructor(options: DatabaseOptions) {
     this.path = options.path
     this.#options = options
     this.#writer = new Connection(options)
+    const { readers } = options
+    this.#router =
+      readers === undefined
+        ? null
+        : new ReadRouter({
+            clock: readers.clock,
+            here: (sql, params) => this.all(sql, params),
+            look: (sql) => rowsOnce<Row>(this.#readerConnection().sqlite, sql),
+            elsewhere: async (sql, params, deadlineMs) => {
+              const found = await this.#ask(sql, { params, rowsMax: null, bytesMax: answerBytesMax, deadlineMs })
+              return { rows: asObjects(found), tookMs: found.tookMs }
+            },
+          })
   }
 
   /** Opens or creates the file. Throws CorruptDatabaseError when it is none of SQLite's. */
@@ -161,25 +185,37 @@ export class Database {
   }
 
   /**
-   * Rows of a query that may scan. May answer with a promise; never throws synchronously what a promise could carry.
-   * Throws TimeoutError when the deadline has passed.
+   * Rows of a query that may scan. Runs here and at once, or in a reader process: see {@link ReadRouter}. Sees everything
+   * that is committed when it is called; inside a transaction it always runs here, and sees its writes.
+   *
+   * Throws what SQLite says, as SQLiteError or ReaderQueryError; from a reader process also TimeoutError past the
+   * deadline, OverloadedError and ReaderTooLargeError. Throws synchronously only what SQLite says.
    */
-  read<T = Row>(sql: string, params: SqlParams = [], options: ReadOptions = {}): MaybePromise<T[]> {
-    if (options.deadlineMs !== undefined && options.deadlineMs <= 0)
-      throw new TimeoutError('the query had no time left')
-    return this.all<T>(sql, params)
+  read<T = Row>(sql: string, params: SqlParams = []): MaybePromise<T[]> {
+    if (this.#router === null || this.#scope() !== null) return this.all<T>(sql, params)
+    const deadlineMs = this.#options.readers?.deadlineMs ?? readDeadlineMsDefault
+    return this.#router.read(sql, params, deadlineMs) as MaybePromise<T[]>
+  }
+
+  /** Rows of what a superuser typed, in a reader process and on a connection of its own. Throws as {@link read} does. */
+  console(sql: string, limits: { readonly rowsMax: number; readonly bytesMax: number }): Promise<ReaderRows> {
+    const deadlineMs = this.#options.readers?.deadlineMs ?? readDeadlineMsDefault
+    return this.#ask(sql, { params: [], ...limits, deadlineMs, isApart: true })
   }
 
   /** Runs one statement that changes rows; only inside {@link transaction}. */
   run(sql: string, params: SqlParams = []): { readonly changes: number } {
     if (this.#scope() === null) throw new Error('writes belong into a transaction')
-    return this.#writer.statement(sql).run(...(params as SqlValue[]))
+    const result = this.#writer.statement(sql).run(...(params as SqlValue[]))
+    this.#router?.noteChanges(result.changes)
+    return result
   }
 
   /** Runs DDL or several statements, unprepared; only inside {@link transaction}. */
   exec(sql: string): void {
     if (this.#scope() === null) throw new Error('writes belong into a transaction')
     this.#writer.sqlite.run(sql)
+    this.#router?.forget()
   }
 
   /**
@@ -280,6 +316,7 @@ export class Database {
         const text = error instanceof Error ? error.message : String(error)
         throw new CorruptDatabaseError(`${path} cannot be taken over: ${text}`, { cause: error })
       }
+      this.#router?.forget()
       this.#commitSeq++
       this.#onCommit?.()
     })
@@ -301,11 +338,15 @@ export class Database {
     if (row?.quick_check !== 'ok') throw new CorruptDatabaseError(`${this.path}: ${row?.quick_check}`)
   }
 
-  /** Waits for the running transaction, then closes both connections. Closing again does nothing. */
+  /**
+   * Waits for the running transaction, has readers let go of the files, then closes both connections. Closing again does
+   * nothing.
+   */
   async close(): Promise<void> {
     if (this.#closed) return
     await this.#mutex.acquire()
     this.#closed = true
+    await this.#options.readers?.pool.release(this.path)
     this.#reader?.close()
     this.#writer.close()
     this.#mutex.release()
@@ -324,6 +365,23 @@ export class Database {
 
   #readerConnection(): Connection {
     return (this.#reader ??= new Connection(this.#options))
+  }
+
+  #ask(
+    sql: string,
+    how: {
+      readonly params: SqlParams
+      readonly rowsMax: number | null
+      readonly bytesMax: number
+      readonly deadlineMs: number
+      readonly isApart?: boolean
+    },
+  ): Promise<ReaderRows> {
+    const { readers } = this.#options
+    if (readers === undefined || this.#closed) throw new Error(`${this.path} has no readers`)
+    const { params, rowsMax, bytesMax, deadlineMs, isApart = false } = how
+    const query = { path: this.path, sql, params: params.map(toWire), rowsMax, bytesMax, isApart }
+    return readers.pool.run(query, deadlineMs)
   }
 }
 
@@ -390,4 +448,13 @@ function copySchemaAndRows(sqlite: Sqlite): void {
 function fitting(statement: Statement, params: SqlParams): SqlValue[] {
   const { paramsCount } = statement
   return (params.length > paramsCount ? params.slice(0, paramsCount) : params) as SqlValue[]
+}
+
+function asObjects({ columns, rows }: ReaderRows): Row[] {
+  const names = columns.map((column) => column.name)
+  return rows.map((values) => {
+    const row: Row = {}
+    for (let i = 0; i < names.length; i++) row[names[i]!] = fromWire(values[i] ?? null)
+    return row
+  })
 }

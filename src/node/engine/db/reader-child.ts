@@ -1,19 +1,42 @@
 // The reader process: one question a line on standard input, one answer a line on standard output. It ends with its
-// parent's pipe, and is killed when a question takes too long.
+// parent, and is killed when a question takes too long.
 
-import { type Clock, systemClock } from '../../../lib/clock.ts'
-import { type ReaderQuery, type ReaderRows, runReaderQuery } from './reader-query.ts'
+import { dlopen } from 'bun:ffi'
+import { constants, Database as Sqlite } from 'bun:sqlite'
+import { writeFileSync } from 'node:fs'
+import { setPriority } from 'node:os'
+import { type Cancel, type Clock, systemClock } from '../../../lib/clock.ts'
+import { AnswerTooLargeError, type ReaderQuery, type ReaderRows, runReaderQuery } from './reader-query.ts'
 
-/** A process that nobody asks ends after this, ms; it takes some 60 MB. */
+/** A process that nobody asks ends after this, ms; it takes some 50 MB. */
 const idleMs = 30_000
+/** A database that nobody asks about is closed after this, ms. */
+const connectionIdleMs = 2_000
+/** Databases open at once. */
+const connectionsMax = 4
+const busyTimeoutMs = 5_000
+/** Page cache of a connection, KiB. */
+const cacheKiB = 8_192
+/** Whoever answers at once goes first: this far behind the workers in the system's queue for a core. */
+const niceness = 10
+
+export type ReaderRequest =
+  | { readonly type: 'query'; readonly query: ReaderQuery }
+  /** Closes a database, so that its owner can. */
+  | { readonly type: 'release'; readonly path: string }
 
 export type ReaderAnswer =
-  | { readonly ok: true; readonly value: ReaderRows }
-  | { readonly ok: false; readonly message: string }
+  | { readonly ok: true; readonly value: ReaderRows | null }
+  | { readonly ok: false; readonly reason: 'sql' | 'too_large'; readonly message: string }
 
 /** Answers until standard input ends. */
 export async function runReader(clock: Clock = systemClock): Promise<void> {
-  let cancel = clock.setTimer(idleMs, () => process.exit(0))
+  endWithParent()
+  setPriority(niceness)
+  writeFileSync('/proc/self/oom_score_adj', '1000') // where memory runs out, this is what can be spared
+  const connections = new Connections(clock)
+  const startIdling = () => clock.setTimer(idleMs, () => process.exit(0))
+  let cancel = startIdling()
   const decoder = new TextDecoder()
   let text = ''
   for await (const chunk of Bun.stdin.stream()) {
@@ -22,17 +45,90 @@ export async function runReader(clock: Clock = systemClock): Promise<void> {
       cancel()
       const line = text.slice(0, end)
       text = text.slice(end + 1)
-      await Bun.write(Bun.stdout, `${JSON.stringify(answer(JSON.parse(line) as ReaderQuery))}\n`)
-      cancel = clock.setTimer(idleMs, () => process.exit(0))
+      await Bun.write(Bun.stdout, `${JSON.stringify(answer(connections, JSON.parse(line) as ReaderRequest, clock))}\n`)
+      cancel = startIdling()
     }
   }
-  cancel()
+  process.exit(0)
 }
 
-function answer(query: ReaderQuery): ReaderAnswer {
+/**
+ * Has the kernel kill this process with its parent: in the middle of a statement it would not see its input end, and
+ * would go on reading for ever files that have a new owner by then.
+ */
+function endWithParent(): void {
+  const setDeathSignal = 1 // PR_SET_PDEATHSIG
+  const sigkill = 9
+  const libc = dlopen('libc.so.6', { prctl: { args: ['i32', 'u64', 'u64', 'u64', 'u64'], returns: 'i32' } })
+  if (libc.symbols.prctl(setDeathSignal, sigkill, 0, 0, 0) !== 0) throw new Error('prctl(PR_SET_PDEATHSIG) failed')
+}
+
+function answer(connections: Connections, request: ReaderRequest, clock: Clock): ReaderAnswer {
   try {
-    return { ok: true, value: runReaderQuery(query) }
+    if (request.type === 'query') {
+      const { query } = request
+      const run = (sqlite: Sqlite) => runReaderQuery(sqlite, query, () => clock.monotonic())
+      return { ok: true, value: query.isApart ? runApart(query.path, run) : run(connections.open(query.path)) }
+    }
+    connections.close(request.path)
+    return { ok: true, value: null }
   } catch (error) {
-    return { ok: false, message: error instanceof Error ? error.message : String(error) }
+    const reason = error instanceof AnswerTooLargeError ? 'too_large' : 'sql'
+    return { ok: false, reason, message: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+function runApart(path: string, run: (sqlite: Sqlite) => ReaderRows): ReaderRows {
+  const sqlite = openReadOnly(path)
+  try {
+    return run(sqlite)
+  } finally {
+    sqlite.close()
+  }
+}
+
+/** Databases stay open for the next question, but not for long: a tenant at rest holds no descriptor. */
+class Connections {
+  readonly #clock: Clock
+  /** From least to most recently used. */
+  readonly #open = new Map<string, { readonly sqlite: Sqlite; readonly cancel: Cancel }>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  open(path: string): Sqlite {
+    const known = this.#open.get(path)
+    known?.cancel()
+    this.#open.delete(path)
+    const sqlite = known?.sqlite ?? openReadOnly(path)
+    const cancel = this.#clock.setTimer(connectionIdleMs, () => this.close(path))
+    this.#open.set(path, { sqlite, cancel })
+    const oldest = this.#open.keys().next()
+    if (this.#open.size > connectionsMax && !oldest.done) this.close(oldest.value)
+    return sqlite
+  }
+
+  close(path: string): void {
+    const known = this.#open.get(path)
+    if (known === undefined) return
+    known.cancel()
+    this.#open.delete(path)
+    known.sqlite.close()
+  }
+}
+
+/** Read-only: closing it last must not checkpoint what the owner has not shipped. */
+function openReadOnly(path: string): Sqlite {
+  const sqlite = new Sqlite(path, constants.SQLITE_OPEN_READONLY)
+  try {
+    sqlite.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`)
+    sqlite.run('PRAGMA query_only = ON')
+    sqlite.run('PRAGMA temp_store = MEMORY')
+    sqlite.run(`PRAGMA cache_size = -${cacheKiB}`)
+    return sqlite
+  } catch (error) {
+    sqlite.close()
+    throw error
   }
 }

@@ -1,54 +1,131 @@
-// Goal: a question that runs wild is killed at its deadline, and nobody else waits for it.
+// Goal: a question that runs wild is killed at its deadline, and nobody else waits for it; who closes a database finds
+// no reader holding it.
 
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { readdirSync, readlinkSync } from 'node:fs'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { until } from '../../../../test/support/wait.ts'
 import { systemClock } from '../../../lib/clock.ts'
-import { TimeoutError } from '../../../lib/errors.ts'
+import { OverloadedError, TimeoutError } from '../../../lib/errors.ts'
 import { Database } from './database.ts'
-import { ReaderPool, ReaderQueryError } from './reader-process.ts'
+import { ReaderEndedError, ReaderQueryError, ReaderTooLargeError } from './reader.ts'
+import { ReaderPool } from './reader-process.ts'
 
+const tenants = ['a', 'b', 'c']
 let dir: string
 let databases: Database[]
 let pool: ReaderPool
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'pf-reader-'))
-  databases = ['a.db', 'b.db'].map((name) => Database.open({ path: join(dir, name), checkpoint: 'owner' }))
-  for (const [i, db] of databases.entries())
-    await db.transaction(() => db.exec(`CREATE TABLE t (v); INSERT INTO t VALUES ('db ${i}')`))
   pool = new ReaderPool({ clock: systemClock })
+  databases = []
+  for (const name of tenants) {
+    await mkdir(join(dir, name))
+    const db = Database.open({
+      path: pathOf(name),
+      checkpoint: 'owner',
+      readers: { pool, clock: systemClock },
+    })
+    databases.push(db)
+    await db.transaction(() => db.exec(`CREATE TABLE t (v); INSERT INTO t VALUES ('db ${name}')`))
+  }
 })
 afterEach(async () => {
-  pool.close()
   for (const db of databases) await db.close()
+  pool.close()
   await rm(dir, { recursive: true, force: true })
 })
 
 const endless = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n'
-const ask = (name: string, sql: string, deadlineMs = 20_000) =>
-  pool.run({ path: join(dir, name), sql, rowsMax: 10, bytesMax: 1_000_000 }, deadlineMs)
+const pathOf = (name: string) => join(dir, name, 'data.db')
+const ask = (name: string, sql: string, deadlineMs = 20_000, bytesMax = 1_000_000) =>
+  pool.run({ path: pathOf(name), sql, params: [], rowsMax: null, bytesMax, isApart: false }, deadlineMs)
+const failure = (work: Promise<unknown>) =>
+  work.then(
+    () => null,
+    (error: unknown) => error,
+  )
+
+/** Processes of this machine, children of this one, that have a file below `folder` open. */
+function holders(folder: string): number {
+  let count = 0
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
+    try {
+      const files = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
+      if (files.some((file) => file.startsWith(folder))) count++
+    } catch {
+      // It has ended, or closed a file, while we looked.
+    }
+  }
+  return count
+}
 
 test('rows from the WAL, errors in the words of SQLite, no writes', async () => {
-  expect((await ask('a.db', 'SELECT v FROM t')).rows).toEqual([['db 0']])
-  expect(ask('a.db', 'SELECT missing')).rejects.toThrow('no such column')
-  expect(ask('a.db', "INSERT INTO t VALUES ('x')")).rejects.toBeInstanceOf(ReaderQueryError)
-  await databases[0]!.transaction(() => databases[0]!.run("UPDATE t SET v = 'new'"))
-  expect((await ask('a.db', 'SELECT v FROM t')).rows).toEqual([['new']])
+  expect((await ask('a', 'SELECT v FROM t')).rows).toEqual([['db a']])
+  expect(await failure(ask('a', 'SELECT missing'))).toMatchObject({ message: 'no such column: missing' })
+  expect(await failure(ask('a', "INSERT INTO t VALUES ('x')"))).toBeInstanceOf(ReaderQueryError)
+  const [db] = databases
+  await db!.transaction(() => db!.run("UPDATE t SET v = 'new'"))
+  expect((await ask('a', 'SELECT v FROM t')).rows).toEqual([['new']])
 })
 
-test('an endless query of one database is killed; the other one is answered meanwhile', async () => {
-  let isKilled = false
-  const wild = ask('a.db', endless, 1_500).then(
-    () => null,
-    (error: unknown) => {
-      isKilled = true
+test('an endless query of one tenant is killed; the others are answered meanwhile', async () => {
+  let killed = 0
+  const wild = [1, 2, 3].map(() =>
+    failure(ask('a', endless, 2_000)).then((error) => {
+      killed++
       return error
-    },
+    }),
   )
-  const calm = await ask('b.db', 'SELECT v FROM t')
-  expect([calm.rows, isKilled]).toEqual([[['db 1']], false])
-  expect(await wild).toBeInstanceOf(TimeoutError)
-  expect((await ask('a.db', 'SELECT v FROM t')).rows).toEqual([['db 0']])
+  const calm = await Promise.all([ask('b', 'SELECT v FROM t'), ask('c', 'SELECT v FROM t')])
+  expect([calm.map((each) => each.rows), killed]).toEqual([[[['db b']], [['db c']]], 0])
+  for (const error of await Promise.all(wild)) expect(error).toBeInstanceOf(TimeoutError)
+  expect((await ask('a', 'SELECT v FROM t')).rows).toEqual([['db a']])
+})
+
+test('too many questions of one tenant are refused, those of another one are not', async () => {
+  const wild = Array.from({ length: 300 }, () => failure(ask('a', endless, 60_000)))
+  const refused = await Promise.race(wild)
+  expect(refused).toBeInstanceOf(OverloadedError)
+  expect((await ask('b', 'SELECT v FROM t')).rows).toEqual([['db b']])
+  await databases[0]!.close()
+  const errors = await Promise.all(wild)
+  expect(errors.filter((error) => error instanceof OverloadedError)).toHaveLength(98) // two run, 200 wait
+  expect(errors.filter((error) => error instanceof ReaderEndedError)).toHaveLength(202)
+})
+
+test('closing a database ends what reads it, and leaves no descriptor', async () => {
+  await ask('a', 'SELECT v FROM t')
+  const wild = failure(ask('b', endless, 60_000))
+  await until('the query has begun', () => holders(join(dir, 'b')) === 1)
+  await databases[0]!.close()
+  expect(holders(join(dir, 'a'))).toBe(0)
+  await databases[1]!.close()
+  expect(holders(join(dir, 'b'))).toBe(0)
+  expect(await wild).toBeInstanceOf(ReaderEndedError)
+})
+
+test('a database that nobody asks about is let go of by itself', async () => {
+  await ask('a', 'SELECT v FROM t')
+  expect(holders(join(dir, 'a'))).toBe(1)
+  await until('its file is closed', () => holders(join(dir, 'a')) === 0)
+  expect((await ask('a', 'SELECT v FROM t')).rows).toEqual([['db a']])
+})
+
+test('an answer past its limit, and one that no limit sees coming, end', async () => {
+  expect(await failure(ask('a', "SELECT printf('%.*c', 5000, 'x')", 20_000, 1_000))).toBeInstanceOf(ReaderTooLargeError)
+  const many = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, hex(randomblob(500)) FROM n'
+  expect(await failure(ask('a', many, 60_000))).toBeInstanceOf(ReaderTooLargeError)
+  expect((await ask('a', 'SELECT v FROM t')).rows).toEqual([['db a']])
+}, 60_000)
+
+test('every value of SQLite comes back as it was', async () => {
+  const [db] = databases
+  const sql = `SELECT 1 AS i, -2.5 AS f, 9e999 AS inf, -9e999 AS ninf, NULL AS none, x'00ff' AS b, 'ü"\n' AS t,
+    9007199254740991 AS big, -0.0 AS zero, 1e-300 AS tiny FROM t, (${endless.replace('count(*) FROM n', 'i FROM n LIMIT 1')})`
+  const here = db!.all(sql)
+  expect(await db!.read(sql)).toEqual(here)
 })

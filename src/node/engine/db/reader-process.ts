@@ -1,35 +1,38 @@
 // Questions that may scan for long run in a process of their own: a statement of SQLite cannot be interrupted from
-// JavaScript, only a process can be killed. Few processes serve all tenants of a worker; a database has one question
-// running at a time, so that one tenant's queue is not the others'.
+// JavaScript, only a process can be killed. Few processes serve all tenants of a worker. Tenants take turns, and none of
+// them holds so many processes that another one's first question would have to wait for it.
 
-import type { Clock } from '../../../lib/clock.ts'
-import { AppError, OverloadedError, TimeoutError } from '../../../lib/errors.ts'
+import { dirname } from 'node:path'
+import type { Cancel, Clock } from '../../../lib/clock.ts'
+import { OverloadedError } from '../../../lib/errors.ts'
+import { FairQueue } from '../../../lib/fair-queue.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
-import type { ReaderAnswer } from './reader-child.ts'
+import { Reader, ReaderEndedError } from './reader.ts'
 import type { ReaderQuery, ReaderRows } from './reader-query.ts'
 
-const processesMax = 2
-/** Questions that may wait, in all and of one database. */
-const waitingMax = 200
-const waitingMaxOfOne = 10
-/** Of one answer's line; above what a query may return. */
-const lineBytesMax = 256 * 1024 * 1024
-
-/** SQLite refused the statement; the message is its own. */
-export class ReaderQueryError extends AppError {
-  readonly code = 'reader_query'
-}
-
-/** The process went away under a question: idle for too long, or killed from outside. */
-class ReaderEndedError extends AppError {
-  readonly code = 'reader_ended'
-}
+/** How long a question may run by default, ms: PocketBase's own limit. */
+export const readDeadlineMsDefault = 30_000
+/** Processes of one worker; each takes 50 MB, and a part of a core while it reads. */
+const processesMax = 6
+/** Processes that one tenant has at work: two cores are what it may keep busy. */
+const processesMaxOfOne = 2
+/** A tenant's second question leaves this many processes to tenants that have none at work. */
+const processesForOthers = 2
+/** Questions that may wait, in all and of one tenant. */
+const waitingMax = 1_000
+const waitingMaxOfOne = 200
+/** How long a question may wait for its turn, ms. */
+const waitMsMax = 30_000
 
 interface Job {
   readonly query: ReaderQuery
   readonly deadlineMs: number
   readonly done: (rows: ReaderRows) => void
   readonly fail: (error: unknown) => void
+  /** Ends the waiting. */
+  cancelWait: Cancel
+  /** Its database is being closed. */
+  isCancelled: boolean
 }
 
 export interface ReaderPoolOptions {
@@ -38,13 +41,16 @@ export interface ReaderPoolOptions {
   readonly command?: readonly string[]
 }
 
+/** A tenant's databases lie in one folder. */
+const ownerOf = (path: string) => dirname(path)
+
 export class ReaderPool {
   readonly #clock: Clock
   readonly #command: readonly string[]
-  readonly #waiting: Job[] = []
-  readonly #busyPaths = new Set<string>()
+  readonly #waiting = new FairQueue<Job>({ itemsMax: waitingMax, itemsMaxOfOne: waitingMaxOfOne })
+  readonly #running = new Map<Job, Reader>()
+  readonly #runningOf = new Map<string, number>()
   readonly #idle: Reader[] = []
-  #running = 0
 
   constructor(options: ReaderPoolOptions) {
     this.#clock = options.clock
@@ -53,117 +59,105 @@ export class ReaderPool {
 
   /**
    * Rows of one statement. Throws ReaderQueryError, TimeoutError past `deadlineMs` of running (the process is killed),
-   * OverloadedError when too many wait.
+   * ReaderTooLargeError, OverloadedError when too many wait or this one waited for too long.
    */
   run(query: ReaderQuery, deadlineMs: number): Promise<ReaderRows> {
-    const ofOne = this.#waiting.filter((each) => each.query.path === query.path).length
-    if (this.#waiting.length >= waitingMax || ofOne >= waitingMaxOfOne)
-      return Promise.reject(new OverloadedError('too many queries wait already'))
+    const owner = ownerOf(query.path)
     return new Promise((done, fail) => {
-      this.#waiting.push({ query, deadlineMs, done, fail })
+      const job: Job = { query, deadlineMs, done, fail, cancelWait: () => {}, isCancelled: false }
+      if (!this.#waiting.push(owner, job)) {
+        fail(new OverloadedError('too many queries wait already'))
+        return
+      }
       this.#next()
+      if (this.#running.has(job)) return
+      job.cancelWait = this.#clock.setTimer(waitMsMax, () => {
+        if (this.#waiting.remove(owner, job)) fail(new OverloadedError(`the query waited for ${waitMsMax} ms`))
+      })
     })
   }
 
-  #next(): void {
-    while (this.#running < processesMax) {
-      const at = this.#waiting.findIndex((each) => !this.#busyPaths.has(each.query.path))
-      if (at < 0) return
-      const [job] = this.#waiting.splice(at, 1)
-      this.#running++
-      this.#busyPaths.add(job!.query.path)
-      void this.#serve(job!)
+  /**
+   * Has every reader let go of a database that is about to be closed, or replaced on disk. What still runs or waits of
+   * it fails.
+   */
+  async release(path: string): Promise<void> {
+    const owner = ownerOf(path)
+    for (const job of this.#waiting.removeAll(owner)) {
+      if (job.query.path === path) {
+        job.cancelWait()
+        job.fail(new ReaderEndedError('the database was closed'))
+      } else this.#waiting.push(owner, job)
     }
-  }
-
-  async #serve(job: Job): Promise<void> {
-    let reader = this.#take()
-    try {
-      try {
-        job.done(await reader.ask(job.query, job.deadlineMs))
-      } catch (error) {
-        if (!(error instanceof ReaderEndedError)) throw error
-        reader = new Reader(this.#command, this.#clock) // once, and a fresh one: reading twice harms nobody
-        job.done(await reader.ask(job.query, job.deadlineMs))
-      }
-    } catch (error) {
-      job.fail(error)
+    const ends: Promise<unknown>[] = []
+    for (const [job, reader] of this.#running) {
+      if (job.query.path === path) job.isCancelled = true
+      else if (!reader.holds(path)) continue
+      reader.kill()
+      ends.push(reader.ended)
     }
-    this.#running--
-    this.#busyPaths.delete(job.query.path)
-    if (reader.isAlive) this.#idle.push(reader)
-    this.#next()
-  }
-
-  #take(): Reader {
-    for (let reader = this.#idle.pop(); reader !== undefined; reader = this.#idle.pop())
-      if (reader.isAlive) return reader
-    return new Reader(this.#command, this.#clock)
+    const holders = this.#idle.filter((reader) => reader.holds(path))
+    for (const reader of holders) this.#idle.splice(this.#idle.indexOf(reader), 1)
+    for (const reader of holders) ends.push(reader.release(path).then(() => this.#rest(reader)))
+    await Promise.all(ends)
   }
 
   /** Ends the processes that nobody waits for. */
   close(): void {
     for (const reader of this.#idle.splice(0)) reader.kill()
   }
-}
 
-class Reader {
-  readonly #process: Bun.Subprocess<'pipe', 'pipe', 'inherit'>
-  readonly #clock: Clock
-  readonly #output: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }
-  #isAlive = true
-
-  constructor(command: readonly string[], clock: Clock) {
-    this.#clock = clock
-    // Without an environment: it may hold secrets, and a reader is asked only for rows.
-    this.#process = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: {} })
-    this.#process.unref()
-    this.#output = this.#process.stdout.getReader()
-    void this.#process.exited.then(() => {
-      this.#isAlive = false
-    })
-  }
-
-  get isAlive(): boolean {
-    return this.#isAlive
-  }
-
-  kill(): void {
-    this.#isAlive = false
-    this.#process.kill('SIGKILL')
-  }
-
-  async ask(query: ReaderQuery, deadlineMs: number): Promise<ReaderRows> {
-    let isLate = false
-    const cancel = this.#clock.setTimer(deadlineMs, () => {
-      isLate = true
-      this.kill()
-    })
-    try {
-      this.#process.stdin.write(`${JSON.stringify(query)}\n`)
-      await this.#process.stdin.flush()
-      const answer = JSON.parse(await this.#line()) as ReaderAnswer
-      if (!answer.ok) throw new ReaderQueryError(answer.message)
-      return answer.value
-    } catch (error) {
-      if (isLate) throw new TimeoutError(`the query ran longer than ${deadlineMs} ms`, { cause: error })
-      if (!(error instanceof ReaderQueryError)) this.kill() // its pipe is in an unknown state
-      throw error
-    } finally {
-      cancel()
+  #next(): void {
+    for (;;) {
+      const job = this.#waiting.shift((owner) => this.#mayStart(owner))
+      if (job === null) return
+      job.cancelWait()
+      const owner = ownerOf(job.query.path)
+      this.#runningOf.set(owner, (this.#runningOf.get(owner) ?? 0) + 1)
+      void this.#serve(job, owner)
     }
   }
 
-  async #line(): Promise<string> {
-    const decoder = new TextDecoder()
-    const parts: string[] = []
-    for (let bytes = 0; ; ) {
-      const { done, value } = await this.#output.read()
-      if (done || value === undefined) throw new ReaderEndedError('the reader process ended')
-      bytes += value.length
-      if (bytes > lineBytesMax) throw new ReaderEndedError('the answer is too large')
-      parts.push(decoder.decode(value, { stream: true }))
-      if (value.at(-1) === 0x0a) return parts.join('') // one answer at a time: a line ends where a chunk does
+  #mayStart(owner: string): boolean {
+    const own = this.#runningOf.get(owner) ?? 0
+    if (own >= processesMaxOfOne) return false
+    return this.#running.size < (own === 0 ? processesMax : processesMax - processesForOthers)
+  }
+
+  async #serve(job: Job, owner: string): Promise<void> {
+    let reader = this.#take(job.query.path)
+    this.#running.set(job, reader)
+    try {
+      try {
+        job.done(await reader.query(job.query, job.deadlineMs))
+      } catch (error) {
+        if (!(error instanceof ReaderEndedError) || job.isCancelled) throw error
+        reader = new Reader(this.#command, this.#clock) // once, and a fresh one: reading twice harms nobody
+        this.#running.set(job, reader)
+        job.done(await reader.query(job.query, job.deadlineMs))
+      }
+    } catch (error) {
+      job.fail(error)
+    }
+    this.#running.delete(job)
+    const left = (this.#runningOf.get(owner) ?? 1) - 1
+    if (left === 0) this.#runningOf.delete(owner)
+    else this.#runningOf.set(owner, left)
+    this.#rest(reader)
+    this.#next()
+  }
+
+  #rest(reader: Reader): void {
+    if (reader.isAlive) this.#idle.push(reader)
+  }
+
+  /** One that has the database open already, else the one that worked last. */
+  #take(path: string): Reader {
+    for (;;) {
+      const holder = this.#idle.findLastIndex((reader) => reader.holds(path))
+      const [reader] = this.#idle.splice(holder < 0 ? -1 : holder, 1)
+      if (reader === undefined) return new Reader(this.#command, this.#clock)
+      if (reader.isAlive) return reader
     }
   }
 }

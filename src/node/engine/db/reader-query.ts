@@ -1,15 +1,18 @@
-// One question of a superuser to one database file, on a connection that cannot write: what a reader process runs.
+// What a reader process is asked and answers, and how it runs one question: on a connection that cannot write.
 
-import { constants, Database as Sqlite } from 'bun:sqlite'
-
-const busyTimeoutMs = 5_000
+import type { Database as Sqlite, Statement } from 'bun:sqlite'
+import type { SqlParams, SqlValue } from './sql.ts'
 
 export interface ReaderQuery {
   readonly path: string
   readonly sql: string
-  readonly rowsMax: number
-  /** Of all values as text. */
+  readonly params: readonly WireValue[]
+  /** Rows after which the statement is ended; null: all of them, for statements with a LIMIT of their own. */
+  readonly rowsMax: number | null
+  /** Of all values together. */
   readonly bytesMax: number
+  /** On a connection of its own: what a person typed may change the state of a connection, as BEGIN or PRAGMA do. */
+  readonly isApart: boolean
 }
 
 export interface ReaderColumn {
@@ -20,36 +23,83 @@ export interface ReaderColumn {
 
 export interface ReaderRows {
   readonly columns: readonly ReaderColumn[]
-  /** Values as text. */
-  readonly rows: readonly (readonly (string | null)[])[]
+  readonly rows: readonly (readonly WireValue[])[]
+  /** Of the statement alone. */
+  readonly tookMs: number
 }
 
-/** Throws what SQLite says. Read-only: closing it last must not checkpoint what the owner has not shipped. */
-export function runReaderQuery(query: ReaderQuery): ReaderRows {
-  const sqlite = new Sqlite(query.path, constants.SQLITE_OPEN_READONLY)
+/** A value of SQLite in JSON. `b`: a blob in base64; `n`: a number that JSON has no text for; `i`: a large integer. */
+export type WireValue =
+  | string
+  | number
+  | null
+  | { readonly b: string }
+  | { readonly n: string }
+  | { readonly i: string }
+
+export function toWire(value: SqlValue): WireValue {
+  switch (typeof value) {
+    case 'string':
+      return value
+    case 'number':
+      return Number.isFinite(value) && !Object.is(value, -0)
+        ? value
+        : { n: Object.is(value, -0) ? '-0' : String(value) }
+    case 'boolean':
+      return value ? 1 : 0
+    case 'bigint':
+      return { i: String(value) }
+    default:
+      return value === null ? null : { b: Buffer.from(value).toString('base64') }
+  }
+}
+
+export function fromWire(value: WireValue): SqlValue {
+  if (typeof value !== 'object' || value === null) return value
+  if ('b' in value) return new Uint8Array(Buffer.from(value.b, 'base64'))
+  return 'n' in value ? Number(value.n) : BigInt(value.i)
+}
+
+/** The answer is larger than its reader may hold. */
+export class AnswerTooLargeError extends Error {}
+
+/** Throws what SQLite says, and AnswerTooLargeError. */
+export function runReaderQuery(sqlite: Sqlite, query: ReaderQuery, nowMs: () => number): ReaderRows {
+  const startedMs = nowMs()
+  const statement = sqlite.prepare(query.sql)
   try {
-    sqlite.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`)
-    sqlite.run('PRAGMA query_only = ON')
-    const statement = sqlite.prepare(query.sql)
-    try {
-      const rows: (string | null)[][] = []
-      let bytes = 0
-      const names = statement.columnNames
-      for (const row of (statement as unknown as { values(): unknown[][] }).values()) {
-        if (rows.length >= query.rowsMax) break
-        const texts = row.map(asText)
-        for (const text of texts) bytes += text?.length ?? 0
-        if (bytes > query.bytesMax) throw new Error('the answer is too large')
-        rows.push(texts)
-      }
-      const types = declaredTypes(statement)
-      return { columns: names.map((name, i) => ({ name, type: types[i] ?? '', nullable: true })), rows }
-    } finally {
-      statement.finalize()
+    const names = statement.columnNames
+    const rows: WireValue[][] = []
+    let bytes = 0
+    for (const values of rowsOf(statement, names, query)) {
+      if (query.rowsMax !== null && rows.length >= query.rowsMax) break
+      const row = values.map(toWire)
+      for (const value of row) bytes += typeof value === 'string' ? value.length : 8
+      if (bytes > query.bytesMax) throw new AnswerTooLargeError('the answer is too large')
+      rows.push(row)
+    }
+    const types = declaredTypes(statement)
+    return {
+      columns: names.map((name, i) => ({ name, type: types[i] ?? '', nullable: true })),
+      rows,
+      tookMs: nowMs() - startedMs,
     }
   } finally {
-    sqlite.close()
+    statement.finalize()
   }
+}
+
+/** One by one where the statement may have more rows than are wanted; at once where names are given twice. */
+function rowsOf(statement: Statement, names: readonly string[], query: ReaderQuery): Iterable<SqlValue[]> {
+  const given = query.params.map(fromWire)
+  const { paramsCount } = statement
+  const params = given.length > paramsCount ? given.slice(0, paramsCount) : given
+  const typed = statement as unknown as {
+    values(...params: SqlParams): SqlValue[][]
+    iterate(...params: SqlParams): Iterable<Record<string, SqlValue>>
+  }
+  if (query.rowsMax === null || names.length === 0 || new Set(names).size < names.length) return typed.values(...params)
+  return Iterator.from(typed.iterate(...params)).map((row) => names.map((name) => row[name] ?? null))
 }
 
 function declaredTypes(statement: { readonly declaredTypes: (string | null)[] }): (string | null)[] {
@@ -58,11 +108,4 @@ function declaredTypes(statement: { readonly declaredTypes: (string | null)[] })
   } catch {
     return [] // Bun knows them only after a row was read, and not for every statement
   }
-}
-
-function asText(value: unknown): string | null {
-  if (value === null) return null
-  if (value instanceof Uint8Array) return new TextDecoder().decode(value)
-  if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value)
-  return String(value)
 }

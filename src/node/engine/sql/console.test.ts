@@ -7,13 +7,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../../lib/clock.ts'
 import { Database } from '../db/database.ts'
+import { readerPool } from '../db/reader-process.ts'
 import { reachesOtherFiles, runSql, SqlConsoleError } from './console.ts'
 
 let dir: string
 let db: Database
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'pf-sql-'))
-  db = Database.open({ path: join(dir, 'data.db'), checkpoint: 'owner' })
+  const readers = { pool: readerPool(systemClock), clock: systemClock }
+  db = Database.open({ path: join(dir, 'data.db'), checkpoint: 'owner', readers })
   await db.transaction(() =>
     db.exec("CREATE TABLE t (a TEXT, b REAL, c BLOB); INSERT INTO t VALUES ('x', 1.5, x'ff61')"),
   )

@@ -6,14 +6,13 @@
 import type { Clock } from '../../../lib/clock.ts'
 import { AppError, OverloadedError } from '../../../lib/errors.ts'
 import type { Database } from '../db/database.ts'
-import { readerPool } from '../db/reader-process.ts'
+import { fromWire } from '../db/reader-query.ts'
+import type { SqlValue } from '../db/sql.ts'
 
 export const sqlLengthMax = 5_000
 const rowsMax = 1_000
 /** Bytes of one answer. */
 const answerBytesMax = 64 * 1024 * 1024
-/** How long a question may run, ms; its process is killed then. */
-const deadlineMs = 30_000
 
 export interface SqlColumn {
   readonly name: string
@@ -49,11 +48,9 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
       const affectedRows = await write(data, query)
       return { execTime: elapsed(), affectedRows, columns: [], rows: [] }
     }
-    const found = await readerPool(clock).run(
-      { path: data.path, sql: query, rowsMax, bytesMax: answerBytesMax },
-      deadlineMs,
-    )
-    return { execTime: elapsed(), affectedRows: 0, ...found }
+    const { columns, rows } = await data.console(query, { rowsMax, bytesMax: answerBytesMax })
+    const texts = rows.map((row) => row.map((value) => asText(fromWire(value))))
+    return { execTime: elapsed(), affectedRows: 0, columns, rows: texts }
   } catch (error) {
     if (error instanceof OverloadedError) throw error
     const words = error instanceof Error ? error.message : String(error)
@@ -85,4 +82,10 @@ function write(data: Database, query: string): Promise<number> {
     const after = count()
     return after.all === before.all ? 0 : after.last // `changes()` keeps its value over statements that change no rows
   })
+}
+
+function asText(value: SqlValue): string | null {
+  if (value === null) return null
+  if (value instanceof Uint8Array) return new TextDecoder().decode(value)
+  return Object.is(value, -0) ? '-0' : String(value)
 }

@@ -1,0 +1,150 @@
+// The parent's end of one reader process: asks one thing at a time, and kills the process when it takes too long or too
+// much.
+
+import { readFileSync } from 'node:fs'
+import type { Clock } from '../../../lib/clock.ts'
+import { AppError, TimeoutError } from '../../../lib/errors.ts'
+import type { ReaderAnswer, ReaderRequest } from './reader-child.ts'
+import type { ReaderQuery, ReaderRows } from './reader-query.ts'
+
+/** Of one answer's line; above what a query may return, as JSON writes it. */
+const lineBytesMax = 256 * 1024 * 1024
+/** Resident memory of a reader, bytes: a sort or a list that grows past it ends the process. */
+const memoryBytesMax = 768 * 1024 * 1024
+/** How often it is looked at while a question runs, ms. */
+const memoryLookMs = 200
+const pageBytes = 4_096
+/** How long a reader may take to let go of a database, ms; it only closes files. */
+const releaseMs = 2_000
+
+/** SQLite refused the statement; the message is its own. */
+export class ReaderQueryError extends AppError {
+  readonly code = 'reader_query'
+}
+
+/** The answer, or the memory that it took to make, went past its limit. */
+export class ReaderTooLargeError extends AppError {
+  readonly code = 'reader_too_large'
+}
+
+/** The process went away under a question: idle for too long, or killed from outside. */
+export class ReaderEndedError extends AppError {
+  readonly code = 'reader_ended'
+}
+
+export class Reader {
+  readonly #process: Bun.Subprocess<'pipe', 'pipe', 'inherit'>
+  readonly #clock: Clock
+  readonly #output: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }
+  /** Databases that it may have open. */
+  readonly #held = new Set<string>()
+  #isAlive = true
+
+  constructor(command: readonly string[], clock: Clock) {
+    this.#clock = clock
+    // Without an environment: it may hold secrets, and a reader is asked only for rows.
+    this.#process = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: {} })
+    this.#process.unref()
+    this.#output = this.#process.stdout.getReader()
+    void this.#process.exited.then(() => {
+      this.#isAlive = false
+    })
+  }
+
+  get isAlive(): boolean {
+    return this.#isAlive
+  }
+
+  get pid(): number {
+    return this.#process.pid
+  }
+
+  holds(path: string): boolean {
+    return this.#held.has(path)
+  }
+
+  kill(): void {
+    this.#isAlive = false
+    this.#process.kill('SIGKILL')
+  }
+
+  /** Resolves when the process has gone, and with it its descriptors. */
+  get ended(): Promise<unknown> {
+    return this.#process.exited
+  }
+
+  /** Throws ReaderQueryError, ReaderTooLargeError, TimeoutError, ReaderEndedError. */
+  async query(query: ReaderQuery, deadlineMs: number): Promise<ReaderRows> {
+    if (!query.isApart) this.#held.add(query.path)
+    const answer = await this.#ask({ type: 'query', query }, deadlineMs)
+    return answer!
+  }
+
+  /** Has it close a database. Afterwards the process has no descriptor of it, or is gone. */
+  async release(path: string): Promise<void> {
+    if (!this.#held.delete(path)) return
+    try {
+      await this.#ask({ type: 'release', path }, releaseMs)
+    } catch {
+      await this.ended // it was killed; that closes files too
+    }
+  }
+
+  async #ask(request: ReaderRequest, deadlineMs: number): Promise<ReaderRows | null> {
+    let killedFor: AppError | null = null
+    const killFor = (reason: AppError) => {
+      killedFor = reason
+      this.kill()
+    }
+    const cancelDeadline = this.#clock.setTimer(deadlineMs, () =>
+      killFor(new TimeoutError(`the query ran longer than ${deadlineMs} ms`)),
+    )
+    let cancelLook = () => {}
+    const look = () => {
+      if (this.#memoryBytes() > memoryBytesMax)
+        killFor(new ReaderTooLargeError(`the query took more than ${memoryBytesMax} bytes of memory`))
+      else cancelLook = this.#clock.setTimer(memoryLookMs, look)
+    }
+    cancelLook = this.#clock.setTimer(memoryLookMs, look)
+    try {
+      this.#process.stdin.write(`${JSON.stringify(request)}\n`)
+      await this.#process.stdin.flush()
+      const answer = JSON.parse(await this.#line()) as ReaderAnswer
+      if (answer.ok) return answer.value
+      throw answer.reason === 'too_large'
+        ? new ReaderTooLargeError(answer.message)
+        : new ReaderQueryError(answer.message)
+    } catch (error) {
+      if (killedFor !== null) throw killedFor
+      if (error instanceof ReaderQueryError || error instanceof ReaderTooLargeError) throw error
+      this.kill() // its pipe is in an unknown state
+      throw error instanceof ReaderEndedError
+        ? error
+        : new ReaderEndedError('the reader process ended', { cause: error })
+    } finally {
+      cancelDeadline()
+      cancelLook()
+    }
+  }
+
+  #memoryBytes(): number {
+    try {
+      return Number(readFileSync(`/proc/${this.pid}/statm`, 'utf8').split(' ')[1]) * pageBytes
+    } catch {
+      return 0 // it has just ended; whoever waits for its answer is told
+    }
+  }
+
+  async #line(): Promise<string> {
+    const decoder = new TextDecoder()
+    const parts: string[] = []
+    for (let bytes = 0; ; ) {
+      const { done, value } = await this.#output.read()
+      if (done || value === undefined) throw new ReaderEndedError('the reader process ended')
+      bytes += value.length
+      if (bytes > lineBytesMax) throw new ReaderEndedError('the answer is too large')
+      parts.push(decoder.decode(value, { stream: true }))
+      if (value.at(-1) === 0x0a) return parts.join('') // one answer at a time: a line ends where a chunk does
+    }
+  }
+}
