@@ -1,17 +1,11 @@
 // The same requests to PocketBase and to us, compared. Both start from one data directory, which PocketBase wrote.
 
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type PeerServer, startPocketBase } from '../support/pocketbase.ts'
 import { startStandalone } from '../support/standalone.ts'
 import { Generator, password, type RequestPlan, recordsPerCollection, usersCount } from './generator.ts'
-
-/** A server under test. */
-export interface Subject {
-  readonly url: string
-  stop(): Promise<void>
-}
 
 export interface Outcome {
   readonly differences: readonly Difference[]
@@ -26,43 +20,6 @@ export interface Difference {
 }
 
 const superuser = { email: 'root@example.com', password: '1234567890' }
-const startMs = 20_000
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise<void>((resolve) => server.close(() => resolve()))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
-}
-
-async function startPocketBase(binary: string, dir: string): Promise<Subject> {
-  return startServer((address) => [binary, 'serve', `--dir=${dir}`, `--http=${address}`])
-}
-
-/** Starts a server as a process of its own and waits until it answers. */
-export async function startServer(command: (address: string) => string[]): Promise<Subject> {
-  const port = await freePort()
-  const child = Bun.spawn(command(`127.0.0.1:${port}`), { stdout: 'ignore', stderr: 'ignore' })
-  const url = `http://127.0.0.1:${port}`
-  for (const endMs = performance.now() + startMs; ; await Bun.sleep(20)) {
-    if (performance.now() > endMs) {
-      child.kill('SIGKILL')
-      throw new Error('the server did not start')
-    }
-    const answer = await fetch(`${url}/api/health`).catch(() => null)
-    if (answer?.ok) break
-  }
-  return {
-    url,
-    async stop() {
-      child.kill('SIGTERM')
-      await child.exited
-    },
-  }
-}
-
 async function send(url: string, method: string, path: string, token: string, body: unknown): Promise<Response> {
   const headers: Record<string, string> = { 'x-test': '1' }
   if (token !== '') headers['authorization'] = token
@@ -90,28 +47,19 @@ export async function differ(
   binary: string,
   seed: number,
   count: number,
-  start: (dir: string) => Promise<Subject> = startStandalone,
+  start: (dir: string) => Promise<PeerServer> = startStandalone,
 ): Promise<Outcome> {
   const generator = new Generator(seed)
   const dir = mkdtempSync(join(tmpdir(), 'pf-differ-'))
   const theirDir = join(dir, 'pb_data')
-  let theirs: Subject | null = null
-  let ours: Subject | null = null
+  let theirs: PeerServer | null = null
+  let ours: PeerServer | null = null
   try {
-    const made = Bun.spawnSync([
-      binary,
-      'superuser',
-      'upsert',
-      superuser.email,
-      superuser.password,
-      `--dir=${theirDir}`,
-    ])
-    if (made.exitCode !== 0) throw new Error(`superuser: ${made.stderr.toString()}`)
-    theirs = await startPocketBase(binary, theirDir)
+    theirs = await startPocketBase(binary, { dir: theirDir, superuser })
     const tokens = await fill(theirs.url, generator)
     await theirs.stop()
     cpSync(theirDir, join(dir, 'copy'), { recursive: true })
-    theirs = await startPocketBase(binary, theirDir)
+    theirs = await startPocketBase(binary, { dir: theirDir })
     ours = await start(join(dir, 'copy'))
     return await compare([theirs.url, ours.url], tokens, generator, count)
   } finally {

@@ -6,7 +6,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { peer } from '../support/peers.ts'
-import { differ, startServer } from './differ.ts'
+import { startServer } from '../support/pocketbase.ts'
+import { differ } from './differ.ts'
 
 interface PlantedBug {
   readonly file: string

@@ -123,6 +123,13 @@ test('any cut of the stream gives the same parts', async () => {
   )
 })
 
+test('a part without a filename is a field, whatever it holds; one without a name is nothing', async () => {
+  const part = (rest: string, value: string) => `--B\r\nContent-Disposition: form-data${rest}\r\n\r\n${value}\r\n`
+  const text = `${part('; name="empty"; filename=""', '')}${part('; name="blob"; filename=""', 'x')}${part('', 'y')}--B--\r\n`
+  await using body = await parseBody(post(text, 'multipart/form-data; boundary=B'), limits)
+  expect({ ...body.data }).toEqual({ empty: '', blob: 'x' })
+})
+
 test('arbitrary bytes are an answer or a BodyError', async () => {
   const pieces = fc.constantFrom(
     '--B',

@@ -22,9 +22,10 @@ export interface MultipartForm {
 }
 
 interface PartHeader {
+  /** Empty: the part counts for nothing. */
   readonly name: string
-  /** null for a plain field. */
-  readonly filename: string | null
+  /** Empty for a plain field, and for the empty file input of a browser, which is a field without a value. */
+  readonly filename: string
 }
 
 function boundaryOf(contentType: string): string {
@@ -43,11 +44,9 @@ function parameter(header: string, name: string): string | null {
 
 function parseHeader(text: string): PartHeader {
   const disposition = text.split('\r\n').find((line) => /^content-disposition:/i.test(line)) ?? ''
-  const name = parameter(disposition, 'name')
-  if (name === null) throw new BodyError('bad_body', 'a part of the multipart body has no name')
-  const filename = parameter(disposition, 'filename')
+  const filename = parameter(disposition, 'filename') ?? ''
   // Only the last part of what may be a path.
-  return { name, filename: filename === null ? null : (filename.split(/[/\\]/).pop() ?? '') }
+  return { name: parameter(disposition, 'name') ?? '', filename: filename.split(/[/\\]/).pop() ?? '' }
 }
 
 /** Reads pieces of a stream up to a delimiter, holding no more than it must. */
@@ -136,17 +135,17 @@ export async function parseMultipart(
       if (next === '--') break
       if (next !== '\r\n' || parts >= partsMax) throw new BodyError('bad_body', 'malformed or endless multipart body')
       const header = parseHeader(await readAll(reader, Buffer.from('\r\n\r\n'), headerBytesMax))
-      if (header.filename === null) {
+      if (header.filename === '' || header.name === '') {
         const value = await readAll(reader, delimiter, fieldBytesMax - fieldBytes)
         fieldBytes += value.length
-        fields.set(header.name, [...(fields.get(header.name) ?? []), value])
+        if (header.name !== '') fields.set(header.name, [...(fields.get(header.name) ?? []), value])
         continue
       }
       const file = await readFile(reader, delimiter, header.filename, limits, async () => {
         folder ??= await mkdtemp(join(tmpdir(), 'pocketfleet-upload-'))
         return join(folder, String(parts))
       })
-      if (file !== null) files.set(header.name, [...(files.get(header.name) ?? []), file])
+      files.set(header.name, [...(files.get(header.name) ?? []), file])
     }
     return { fields, files, dispose }
   } catch (error) {
@@ -167,14 +166,13 @@ async function readAll(reader: PartReader, delimiter: Buffer, bytesMax: number):
   return fromUtf8(concat(chunks))
 }
 
-/** An empty file input of a browser, without name and content, is no file. */
 async function readFile(
   reader: PartReader,
   delimiter: Buffer,
   originalName: string,
   limits: BodyLimits,
   newPath: () => Promise<string>,
-): Promise<UploadedFile | null> {
+): Promise<UploadedFile> {
   const chunks: Uint8Array[] = []
   let sizeBytes = 0
   let head: Uint8Array = empty
@@ -198,7 +196,6 @@ async function readFile(
   } finally {
     await (spill as { handle: { close(): Promise<void> } } | null)?.handle.close()
   }
-  if (originalName === '' && sizeBytes === 0) return null
   const spilled = spill as { readonly path: string } | null
   const contentType = sniffContentType(head, originalName)
   return new UploadedFile({
