@@ -7,6 +7,7 @@ import { registerAdmin } from './admin.ts'
 import { CliError } from './cli-error.ts'
 import { registerCopyDatabase } from './copy-database.ts'
 import { exitFailed, exitOk, exitUsage } from './exit-codes.ts'
+import { registerJob } from './job.ts'
 import { registerNode } from './node.ts'
 import { registerReader } from './reader.ts'
 import { registerServe } from './serve.ts'
@@ -36,6 +37,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   registerAdmin(program)
   registerWorker(program, setExitCode)
   registerReader(program)
+  registerJob(program)
   registerCopyDatabase(program)
   program
     .command('version')

@@ -11,6 +11,7 @@ import { openRpcClient } from '../ipc/client.ts'
 import { gatewayConversation, nodeConversation, orderConversation } from '../ipc/conversation.ts'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeOrder, OrderReplies } from '../ipc/messages/cp-node.ts'
+import type { TenantJob } from '../ipc/messages/jobs.ts'
 import { type Handlers, openRpcServer } from '../ipc/server.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
 import type { NodeId, TenantId, Txid } from '../lib/brand.ts'
@@ -58,7 +59,11 @@ async function start(dir: string, objectStore = new MemoryObjectStore()): Promis
 }
 
 /** A node that does what it is told and writes it down. */
-async function playNode(member: ControlPlane, id: string, behave: { failCreates?: number } = {}) {
+async function playNode(
+  member: ControlPlane,
+  id: string,
+  behave: { failCreates?: number; job?: (job: TenantJob) => OrderReplies['job.run'] } = {},
+) {
   const messaging = openMessaging({ role: 'node', secrets, log })
   opened.push(() => messaging.close())
   const orders: NodeOrder[] = []
@@ -81,6 +86,11 @@ async function playNode(member: ControlPlane, id: string, behave: { failCreates?
     'superuser.upsert': (order) => {
       orders.push(order)
       return { created: true }
+    },
+    'job.run': (order) => {
+      orders.push(order)
+      const progress = { step: 'waiting', done: 0, total: null }
+      return behave.job?.(order.job) ?? { state: 'running', progress }
     },
     'node.drain': (order) => {
       orders.push(order)

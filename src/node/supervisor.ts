@@ -263,6 +263,11 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
     }
     return workers[known.placement.worker % workers.length]!
   }
+  /** Jobs that only read run anywhere; those that write name their placement. */
+  const workerOfJob = async ({ tenantId, job }: Extract<NodeOrder, { readonly type: 'job.run' }>) => {
+    const placement = 'placement' in job ? job.placement : placements.get(tenantId)?.placement
+    return workers[(placement?.worker ?? 0) % workers.length]!
+  }
   const placed = async (known: KnownPlacement) => {
     await placements.put(known)
     return workers[known.placement.worker % workers.length]!
@@ -282,6 +287,7 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
       return { released: true }
     },
     'superuser.upsert': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
+    'job.run': async (order, context) => carryOut(await workerOfJob(order), order, context),
     'node.drain': () => {
       link.drain()
       return { draining: true }

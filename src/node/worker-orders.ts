@@ -7,6 +7,7 @@ import { Mutex } from '../lib/mutex.ts'
 import { createInstallerPath } from './engine/auth/superusers.ts'
 import type { Engine } from './engine/engine.ts'
 import { createTenant, putSuperuser } from './tenants/create-tenant.ts'
+import type { JobDesk } from './tenants/job-desk.ts'
 import { writeIdentity } from './tenants/manifest.ts'
 import type { TenantDeps } from './tenants/open-tenant.ts'
 import { withRequestedAck } from './tenants/output-gate.ts'
@@ -20,17 +21,20 @@ const waitingMax = 100
 
 export class OrderDesk {
   readonly #pool: TenantPool
+  readonly #jobs: JobDesk
   readonly #deps: TenantDeps
   /** Orders of one tenant follow one another. */
   readonly #turns = new Map<TenantId, Mutex>()
 
-  constructor(pool: TenantPool, deps: TenantDeps) {
+  constructor(pool: TenantPool, jobs: JobDesk, deps: TenantDeps) {
     this.#pool = pool
+    this.#jobs = jobs
     this.#deps = deps
   }
 
   /** Rejects with what the work threw; the reply to a lost reply is the same again. */
   async carryOut(order: WorkerOrder): Promise<OrderReplies[WorkerOrder['type']]> {
+    if (order.type === 'job.run') return this.#jobs.look(order) // answered at once, so it need not wait for its turn
     const id = 'tenant' in order ? order.tenant.id : order.tenantId
     let turn = this.#turns.get(id)
     if (turn === undefined) this.#turns.set(id, (turn = new Mutex(waitingMax)))
@@ -41,7 +45,7 @@ export class OrderDesk {
     }
   }
 
-  async #do(order: WorkerOrder): Promise<OrderReplies[WorkerOrder['type']]> {
+  async #do(order: Exclude<WorkerOrder, { readonly type: 'job.run' }>): Promise<OrderReplies[WorkerOrder['type']]> {
     switch (order.type) {
       case 'tenant.create':
         return this.#create(order)

@@ -2,6 +2,7 @@
 // through the supervisor. Its standard input is its life line: when that ends, the process ends at once, because from
 // then on another supervisor may start another writer of the same tenants.
 
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeReplies } from '../ipc/messages/cp-node.ts'
@@ -22,6 +23,8 @@ import type { WorkerConfig } from './config.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { FileCache } from './engine/files/file-cache.ts'
 import { startEvictor } from './tenants/evictor.ts'
+import { JobDesk } from './tenants/job-desk.ts'
+import { jobRunnerIn } from './tenants/job-process.ts'
 import { openTenant, type TenantDeps } from './tenants/open-tenant.ts'
 import { ackHeaderName, cutOffMs, withRequestedAck } from './tenants/output-gate.ts'
 import { TenantPool } from './tenants/pool.ts'
@@ -68,6 +71,7 @@ export async function runWorker(): Promise<never> {
   const store = opened.adopt(await openObjectStore(config.objectStore, { clock, rng }), (it) => it.close())
   const files = new TenantFiles(config.dir, clock)
   const cacheDir = join(config.dir, 'cache', `worker-${config.index}`)
+  const scratchDir = join(config.dir, 'scratch', `worker-${config.index}`)
   const link = new Link()
   const deps: TenantDeps = {
     clock,
@@ -108,7 +112,11 @@ export async function runWorker(): Promise<never> {
     clock,
   )
   opened.defer(() => listener.close())
-  const orders = new OrderDesk(pool, deps)
+  const jobs = opened.adopt(
+    new JobDesk({ pool, files, clock, log, scratchDir: await emptyFolder(scratchDir), run: jobRunnerIn(config) }),
+    (it) => it.close(),
+  )
+  const orders = new OrderDesk(pool, jobs, deps)
 
   const stopped = Promise.withResolvers<void>()
   desk.onMessage = (message) => {
@@ -176,6 +184,13 @@ export async function runWorker(): Promise<never> {
       }
     }
   }
+}
+
+/** What an earlier process left there is of no use to anybody. */
+async function emptyFolder(path: string): Promise<string> {
+  await rm(path, { recursive: true, force: true })
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  return path
 }
 
 /**

@@ -1,6 +1,7 @@
 // Which TXID a time means, which TXIDs can still be restored, and going back to one without rewriting anything: the old
 // content becomes the newest slot, so that undoing the undo is one more of the same.
 
+import { readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { assert } from '../lib/assert.ts'
 import type { Txid } from '../lib/brand.ts'
@@ -15,6 +16,7 @@ import type { LtxHeader } from './ltx/header.ts'
 import { getSlot, type HistoryLocation, type LtxFile, listLtx, putSlot } from './ltx-store.ts'
 import { restoreDatabase } from './restore.ts'
 import { readTail, sealHistory } from './seal.ts'
+import type { ReplicaSource } from './source.ts'
 
 export interface RestorablePoint {
   readonly txid: Txid
@@ -239,6 +241,21 @@ export async function appendImage(
     if (found.checksum !== file.checksum) throw new FencedError(at.prefix, txid, found.header.writer.epoch)
   }
   return txid
+}
+
+/** A closed database file as what a history can begin with; nothing writes to it, and its WAL is empty. */
+export function closedSource(path: string): ReplicaSource {
+  const image = readFileSync(path)
+  return {
+    path,
+    walPath: `${path}-wal`,
+    pageSize: pageSizeOf(image),
+    commitSeq: 0,
+    onCommit: null,
+    exclusively: async (body) => body(),
+    checkpoint: () => ({ busy: false, logFrames: 0, checkpointedFrames: 0 }),
+    image: () => image,
+  }
 }
 
 /** Bytes 16 and 17 of a database file, where 1 stands for 65,536. */

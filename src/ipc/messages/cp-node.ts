@@ -2,6 +2,7 @@
 // Node → control plane: DEALER to any member's ROUTER. Control plane → node: DEALER to the node's own ROUTER (port 5557).
 
 import type { Epoch, NodeId, TenantId } from '../../lib/brand.ts'
+import type { JobReports, JobState, TenantJob } from './jobs.ts'
 import type { Placement, TenantSpec } from './tenant.ts'
 
 /** Bumped when a message changes meaning; a peer that speaks another version is refused with `version_mismatch`. */
@@ -89,6 +90,11 @@ export type NodeOrder =
       readonly email: string
       readonly passwordHash: string
     }
+  /**
+   * Starts a job, or tells how it goes. `tenantId` is the tenant it is about; a job that writes names its placement.
+   * The same `jobId` never means another job.
+   */
+  | { readonly type: 'job.run'; readonly jobId: string; readonly tenantId: TenantId; readonly job: TenantJob }
   | { readonly type: 'node.drain' }
 
 export interface OrderReplies {
@@ -99,5 +105,6 @@ export interface OrderReplies {
   'tenant.release': { readonly released: true }
   'tenant.update': { readonly ok: true }
   'superuser.upsert': { readonly created: boolean }
+  'job.run': JobState<JobReports[keyof JobReports]>
   'node.drain': { readonly draining: true }
 }

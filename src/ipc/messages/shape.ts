@@ -28,6 +28,11 @@ export function nullable<T>(shape: Shape<T>): Shape<T | null> {
   return (value): value is T | null => value === null || shape(value)
 }
 
+/** A field that may be missing. */
+export function optional<T>(shape: Shape<T>): Shape<T | undefined> {
+  return (value): value is T | undefined => value === undefined || shape(value)
+}
+
 export function list<T>(shape: Shape<T>, countMax: number): Shape<readonly T[]> {
   return (value): value is readonly T[] => Array.isArray(value) && value.length <= countMax && value.every(shape)
 }

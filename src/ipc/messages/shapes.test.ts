@@ -20,6 +20,7 @@ const tenant = {
   createdAtMs: 1,
 } as unknown as TenantSpec
 const placement = { tenantId: tenant.id, nodeId: 'node-1', worker: 0, epoch: 1 }
+const cut = { atMs: 1_700_000_000_000, data: 5, hooks: 1, auxiliary: 2 }
 const workers = [{ index: 0, url: 'http://127.0.0.1:4000' }]
 const load = {
   tenantsOpen: 1,
@@ -51,6 +52,16 @@ const good = [
   { type: 'tenant.update', tenant, placement },
   { type: 'superuser.upsert', tenantId: tenant.id, email: 'a@b.example', passwordHash: 'x' },
   { type: 'node.drain' },
+  { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'points', latestMax: 10 } },
+  { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'cut', wish: { type: 'time', atMs: 5 } } },
+  { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'preview', wish: { type: 'txid', txid: 5 } } },
+  { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'restore', placement, cut } },
+  {
+    type: 'job.run',
+    jobId: 'a-1',
+    tenantId: tenant.id,
+    job: { type: 'fork', tenant, placement, source: tenant.id, cut },
+  },
   { type: 'route.resolve', key: { kind: 'slug', slug: 'acme' } },
   { type: 'route.resolve', key: { kind: 'domain', domain: 'shop.example' } },
   { type: 'route.resolve', key: { kind: 'reference', reference: 'acme' } },

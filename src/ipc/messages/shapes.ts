@@ -1,10 +1,42 @@
 // The shape of every request of the conversations declared here, checked by the server before a handler sees it.
 
-import { type Epoch, isNodeId, isSlug, isTenantId, type NodeId, type Slug, type TenantId } from '../../lib/brand.ts'
+import {
+  type Epoch,
+  isNodeId,
+  isSlug,
+  isTenantId,
+  type NodeId,
+  type Slug,
+  type TenantId,
+  type Txid,
+} from '../../lib/brand.ts'
 import type { GatewayRequest, RouteKey } from './cp-gateway.ts'
 import type { NodeLoad, NodeOrder, NodeRequest, WorkerAddress } from './cp-node.ts'
-import { anyOf, boolean, integer, list, nullable, number, object, oneOf, record, type Shape, text } from './shape.ts'
-import type { Placement, TenantLimits, TenantSpec } from './tenant.ts'
+import type { Cut, PointWish, TenantJob } from './jobs.ts'
+import {
+  anyOf,
+  boolean,
+  integer,
+  list,
+  nullable,
+  number,
+  object,
+  oneOf,
+  optional,
+  record,
+  type Shape,
+  text,
+} from './shape.ts'
+import {
+  ackModes,
+  type Placement,
+  type StandbyRef,
+  type StandbySet,
+  standbySetsMax,
+  standbysMax,
+  type TenantLimits,
+  type TenantSpec,
+} from './tenant.ts'
 
 /** A shape for each message type of a union. */
 export type MessageShapes<Message extends { readonly type: string }> = {
@@ -50,14 +82,25 @@ const tenant = object<TenantSpec>({
   domains: list(domain, domainsMax),
   status: oneOf('created', 'active', 'suspended', 'archived', 'deleted'),
   plan: text(nameMax),
-  ackMode: oneOf('async', 'sync'),
+  ackMode: oneOf(...ackModes),
   lossBoundMs: number(),
   onStoreOutage: oneOf('spool', 'refuse'),
   limits,
   createdAtMs: number(),
 })
 
-const placement = object<Placement>({ tenantId, nodeId, worker: integer(), epoch })
+const ipcAddress = text(nameMax, (address) => /^(?:tcp|ipc):\/\/\S+$/.test(address))
+const standbySet = object<StandbySet>({
+  epoch,
+  nodes: list(object<StandbyRef>({ nodeId, ipcAddress }), standbysMax),
+})
+const placement = object<Placement>({
+  tenantId,
+  nodeId,
+  worker: integer(),
+  epoch,
+  standbySets: optional(list(standbySet, standbySetsMax)),
+})
 
 type Of<Message extends { readonly type: string }, T extends Message['type']> = Extract<Message, { readonly type: T }>
 
@@ -66,7 +109,7 @@ export const nodeShapes: MessageShapes<NodeRequest> = {
     type: oneOf('node.register'),
     nodeId,
     incarnation: text(nameMax),
-    ipcAddress: text(nameMax, (address) => /^(?:tcp|ipc):\/\/\S+$/.test(address)),
+    ipcAddress,
     workers: list(worker, workersMax),
     tenantsMax: integer(),
     version: text(nameMax),
@@ -97,6 +140,25 @@ const email = text(nameMax)
 /** bcrypt's text form has 60 characters. */
 const passwordHash = text(100)
 
+const txid = integer<Txid>(1)
+/** What is listed with its time in one answer. */
+const pointsMax = 1_000
+
+const wish = anyOf<PointWish>(
+  object<Of<PointWish, 'latest'>>({ type: oneOf('latest') }),
+  object<Of<PointWish, 'time'>>({ type: oneOf('time'), atMs: integer() }),
+  object<Of<PointWish, 'txid'>>({ type: oneOf('txid'), txid }),
+)
+const cut = object<Cut>({ atMs: integer(), data: txid, hooks: txid, auxiliary: txid })
+
+const job = anyOf<TenantJob>(
+  object<Of<TenantJob, 'points'>>({ type: oneOf('points'), latestMax: integer(0, pointsMax) }),
+  object<Of<TenantJob, 'cut'>>({ type: oneOf('cut'), wish }),
+  object<Of<TenantJob, 'preview'>>({ type: oneOf('preview'), wish }),
+  object<Of<TenantJob, 'restore'>>({ type: oneOf('restore'), placement, cut }),
+  object<Of<TenantJob, 'fork'>>({ type: oneOf('fork'), tenant, placement, source: tenantId, cut }),
+)
+
 export const orderShapes: MessageShapes<NodeOrder> = {
   'tenant.create': object<Of<NodeOrder, 'tenant.create'>>({
     type: oneOf('tenant.create'),
@@ -111,6 +173,12 @@ export const orderShapes: MessageShapes<NodeOrder> = {
     tenantId,
     email,
     passwordHash,
+  }),
+  'job.run': object<Of<NodeOrder, 'job.run'>>({
+    type: oneOf('job.run'),
+    jobId: text(nameMax, (id) => /^[a-z0-9-]+$/.test(id)),
+    tenantId,
+    job,
   }),
   'node.drain': object<Of<NodeOrder, 'node.drain'>>({ type: oneOf('node.drain') }),
 }

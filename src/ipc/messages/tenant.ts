@@ -2,8 +2,14 @@
 
 import type { Epoch, NodeId, Slug, TenantId } from '../../lib/brand.ts'
 
-/** How a write is acknowledged; see `replication-notes` 4.1. `quorum` arrives with the standby protocol. */
-export type AckMode = 'async' | 'sync'
+/** What a write waits for: nothing, the object store, standby nodes, or both. */
+export const ackModes = ['async', 'sync', 'quorum', 'quorum+sync'] as const
+export type AckMode = (typeof ackModes)[number]
+
+/** Whether a mode wants standbys. */
+export function needsStandbys(mode: AckMode): boolean {
+  return mode === 'quorum' || mode === 'quorum+sync'
+}
 
 /** Replicated life of a tenant. Runtime states (open, idle, evicted) belong to the node and are not replicated. */
 export type TenantStatus = 'created' | 'active' | 'suspended' | 'archived' | 'deleted'
@@ -39,4 +45,26 @@ export interface Placement {
   /** 0-based; taken modulo the node's worker count, so that a node may restart with fewer. */
   readonly worker: number
   readonly epoch: Epoch
+  /**
+   * Standbys by the epoch from which on they were recorded, oldest first; missing when there never were any. The last
+   * one counts for this placement, the ones before for a successor that finds a tail of their epochs.
+   */
+  readonly standbySets?: readonly StandbySet[]
 }
+
+export interface StandbyRef {
+  readonly nodeId: NodeId
+  /** `tcp://host:port` or `ipc://path` of its ROUTER. */
+  readonly ipcAddress: string
+}
+
+export interface StandbySet {
+  readonly epoch: Epoch
+  /** None: from this epoch on nobody but the store acknowledges. */
+  readonly nodes: readonly StandbyRef[]
+}
+
+/** More sets than a tenant gathers without one of them being sealed. */
+export const standbySetsMax = 16
+/** Standbys of one set. */
+export const standbysMax = 7

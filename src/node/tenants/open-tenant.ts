@@ -238,6 +238,11 @@ class ReplicatedTenant implements OpenTenant {
     await writeIdentity(this.#deps, { tenant: spec, updatedAtMs: this.#deps.clock.now() })
   }
 
+  async flush(): Promise<void> {
+    const { shipper, auxShipper } = this.#parts
+    await Promise.all([shipper.flush(closeDeadlineMs), auxShipper.flush(closeDeadlineMs)])
+  }
+
   async close(): Promise<void> {
     const { shipper, auxShipper, fence } = this.#parts
     const { files, log } = this.#deps

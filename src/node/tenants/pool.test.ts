@@ -44,6 +44,7 @@ function setUp(options: Partial<PoolOptions> = {}) {
           footprintBytes: 1,
           onFenced: (listener) => fences.set(id, listener),
           update: async () => {},
+          flush: async () => {},
           close: async () => {
             closed.push(id)
           },
@@ -205,6 +206,33 @@ test('work on closed files keeps the tenant from opening meanwhile', async () =>
   expect(await result).toBe(5)
   await waiting
   expect(await pool.whileClosed(a, async () => 1)).toBeNull()
+})
+
+test('exclusive work closes the tenant first, and requests wait for its end', async () => {
+  const { pool, clock, lease, opened, closed } = setUp()
+  const held = await lease(a)
+  const gate = Promise.withResolvers<void>()
+  let isWorking = false
+  const work = pool.exclusively(a, async () => {
+    isWorking = true
+    await gate.promise
+    return 'done'
+  })
+  const later = lease(a) // comes while the first request is still under way
+  await clock.advance(50)
+  expect([isWorking, closed.length]).toEqual([false, 0])
+  held.release()
+  await clock.advance(50)
+  await Bun.sleep(0)
+  expect(isWorking).toBe(true)
+  expect(closed).toEqual([a])
+  expect(await pool.whileClosed(a, async () => true)).toBeNull()
+  gate.resolve()
+  expect(await work).toBe('done')
+  ;(await later).release()
+  expect(opened).toEqual([a, a])
+  await expect(pool.exclusively(b, () => Promise.reject(new Error('no')))).rejects.toThrow('no')
+  ;(await lease(b)).release()
 })
 
 test('a tenant that cannot be opened rests between attempts, ever longer, and is tried again', async () => {

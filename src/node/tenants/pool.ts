@@ -33,6 +33,8 @@ export interface OpenTenant {
   onFenced(listener: (seenEpoch: Epoch) => void): void
   /** Takes over what does not need the databases to be opened again; the epoch must be the same. */
   update(spec: TenantSpec): Promise<void>
+  /** Ships everything that was committed before the call, of every database. Throws what shipping throws. */
+  flush(): Promise<void>
   /** Ships the tail, then closes every file. Rejects when the tail could not be shipped; then the files stay on disk. */
   close(): Promise<void>
 }
@@ -78,6 +80,7 @@ const closesMax = 16
 const pressureShare = 0.1
 /** How long requests under way may go on once the pool closes, ms. */
 const drainMs = 10_000
+const drainPollMs = 10
 const retryAfterSeconds = 1
 /** Weight of the last sweep in the request rate. */
 const rateWeight = 0.3
@@ -118,6 +121,8 @@ export class TenantPool {
   readonly #entries = new Map<TenantId, Entry>()
   readonly #released = new LruMap<TenantId, Epoch>(releasedMax)
   readonly #failures = new LruMap<TenantId, Failure>(failuresMax)
+  /** Tenants whose files somebody else works on; everybody waits for it. */
+  readonly #holds = new Map<TenantId, { readonly over: Promise<void>; waiters: number }>()
   readonly #loadQueue: (() => void)[] = []
   #loads = 0
   #requests = 0
@@ -160,7 +165,7 @@ export class TenantPool {
     const header = verified.value
     const entry = this.#entries.get(header.tenantId)
     const isStream = request.headers.get('accept')?.includes('text/event-stream') ?? false
-    if (entry !== undefined && takesRequests(entry.state)) {
+    if (entry !== undefined && takesRequests(entry.state) && !this.#holds.has(header.tenantId)) {
       const { epoch } = entry.tenant!.placement
       if (epoch === header.epoch && !this.#closed) return this.#lease(entry, header, isStream)
       if (epoch > header.epoch) return wrongOwner()
@@ -223,6 +228,29 @@ export class TenantPool {
     return working
   }
 
+  /**
+   * Ships and closes a tenant where it is open, runs `work` on its files, and lets requests, which wait meanwhile, open it
+   * again. Requests under way get some seconds to end.
+   */
+  async exclusively<T>(id: TenantId, work: () => Promise<T>): Promise<T> {
+    for (let hold = this.#holds.get(id); hold !== undefined; hold = this.#holds.get(id)) await hold.over
+    const over = Promise.withResolvers<void>()
+    this.#holds.set(id, { over: over.promise, waiters: 0 })
+    try {
+      await this.#drain([id])
+      for (let entry = this.#entries.get(id); entry !== undefined; entry = this.#entries.get(id)) {
+        if (entry.pending === null) await this.#close(entry, true)
+        else await entry.pending.catch(() => {}) // whoever started it reports it
+      }
+      const done = await this.whileClosed(id, async () => ({ value: await work() }))
+      assert(done !== null, 'nobody opens a tenant that is held')
+      return done.value
+    } finally {
+      this.#holds.delete(id)
+      over.resolve()
+    }
+  }
+
   /** The placement moved on to a later epoch here: earlier releases no longer bind. */
   isReleased(id: TenantId, epoch: Epoch): boolean {
     const released = this.#released.get(id)
@@ -235,10 +263,8 @@ export class TenantPool {
     this.#cancelSweep?.()
     this.#cancelSweep = null
     for (const proceed of this.#loadQueue.splice(0)) proceed()
-    const { clock, log } = this.#deps
-    const endsAtMs = clock.monotonic() + drainMs
-    while (clock.monotonic() < endsAtMs && [...this.#entries.values()].some(({ requests }) => requests > 0))
-      await sleep(clock, 10)
+    const { log } = this.#deps
+    await this.#drain([...this.#entries.keys()])
     const queue = [...this.#entries.values()]
     await inParallel(closesMax, queue, async (entry) => {
       await entry.pending?.catch(() => {}) // a load that fails leaves nothing to close
@@ -247,6 +273,14 @@ export class TenantPool {
         log.error('tenant could not be closed', { tenant: entry.id, error }),
       )
     })
+  }
+
+  /** Waits for requests under way, for a while; there must come no new ones. */
+  async #drain(ids: readonly TenantId[]): Promise<void> {
+    const { clock } = this.#deps
+    const endsAtMs = clock.monotonic() + drainMs
+    const isBusy = (id: TenantId) => (this.#entries.get(id)?.requests ?? 0) > 0
+    while (clock.monotonic() < endsAtMs && ids.some(isBusy)) await sleep(clock, drainPollMs)
   }
 
   #lease(entry: Entry, header: RouteHeader, isStream: boolean): PoolLease {
@@ -282,6 +316,13 @@ export class TenantPool {
   async #opened(id: TenantId, epochMin: Epoch): Promise<Entry> {
     for (;;) {
       if (this.#closed) throw new OverloadedError('the node is stopping')
+      const hold = this.#holds.get(id)
+      if (hold !== undefined) {
+        if (hold.waiters >= waitersMax) throw new OverloadedError(`${waitersMax} requests wait for one tenant`)
+        hold.waiters++
+        await hold.over
+        continue
+      }
       const entry = this.#entries.get(id)
       if (entry === undefined) {
         const failure = this.#failures.get(id)

@@ -40,6 +40,11 @@ export class TenantFiles {
     return existsSync(join(this.dir(id), 'clean'))
   }
 
+  /** There are files that were not closed with everything shipped. */
+  mayHoldMore(id: TenantId): boolean {
+    return existsSync(this.path(id, 'data.db')) && !this.isClean(id)
+  }
+
   async markClean(id: TenantId): Promise<void> {
     await writeFile(join(this.dir(id), 'clean'), '')
   }

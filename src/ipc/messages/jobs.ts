@@ -1,0 +1,115 @@
+// Work on a tenant's history that takes longer than a request: the control plane asks a node for it again and again until
+// it is done. Asking starts the job where it does not run, so a lost reply, a worker that died and a control plane that
+// restarted all mend themselves; every job may be run again from its start.
+
+import type { TenantId, Txid } from '../../lib/brand.ts'
+import type { Placement, TenantSpec } from './tenant.ts'
+
+/** A moment of a tenant as a person names it; `txid` is one of `data.db`. */
+export type PointWish =
+  | { readonly type: 'latest' }
+  | { readonly type: 'time'; readonly atMs: number }
+  | { readonly type: 'txid'; readonly txid: Txid }
+
+/** One moment of all databases of a tenant: of each the last TXID at or before `atMs`. */
+export interface Cut {
+  readonly atMs: number
+  readonly data: Txid
+  readonly hooks: Txid
+  readonly auxiliary: Txid
+}
+
+export type TenantJob =
+  /** What can be restored. */
+  | { readonly type: 'points'; readonly latestMax: number }
+  /** What a wish means; everything committed so far is shipped first. */
+  | { readonly type: 'cut'; readonly wish: PointWish }
+  /** What going back would change. */
+  | { readonly type: 'preview'; readonly wish: PointWish }
+  /** Goes back in place. The tenant is closed meanwhile. */
+  | { readonly type: 'restore'; readonly placement: Placement; readonly cut: Cut }
+  /** Makes a new tenant, which is placed here, out of a moment of another one. */
+  | {
+      readonly type: 'fork'
+      readonly tenant: TenantSpec
+      readonly placement: Placement
+      readonly source: TenantId
+      readonly cut: Cut
+    }
+
+export interface RestorePointsReport {
+  readonly ranges: readonly {
+    readonly fromMs: number
+    readonly toMs: number
+    readonly fromTxid: Txid
+    readonly toTxid: Txid
+    readonly pointsCount: number
+    readonly resolution: 'transaction' | 'merged'
+  }[]
+  /** Newest first. */
+  readonly latest: readonly { readonly txid: Txid; readonly atMs: number }[]
+}
+
+/** What going back would do to one collection. */
+export interface CollectionChange {
+  readonly id: string
+  /** Its name now, or before where it is gone now. */
+  readonly name: string
+  /** `restored`: it is gone now and comes back; `removed`: it did not exist then. */
+  readonly fate: 'kept' | 'restored' | 'removed'
+  readonly isSchemaChanged: boolean
+  /** Records that come back, get other content, or go. */
+  readonly added: number
+  readonly changed: number
+  readonly removed: number
+}
+
+export interface PreviewReport {
+  readonly cut: Cut
+  /** Only collections that would change. */
+  readonly collections: readonly CollectionChange[]
+  /** The tenant's settings would be others. */
+  readonly isSettingsChanged: boolean
+  readonly hooks: { readonly added: number; readonly changed: number; readonly removed: number }
+}
+
+export interface RestoreReport {
+  readonly cut: Cut
+  /** The new end of the history: to undo, restore to a time before this restore. */
+  readonly dataTxid: Txid
+  /** Files that the newer state had alone; they go when no restore point needs them any more. */
+  readonly filesReleased: number
+}
+
+export interface ForkReport {
+  readonly cut: Cut
+  readonly filesCount: number
+  readonly filesBytes: number
+  /** What a person should know, a sentence each. */
+  readonly notes: readonly string[]
+}
+
+export interface JobReports {
+  points: RestorePointsReport
+  cut: Cut
+  preview: PreviewReport
+  restore: RestoreReport
+  fork: ForkReport
+}
+
+export interface JobProgress {
+  readonly done: number
+  /** null: not known yet. */
+  readonly total: number | null
+  /** What is being done, a few words. */
+  readonly step: string
+}
+
+export type JobState<Report> =
+  | { readonly state: 'running'; readonly progress: JobProgress }
+  | { readonly state: 'done'; readonly report: Report }
+  | {
+      readonly state: 'failed'
+      readonly code: string
+      readonly message: string
+    }

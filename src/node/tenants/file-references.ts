@@ -1,0 +1,103 @@
+// Which uploaded files a database refers to, and keeping the list of deleted files true when a database goes back in
+// time: what its rows refer to must not be swept, and what only the newer state had must not stay for ever.
+
+import { Database as Sqlite } from 'bun:sqlite'
+import { assert } from '../../lib/assert.ts'
+import { quoteName } from '../engine/db/sql.ts'
+import { toTexts } from '../engine/fields/cast.ts'
+
+export const deletedFilesTable = '_pfDeletedFiles'
+
+export interface StoredCollection {
+  readonly id: string
+  readonly name: string
+  readonly type: string
+  readonly fields: readonly { readonly name: string; readonly type: string }[]
+}
+
+/** The collections of a `data.db`, as they are stored. */
+export function storedCollections(database: Sqlite, schema = 'main'): StoredCollection[] {
+  const rows = database
+    .query<{ id: string; name: string; type: string; fields: string }, []>(
+      `SELECT id, name, type, fields FROM ${schema}._collections ORDER BY name`,
+    )
+    .all()
+  return rows.map((row) => ({ ...row, fields: JSON.parse(row.fields) as StoredCollection['fields'] }))
+}
+
+/** Keys (`collection/record/name`) of every file that a record refers to. */
+export function referencedFiles(database: Sqlite): Set<string> {
+  const keys = new Set<string>()
+  for (const { id, name, type, fields } of storedCollections(database)) {
+    if (type === 'view') continue
+    for (const field of fields) {
+      if (field.type !== 'file') continue
+      const column = quoteName(field.name)
+      const rows = database.prepare<{ id: string; names: unknown }, []>(
+        `SELECT id, ${column} AS names FROM ${quoteName(name)} WHERE ${column} NOT IN ('', '[]')`,
+      )
+      try {
+        for (const row of rows.iterate()) for (const each of toTexts(row.names)) keys.add(`${id}/${row.id}/${each}`)
+      } finally {
+        rows.finalize()
+      }
+    }
+  }
+  return keys
+}
+
+/**
+ * Corrects the list of deleted files in a database that goes back in time, given the newer state that it replaces. What
+ * only the newer state refers to counts as deleted now. Writes nothing where nothing has to change.
+ *
+ * @returns how many files the newer state alone referred to.
+ */
+export function reconcileDeletedFiles(restoredPath: string, currentPath: string, nowMs: number): number {
+  const current = new Sqlite(currentPath, { readonly: true })
+  const restored = new Sqlite(restoredPath, { readwrite: true })
+  try {
+    const wanted = referencedFiles(restored)
+    const before = listed(restored)
+    const after = new Map<string, number>()
+    let released = 0
+    // Deleted before then, and deleted since then: unless a row refers to it again.
+    for (const [key, deletedAtMs] of [...before, ...listed(current)]) if (!wanted.has(key)) after.set(key, deletedAtMs)
+    for (const key of referencedFiles(current)) {
+      if (wanted.has(key)) continue
+      if (!after.has(key)) released++
+      after.set(key, nowMs)
+    }
+    if (!sameEntries(before, after)) replaceList(restored, after)
+    return released
+  } finally {
+    restored.close()
+    current.close()
+  }
+}
+
+function listed(database: Sqlite): Map<string, number> {
+  const hasTable = database.query('SELECT 1 FROM sqlite_schema WHERE name = ?').get(deletedFilesTable) !== null
+  if (!hasTable) return new Map()
+  const rows = database
+    .query<{ key: string; deletedAtMs: number }, []>(`SELECT key, deletedAtMs FROM ${quoteName(deletedFilesTable)}`)
+    .all()
+  return new Map(rows.map(({ key, deletedAtMs }) => [key, deletedAtMs]))
+}
+
+function replaceList(database: Sqlite, entries: ReadonlyMap<string, number>): void {
+  const table = quoteName(deletedFilesTable)
+  database.transaction(() => {
+    database.run(`CREATE TABLE IF NOT EXISTS ${table} (key TEXT PRIMARY KEY NOT NULL, deletedAtMs INTEGER NOT NULL)`)
+    database.run(`DELETE FROM ${table}`)
+    const insert = database.prepare(`INSERT INTO ${table} (key, deletedAtMs) VALUES (?, ?)`)
+    for (const [key, deletedAtMs] of entries) insert.run(key, deletedAtMs)
+    insert.finalize()
+  })()
+  // The file itself is what goes on from here, without a WAL beside it.
+  const outcome = database.query<{ busy: number }, []>('PRAGMA wal_checkpoint(TRUNCATE)').get()
+  assert(outcome?.busy === 0, 'nobody else has the scratch file open')
+}
+
+function sameEntries(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {
+  return a.size === b.size && [...a].every(([key, value]) => b.get(key) === value)
+}

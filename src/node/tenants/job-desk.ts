@@ -1,0 +1,116 @@
+// The jobs of one worker: who asks starts a job or learns how it goes. A few run at a time, the others wait for their turn;
+// outcomes are remembered for a while, because whoever asked may not have heard them.
+
+import { join } from 'node:path'
+import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
+import type { JobProgress, JobState, TenantJob } from '../../ipc/messages/jobs.ts'
+import type { Epoch, TenantId } from '../../lib/brand.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { errorCode, errorMessage, OverloadedError } from '../../lib/errors.ts'
+import { LruMap } from '../../lib/lru.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import type { JobReport, RunJob } from './job-process.ts'
+import type { TenantPool } from './pool.ts'
+import type { TenantFiles } from './tenant-files.ts'
+
+/** Processes at once; each may hold a whole database in memory. */
+const runningMax = 2
+/** Jobs that wait for their turn. */
+const waitingMax = 200
+/** Outcomes that are remembered. */
+const outcomesMax = 500
+
+export interface JobDeskDeps {
+  readonly pool: TenantPool
+  readonly files: TenantFiles
+  readonly clock: Clock
+  readonly log: Logger
+  /** Where jobs work; everything in it is theirs. */
+  readonly scratchDir: string
+  readonly run: RunJob
+}
+
+type JobOrder = Extract<NodeOrder, { readonly type: 'job.run' }>
+type Outcome = Exclude<JobState<JobReport>, { readonly state: 'running' }>
+
+export class JobDesk {
+  readonly #deps: JobDeskDeps
+  readonly #running = new Map<string, { progress: JobProgress }>()
+  readonly #outcomes = new LruMap<string, Outcome>(outcomesMax)
+  readonly #waiting: (() => void)[] = []
+  #places = runningMax
+  readonly #closing = new AbortController()
+  readonly #all = new Set<Promise<void>>()
+
+  constructor(deps: JobDeskDeps) {
+    this.#deps = deps
+  }
+
+  /** Throws OverloadedError when too many jobs wait. */
+  look(order: JobOrder): JobState<JobReport> {
+    const outcome = this.#outcomes.get(order.jobId)
+    if (outcome !== undefined) {
+      // What failed is tried again by asking again: the asker knows whether that makes sense.
+      if (outcome.state === 'failed') this.#outcomes.delete(order.jobId)
+      return outcome
+    }
+    const running = this.#running.get(order.jobId)
+    if (running !== undefined) return { state: 'running', progress: running.progress }
+    if (this.#running.size >= runningMax + waitingMax) throw new OverloadedError(`${waitingMax} jobs wait already`)
+    const progress = { step: 'waiting', done: 0, total: null }
+    const job = { progress: progress as JobProgress }
+    this.#running.set(order.jobId, job)
+    const working = this.#work(order, (now) => {
+      job.progress = now
+    }).finally(() => this.#all.delete(working))
+    this.#all.add(working)
+    return { state: 'running', progress }
+  }
+
+  /** Ends every job; each may be started again elsewhere. */
+  async close(): Promise<void> {
+    this.#closing.abort(new OverloadedError('the node is stopping'))
+    for (const proceed of this.#waiting.splice(0)) proceed()
+    await Promise.all(this.#all)
+  }
+
+  /** Never rejects. */
+  async #work(order: JobOrder, report: (progress: JobProgress) => void): Promise<void> {
+    const { clock, log } = this.#deps
+    const { jobId, tenantId, job } = order
+    if (this.#places === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else this.#places--
+    const startedAtMs = clock.monotonic()
+    let outcome: Outcome
+    try {
+      this.#closing.signal.throwIfAborted()
+      outcome = { state: 'done', report: await this.#run(order, report) }
+      const ms = Math.round(clock.monotonic() - startedAtMs)
+      log.info('job done', { job: job.type, tenant: tenantId, ms })
+    } catch (error) {
+      outcome = { state: 'failed', code: errorCode(error) ?? 'internal', message: errorMessage(error) }
+      log.warn('job failed', { job: job.type, tenant: tenantId, error })
+    }
+    this.#running.delete(jobId)
+    this.#outcomes.set(jobId, outcome)
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#places++
+    else next()
+  }
+
+  async #run({ jobId, tenantId, job }: JobOrder, report: (progress: JobProgress) => void): Promise<JobReport> {
+    const { pool, run, scratchDir } = this.#deps
+    const start = () => run({ tenantId, job, scratchDir: join(scratchDir, jobId) }, report, this.#closing.signal)
+    if (job.type !== 'fork') await this.#shipAll(tenantId, job)
+    return job.type === 'restore' ? pool.exclusively(tenantId, start) : start()
+  }
+
+  /** Everything that was committed here until now belongs to the history that a job works on. */
+  async #shipAll(id: TenantId, job: TenantJob): Promise<void> {
+    const { pool, files } = this.#deps
+    const open = pool.peek(id)
+    if (open !== null) return open.flush()
+    const epoch = job.type === 'restore' ? job.placement.epoch : (1 as Epoch)
+    if (files.mayHoldMore(id)) await pool.use(id, epoch, (tenant) => tenant.flush())
+  }
+}

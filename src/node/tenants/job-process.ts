@@ -1,0 +1,128 @@
+// A job's process, both ends: configuration as the first line of standard input, which is also its life line; progress and
+// the outcome as JSON lines on standard output.
+
+import { mkdir, rm } from 'node:fs/promises'
+import type { JobProgress, JobReports, TenantJob } from '../../ipc/messages/jobs.ts'
+import type { TenantId } from '../../lib/brand.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { childEnvironment } from '../../lib/config/child-environment.ts'
+import { AppError, errorCode, errorMessage, type WireError } from '../../lib/errors.ts'
+import { readLifeLine } from '../../lib/life-line.ts'
+import { type ObjectStoreConfig, openObjectStore } from '../../lib/object-store/open.ts'
+import { systemRng } from '../../lib/rng.ts'
+import { selfCommand } from '../../lib/self-command.ts'
+import { parseBoundedLines } from '../lines.ts'
+import { runJob } from './job-runner.ts'
+
+export type JobReport = JobReports[TenantJob['type']]
+
+/** Runs one job to its end; rejects with an error whose `code` says what kind it is. */
+export type RunJob = (
+  order: { readonly tenantId: TenantId; readonly job: TenantJob; readonly scratchDir: string },
+  report: (progress: JobProgress) => void,
+  signal: AbortSignal,
+) => Promise<JobReport>
+
+/** Plain data: it crosses a pipe, and holds the store's secret. */
+interface JobConfig {
+  readonly objectStore: ObjectStoreConfig
+  readonly objectPrefix: string
+  readonly tenantId: TenantId
+  readonly job: TenantJob
+  readonly scratchDir: string
+}
+
+type JobLine =
+  | { readonly type: 'progress'; readonly progress: JobProgress }
+  | { readonly type: 'done'; readonly report: JobReport }
+  | { readonly type: 'failed'; readonly error: WireError }
+
+/** Longest line: a preview of every collection that a tenant may have is far below. */
+const lineCharsMax = 8 * 1024 * 1024
+/** Progress is told at most this often, ms; files may be copied by the thousand a second. */
+const progressEveryMs = 100
+
+/** What the job's process threw, or that it ended without a word. */
+export class JobFailedError extends AppError {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** Runs jobs as children of this process. */
+export function jobRunnerIn(
+  config: { readonly objectStore: ObjectStoreConfig; readonly objectPrefix: string },
+  command: readonly string[] = selfCommand(['job']),
+): RunJob {
+  return async ({ tenantId, job, scratchDir }, report, signal) => {
+    await rm(scratchDir, { recursive: true, force: true })
+    await mkdir(scratchDir, { recursive: true, mode: 0o700 })
+    const child = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: childEnvironment() })
+    const onAbort = () => child.kill('SIGKILL')
+    signal.addEventListener('abort', onAbort, { once: true })
+    if (signal.aborted) onAbort()
+    try {
+      child.stdin.write(`${JSON.stringify({ ...config, tenantId, job, scratchDir } satisfies JobConfig)}\n`)
+      child.stdin.flush()
+      let outcome: JobLine | null = null
+      await parseBoundedLines(child.stdout, lineCharsMax, (line) => {
+        const said = JSON.parse(line) as JobLine // this very program, of the same version
+        if (said.type === 'progress') report(said.progress)
+        else outcome = said
+      })
+      child.stdin.end() // the end of its life line
+      await child.exited
+      return reportOf(outcome, child)
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+      child.kill('SIGKILL')
+      await rm(scratchDir, { recursive: true, force: true })
+    }
+  }
+}
+
+function reportOf(
+  outcome: JobLine | null,
+  { exitCode, signalCode }: { readonly exitCode: number | null; readonly signalCode: string | number | null },
+): JobReport {
+  if (outcome?.type === 'done') return outcome.report
+  if (outcome?.type === 'failed') throw new JobFailedError(outcome.error.code, outcome.error.message)
+  throw new JobFailedError('job_ended', `the job's process ended without an outcome (${signalCode ?? exitCode})`)
+}
+
+/** The child: does the one job that its first line describes, and ends with its parent. */
+export async function runJobProcess(): Promise<void> {
+  const { config, ended } = await readLifeLine()
+  const { objectStore, objectPrefix, tenantId, job, scratchDir } = config as JobConfig // written by our own worker
+  void ended.then(() => process.exit(1))
+  const [clock, rng] = [systemClock, systemRng]
+  const store = await openObjectStore(objectStore, { clock, rng })
+  let toldAtMs = Number.NEGATIVE_INFINITY
+  let step = ''
+  const report = (progress: JobProgress) => {
+    const nowMs = clock.monotonic()
+    if (progress.step === step && nowMs - toldAtMs < progressEveryMs) return
+    toldAtMs = nowMs
+    step = progress.step
+    say({ type: 'progress', progress })
+  }
+  const signal = new AbortController().signal // whoever wants this to end kills the process
+  let outcome: JobLine
+  try {
+    const context = { store, objectPrefix, clock, rng, scratchDir, signal, report }
+    outcome = { type: 'done', report: await runJob(tenantId, job, context) }
+  } catch (error) {
+    // A mistake of our own has no code, and a stack that somebody should see.
+    if (errorCode(error) === undefined) process.stderr.write(`job: ${error instanceof Error ? error.stack : error}\n`)
+    outcome = { type: 'failed', error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
+  }
+  await Bun.write(Bun.stdout, `${JSON.stringify(outcome)}\n`)
+  await store.close()
+  process.exit(0)
+}
+
+function say(line: JobLine): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}

@@ -1,0 +1,47 @@
+// What each job does. Runs in a process of its own (`job-process.ts`): rebuilding and comparing databases would hold up
+// every tenant of a worker.
+
+import type { JobReports, TenantJob } from '../../ipc/messages/jobs.ts'
+import { unreachable } from '../../lib/assert.ts'
+import type { TenantId } from '../../lib/brand.ts'
+import { restorablePoints } from '../../replicate/point-in-time.ts'
+import { locate, resolveCut } from './cut.ts'
+import { forkTenant } from './fork.ts'
+import type { JobContext } from './job-context.ts'
+import { previewRestore } from './preview.ts'
+import { rollBack } from './roll-back.ts'
+
+/** Throws NoSuchPointError, SourceFileGoneError, CorruptDatabaseError, what replication and the object store throw. */
+export async function runJob(
+  tenantId: TenantId,
+  job: TenantJob,
+  context: JobContext,
+): Promise<JobReports[TenantJob['type']]> {
+  const histories = { ...context, tenantId }
+  switch (job.type) {
+    case 'points': {
+      const { ranges, latest } = await restorablePoints(locate(histories, 'data.db'), job.latestMax, context.signal)
+      return {
+        ranges: ranges.map(({ from, to, pointsCount, resolution }) => ({
+          fromMs: from.timestampMs,
+          toMs: to.timestampMs,
+          fromTxid: from.txid,
+          toTxid: to.txid,
+          pointsCount,
+          resolution,
+        })),
+        latest: latest.map(({ txid, timestampMs }) => ({ txid, atMs: timestampMs })),
+      }
+    }
+    case 'cut':
+      return resolveCut(histories, job.wish, context.clock, context.signal)
+    case 'preview':
+      return previewRestore(histories, await resolveCut(histories, job.wish, context.clock, context.signal), context)
+    case 'restore':
+      return rollBack(job.placement, job.cut, context)
+    case 'fork':
+      return forkTenant(job, context)
+    default:
+      return unreachable(job)
+  }
+}
