@@ -58,9 +58,20 @@ test('a file is read whole when most of it is wanted, and not at all when nothin
 })
 
 test('each page of a database is taken once; the lock page and what was cut off never', () => {
-  const pages = new PageSet(100, 65)
+  const pages = new PageSet({ had: 0, commit: 100, lock: 65 })
   expect(pages.missing).toBe(99)
   for (let pgno = 1; pgno <= 120; pgno++) expect(pages.take(pgno)).toBe(pgno <= 100 && pgno !== 65)
   for (let pgno = 1; pgno <= 120; pgno++) expect(pages.take(pgno)).toBe(false)
   expect(pages.missing).toBe(0)
+})
+
+test('pages that were there are replaced but not missed', () => {
+  const pages = new PageSet({ had: 50, commit: 100, lock: 65 })
+  expect(pages.missing).toBe(49)
+  expect(pages.take(10)).toBe(true)
+  expect(pages.take(10)).toBe(false)
+  expect(pages.missing).toBe(49)
+  for (let pgno = 51; pgno <= 100; pgno++) pages.take(pgno)
+  expect(pages.missing).toBe(0)
+  expect(new PageSet({ had: 50, commit: 20, lock: 65 }).missing).toBe(0)
 })

@@ -67,16 +67,21 @@ export function fileRanges(index: PageIndex, take: (pgno: number) => boolean, ra
 /** Pages that were found, so that of each only the newest content is taken: one bit a page. */
 export class PageSet {
   readonly #bits: Uint32Array
+  readonly #had: number
   readonly #commit: number
   readonly #lock: number
   #missing: number
 
-  /** @param commit size of the database in pages; its lock page is never missed. */
-  constructor(commit: number, lock: number) {
+  /**
+   * @param had pages that are there already: they may be replaced but are not missed.
+   * @param commit size of the database in pages; its lock page is never missed.
+   */
+  constructor({ had, commit, lock }: { readonly had: number; readonly commit: number; readonly lock: number }) {
     this.#bits = new Uint32Array(Math.ceil((commit + 1) / 32))
-    this.#lock = lock
-    this.#missing = commit - (lock <= commit ? 1 : 0)
+    this.#had = had
     this.#commit = commit
+    this.#lock = lock
+    this.#missing = commit <= had ? 0 : commit - had - (lock > had && lock <= commit ? 1 : 0)
   }
 
   /** Pages that no file had yet. */
@@ -91,7 +96,7 @@ export class PageSet {
     const bit = 1 << (pgno & 31)
     if ((this.#bits[word]! & bit) !== 0) return false
     this.#bits[word] = this.#bits[word]! | bit
-    this.#missing--
+    if (pgno > this.#had) this.#missing--
     return true
   }
 }

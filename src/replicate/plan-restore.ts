@@ -1,0 +1,349 @@
+// Puts the newest content of each page of a plan's files into one database file. What restore.ts and catch-up.ts share.
+//
+//   small files   whole, in parallel, expanded here; their checksum is compared
+//   large files   header and page index first; then, newest file first, the ranges with pages that no newer file has,
+//                 in parallel, expanded by threads. A file that is wanted whole has its checksum compared; for one that
+//                 is read in part no checksum exists, so the result gets a quick check.
+
+import { type FileHandle, open } from 'node:fs/promises'
+import { assert } from '../lib/assert.ts'
+import type { Txid } from '../lib/brand.ts'
+import { ByteBudget } from '../lib/byte-budget.ts'
+import type { FileCheck } from './check-file.ts'
+import { decodeLtxPaced, ltxChecksumOf } from './ltx/decoder.ts'
+import { LtxFormatError } from './ltx/errors.ts'
+import { decodeLtxHeader, type LtxHeader, lockPgno, ltxHeaderBytes } from './ltx/header.ts'
+import { decodePageIndex, fileChecksum, ltxEndLength, type PageIndex, type PieceChecksum } from './ltx/page-index.ts'
+import { type HistoryLocation, type LtxFile, ltxKey } from './ltx-store.ts'
+import { PageWriter } from './page-writer.ts'
+import { type FrameRange, fileRanges, PageSet } from './restore-ranges.ts'
+import { RestoreThreads } from './restore-threads.ts'
+
+/** Files up to this size are fetched whole: on a fast network that takes no longer than one more round trip. */
+export const wholeFileBytesMax = 2 << 20
+/** The index of about 3,000 pages; a longer one costs one more request. */
+const endReadBytes = 32 << 10
+/** One request for pages, bytes. */
+const rangeBytesMax = 8 << 20
+/** Requests of one restore at the same time. */
+const getsInFlight = 16
+/** Bytes that all restores of this process hold between store and disk. */
+const budget = new ByteBudget(128 << 20)
+/** No page takes fewer bytes in a file; bounds what a hostile size of the database makes us allocate. */
+const frameBytesMin = 12
+export interface RestoreProgress {
+  readonly bytesDone: number
+  /** An upper bound until the page indexes are read. */
+  readonly bytesTotal: number
+  readonly pagesDone: number
+  readonly pagesTotal: number
+}
+
+export interface RestoreSettings {
+  /** Whole files that the caller has, by key. */
+  readonly bodies?: ReadonlyMap<string, Uint8Array>
+  /** SQLite's check of the result; by default a quick one, and only where checksums could not prove all of it. */
+  readonly check?: FileCheck | 'none'
+  readonly onProgress?: (progress: RestoreProgress) => void
+  readonly signal?: AbortSignal
+}
+
+/** The file that the pages go to. */
+export interface RestoreTarget {
+  readonly path: string
+  /** null: the file does not exist yet. Else it holds a database, of which the files change what they hold. */
+  readonly base: { readonly pageSize: number; readonly commit: number } | null
+}
+
+export interface Restored {
+  /** Of the last file applied. */
+  readonly header: LtxHeader
+  readonly checksum: bigint
+  readonly txid: Txid
+  readonly filesCount: number
+  readonly bytesRead: number
+  /** The checksum of each file was compared, so every page that was written is what was shipped. */
+  readonly isProven: boolean
+  /** The check of SQLite that the result passed. */
+  readonly checked: FileCheck | 'none'
+}
+
+/** The two ends of a large file. */
+interface FileEnds {
+  readonly head: Uint8Array
+  readonly end: Uint8Array
+}
+
+/** A large file of which some pages are wanted. */
+interface LargeFile {
+  readonly key: string
+  readonly head: Uint8Array
+  readonly index: PageIndex
+  readonly isWhole: boolean
+  readonly pieces: PieceChecksum[]
+}
+
+interface RangeJob {
+  readonly file: LargeFile
+  readonly range: FrameRange
+  /** Which of the file's pieces it is. */
+  readonly piece: number
+}
+
+export class PlanRestore implements AsyncDisposable {
+  readonly #at: HistoryLocation
+  readonly #files: readonly LtxFile[]
+  readonly #target: RestoreTarget
+  readonly #file: FileHandle
+  readonly #options: RestoreSettings
+  readonly #stop = new AbortController()
+  readonly #signal: AbortSignal
+  readonly #resources = new DisposableStack()
+  #threads: RestoreThreads | null = null
+  #newest: { readonly header: LtxHeader; readonly checksum: bigint; readonly pages: PageSet } | null = null
+  #isProven = true
+  #bytesRead = 0
+  #bytesTotal: number
+  #pagesDone = 0
+
+  private constructor(
+    at: HistoryLocation,
+    files: readonly LtxFile[],
+    target: RestoreTarget,
+    file: FileHandle,
+    options: RestoreSettings,
+  ) {
+    this.#at = at
+    this.#files = files
+    this.#target = target
+    this.#file = file
+    this.#options = options
+    const { signal } = options
+    this.#signal = signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal])
+    this.#bytesTotal = files.reduce((sum, each) => sum + each.sizeBytes, 0)
+  }
+
+  /** @param files in the order to apply them; the first is a whole image or follows the target's base. Never empty. */
+  static async open(
+    at: HistoryLocation,
+    files: readonly LtxFile[],
+    target: RestoreTarget,
+    options: RestoreSettings,
+  ): Promise<PlanRestore> {
+    assert(files.length > 0, 'there is something to restore')
+    const file = await open(target.path, target.base === null ? 'wx' : 'r+', 0o600)
+    return new PlanRestore(at, files, target, file, options)
+  }
+
+  /** Does it, syncs and checks the file. When it throws, the file is of no use. */
+  async run(): Promise<Restored> {
+    const jobs = await this.#readEnds()
+    const newest = this.#newest
+    assert(newest !== null, 'the newest file was read')
+    if (newest.pages.missing !== 0)
+      throw new LtxFormatError(`${this.#at.prefix}: ${newest.pages.missing} pages are in no file`)
+    await this.#readRanges(jobs)
+    // The lock page, and nothing else, is a hole: zeros.
+    await this.#file.truncate(newest.header.commit * newest.header.pageSize)
+    await this.#file.sync()
+    const checked = this.#options.check ?? (this.#isProven ? 'none' : 'quick')
+    if (checked !== 'none') await this.#useThreads().check(this.#target.path, checked)
+    return {
+      header: newest.header,
+      checksum: newest.checksum,
+      txid: newest.header.maxTxid,
+      filesCount: this.#files.length,
+      bytesRead: this.#bytesRead,
+      isProven: this.#isProven,
+      checked,
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Error('the restore has ended'))
+    this.#resources.dispose()
+    await this.#file.close()
+  }
+
+  /** Expands small files, newest first, and says which ranges of the large ones hold what is missing. */
+  async #readEnds(): Promise<RangeJob[]> {
+    const newestFirst = [...this.#files].reverse()
+    const jobs: RangeJob[] = []
+    const loads: Promise<Uint8Array | FileEnds>[] = []
+    for (const [index, file] of newestFirst.entries()) {
+      while (loads.length < Math.min(newestFirst.length, index + getsInFlight)) {
+        const ahead = newestFirst[loads.length]!
+        const load = ahead.sizeBytes <= wholeFileBytesMax ? this.#getWhole(ahead) : this.#getEnds(ahead)
+        load.catch(() => undefined) // awaited below; one that fails earlier must not count as unhandled
+        loads.push(load)
+      }
+      const loaded = await loads[index]!
+      loads[index] = Promise.resolve(new Uint8Array(0)) // its bytes may go
+      if (loaded instanceof Uint8Array) await this.#expand(file, loaded)
+      else jobs.push(...this.#rangesOf(file, loaded))
+    }
+    return jobs
+  }
+
+  async #getWhole(file: LtxFile): Promise<Uint8Array> {
+    const key = ltxKey(this.#at, file)
+    const known = this.#options.bodies?.get(key)
+    if (known !== undefined) return known
+    const bytes = await this.#at.store.get(key, { signal: this.#signal })
+    this.#bytesRead += bytes.length
+    return bytes
+  }
+
+  async #getEnds(file: LtxFile): Promise<FileEnds> {
+    const { sizeBytes } = file
+    const key = ltxKey(this.#at, file)
+    const from = sizeBytes - endReadBytes
+    const [head, last] = await Promise.all([
+      this.#getRange(key, 0, ltxHeaderBytes),
+      this.#getRange(key, from, sizeBytes),
+    ])
+    const length = this.#endLength(key, last, sizeBytes)
+    if (length <= last.length) return { head, end: last.subarray(last.length - length) }
+    const before = await this.#getRange(key, sizeBytes - length, from)
+    const end = new Uint8Array(length)
+    end.set(before)
+    end.set(last, before.length)
+    return { head, end }
+  }
+
+  #endLength(key: string, last: Uint8Array, sizeBytes: number): number {
+    try {
+      return ltxEndLength(last, sizeBytes)
+    } catch (error) {
+      throw damaged(key, error)
+    }
+  }
+
+  async #getRange(key: string, from: number, to: number): Promise<Uint8Array> {
+    const bytes = await this.#at.store.get(key, { range: { from, to }, signal: this.#signal })
+    if (bytes.length !== to - from)
+      throw new LtxFormatError(`${key} ends at byte ${from + bytes.length}, before byte ${to}`)
+    this.#bytesRead += bytes.length
+    return bytes
+  }
+
+  /** Expands a file of which everything is there, and compares its checksum. */
+  async #expand(file: LtxFile, bytes: Uint8Array): Promise<void> {
+    const key = ltxKey(this.#at, file)
+    try {
+      const header = decodeLtxHeader(bytes)
+      const pages = this.#begin(file, header, ltxChecksumOf(bytes))
+      const writer = new PageWriter(this.#file.fd, header.pageSize)
+      await decodeLtxPaced(bytes, () => (pgno, page) => {
+        if (!pages.take(pgno)) return
+        writer.place(pgno).set(page)
+        this.#pagesDone++
+      })
+      writer.flush()
+    } catch (error) {
+      throw damaged(key, error)
+    }
+    this.#report()
+  }
+
+  /** Which ranges of a large file hold pages that no newer file has. */
+  #rangesOf(file: LtxFile, { head, end }: FileEnds): RangeJob[] {
+    const key = ltxKey(this.#at, file)
+    try {
+      const header = decodeLtxHeader(head)
+      const index = decodePageIndex(end, header, file.sizeBytes)
+      const pages = this.#begin(file, header, index.checksum)
+      const { ranges, isWhole } = fileRanges(index, (pgno) => pages.take(pgno), rangeBytesMax)
+      const large: LargeFile = { key, head, index, isWhole, pieces: new Array(ranges.length) }
+      if (ranges.length > 0 && !isWhole) this.#isProven = false
+      this.#bytesTotal -= file.sizeBytes - head.length - end.length
+      for (const { from, to } of ranges) this.#bytesTotal += to - from
+      return ranges.map((range, piece) => ({ file: large, range, piece }))
+    } catch (error) {
+      throw damaged(key, error)
+    }
+  }
+
+  /** Compares a header with the name of its file and with the newest file, which comes first. */
+  #begin(file: LtxFile, header: LtxHeader, checksum: bigint): PageSet {
+    const { pageSize, commit, minTxid, maxTxid } = header
+    if (minTxid !== file.minTxid || maxTxid !== file.maxTxid)
+      throw new LtxFormatError(`it holds TXIDs ${minTxid} to ${maxTxid}`)
+    const { base } = this.#target
+    const expected = this.#newest?.header.pageSize ?? base?.pageSize ?? pageSize
+    if (pageSize !== expected) throw new LtxFormatError(`it has page size ${pageSize}, not ${expected}`)
+    if (this.#newest === null) {
+      const room = this.#files.reduce((sum, each) => sum + each.sizeBytes, 0) / frameBytesMin
+      const had = base?.commit ?? 0
+      if (commit > had + room + 1) throw new LtxFormatError(`it claims ${commit} pages, more than all files can hold`)
+      this.#newest = { header, checksum, pages: new PageSet({ had, commit, lock: lockPgno(pageSize) }) }
+    }
+    return this.#newest.pages
+  }
+
+  async #readRanges(jobs: readonly RangeJob[]): Promise<void> {
+    if (jobs.length === 0) return
+    let next = 0
+    const reader = async () => {
+      try {
+        while (next < jobs.length) {
+          const job = jobs[next++]!
+          const giveBack = await budget.take(job.range.to - job.range.from)
+          try {
+            await this.#readRange(job)
+          } finally {
+            giveBack()
+          }
+        }
+      } catch (error) {
+        this.#stop.abort(error) // the others end too; no thread may write any more when this restore ends
+        throw error
+      }
+    }
+    const ends = await Promise.allSettled(Array.from({ length: Math.min(getsInFlight, jobs.length) }, reader))
+    const failed = ends.some((end) => end.status === 'rejected')
+    if (failed) throw this.#signal.reason // the first error, or the caller's reason
+    for (const { key, head, index, isWhole, pieces } of new Set(jobs.map((job) => job.file)))
+      if (isWhole && fileChecksum(head, pieces, index.end) !== index.checksum)
+        throw new LtxFormatError(`${key} is damaged: its checksum is wrong`)
+  }
+
+  async #readRange({ file, range, piece }: RangeJob): Promise<void> {
+    const { key, isWhole, pieces } = file
+    const { from, to, pgnos, wanted } = range
+    const { pageSize } = this.#newest!.header
+    for (let attempt = 1; ; attempt++) {
+      this.#signal.throwIfAborted()
+      const bytes = await this.#getRange(key, from, to)
+      const run = { path: this.#target.path, pageSize, bytes, from, pgnos, wanted, withChecksum: isWhole }
+      try {
+        pieces[piece] = await this.#useThreads().decode(run)
+        break
+      } catch (error) {
+        // Damaged on the way, perhaps: the store is asked once more.
+        if (!(error instanceof LtxFormatError) || attempt === 2) throw damaged(key, error)
+      }
+    }
+    for (const each of wanted) this.#pagesDone += each
+    this.#report()
+  }
+
+  #useThreads(): RestoreThreads {
+    this.#threads ??= this.#resources.use(new RestoreThreads())
+    return this.#threads
+  }
+
+  #report(): void {
+    this.#options.onProgress?.({
+      bytesDone: this.#bytesRead,
+      bytesTotal: Math.max(this.#bytesTotal, this.#bytesRead),
+      pagesDone: this.#pagesDone,
+      pagesTotal: this.#newest?.header.commit ?? 0,
+    })
+  }
+}
+
+/** Names the object in what is wrong with it. */
+function damaged(key: string, error: unknown): unknown {
+  return error instanceof LtxFormatError ? new LtxFormatError(`${key} is damaged`, { cause: error }) : error
+}
