@@ -1,10 +1,11 @@
 // One capture: everything committed since a mark, as the content of the next LTX file. Runs while writers are kept out.
 
 import { type FileHandle, open } from 'node:fs/promises'
+import type { Txid } from '../lib/brand.ts'
 import { errorCode } from '../lib/errors.ts'
 import type { WalMark } from './local-state.ts'
 import { imagePages } from './ltx/encoder.ts'
-import { lockPgno } from './ltx/header.ts'
+import { type LtxHeader, lockPgno } from './ltx/header.ts'
 import type { ReplicaSource } from './source.ts'
 import { captureWal, type WalCapture, type WalPosition } from './wal/reader.ts'
 
@@ -38,6 +39,49 @@ export async function capture(source: ReplicaSource, mark: WalMark | null, previ
     return wholeImage(source, fresh.type === 'frames' ? { position: fresh.to, isCheckpointed: false } : null)
   } finally {
     await file.close()
+  }
+}
+
+/**
+ * What the WAL holds behind a position, for those who follow the same WAL beside the shipper.
+ *
+ * @returns null when the WAL does not go on from there: it was started over, which happens only to one that the store has.
+ */
+export async function captureBehind(
+  source: ReplicaSource,
+  position: WalPosition,
+  previousCommit: number,
+): Promise<Capture | null> {
+  const file = await openWal(source.walPath)
+  if (file === null) return null
+  try {
+    const read = await captureWal(file, position)
+    return read.type === 'frames' ? fromFrames(source, read, { position, isCheckpointed: false }, previousCommit) : null
+  } finally {
+    await file.close()
+  }
+}
+
+/** The header of the LTX file that holds a capture. */
+export function headerOf(
+  captured: Capture,
+  facts: Pick<LtxHeader, 'pageSize' | 'timestampMs' | 'writer'> & { readonly txid: Txid },
+): LtxHeader {
+  const { pageSize, timestampMs, writer, txid } = facts
+  const { frames, mark } = captured
+  // A whole image names the place in the WAL that it includes, with no frame of it: so files keep their order.
+  const at = frames?.from ?? mark?.position ?? null
+  return {
+    pageSize,
+    commit: captured.commit,
+    minTxid: txid,
+    maxTxid: txid,
+    timestampMs,
+    walOffset: at?.offset ?? 32,
+    walSize: frames === null ? 0 : frames.to.offset - frames.from.offset,
+    walSalt1: at?.salt1 ?? 0,
+    walSalt2: at?.salt2 ?? 0,
+    writer,
   }
 }
 

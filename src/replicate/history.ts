@@ -16,9 +16,10 @@ import type { LtxHeader, LtxWriter } from './ltx/header.ts'
 import { getSlot, type HistoryLocation, type LtxFile, listLtx, listNewest, putSlot } from './ltx-store.ts'
 import { planOrThrow, restoreDatabase } from './restore.ts'
 import { planRestore } from './restore-plan.ts'
-import { readTail, sealHistory, type Tail } from './seal.ts'
+import { type Recover, readTail, sealHistory, type Tail } from './seal.ts'
 import type { ReplicaSource } from './source.ts'
-import { captureWal } from './wal/reader.ts'
+import type { ChainContent } from './standby-chain.ts'
+import { captureWal, type WalCapture } from './wal/reader.ts'
 
 /** Listings that may turn out to be old while the tail moves, before opening gives up. */
 const openAttemptsMax = 5
@@ -50,6 +51,8 @@ export interface OpenedHistory extends HistoryPosition {
   /** `local`: the files were there and fit; they may hold commits that the shipper sends first. */
   readonly origin: 'local' | 'restored'
   readonly bytesRead: number
+  /** Files of the history that were seen: enough for its newest state, unless somebody shipped meanwhile. */
+  readonly known: readonly LtxFile[]
 }
 
 /**
@@ -113,13 +116,15 @@ export async function createHistory(
 export async function openHistory(
   at: HistoryLocation,
   dbPath: string,
-  options: { readonly epoch: number } & HistoryDeps,
+  options: { readonly epoch: number; readonly recover?: Recover } & HistoryDeps,
 ): Promise<OpenedHistory> {
+  const { clock, recover } = options
   const writer = newWriter(options.epoch, options.rng)
   const signal = options.signal === undefined ? {} : { signal: options.signal }
   const { files, last } = await findTail(at, options.signal)
-  const { tail, seal } = await sealHistory(at, last, { writer, clock: options.clock, ...signal })
-  const target = tail.header.maxTxid
+  const sealed = await sealHistory(at, last, { writer, clock, ...signal, ...(recover && { recover }) })
+  const { tail, seal, recovered } = sealed
+  const target = recovered === null ? tail.header.maxTxid : seal.header.maxTxid
   const base = {
     at,
     dbPath,
@@ -128,20 +133,20 @@ export async function openHistory(
     checksum: seal.checksum,
     timestampMs: seal.header.timestampMs,
     pageSize: tail.header.pageSize,
-    commit: tail.header.commit,
+    commit: seal.header.commit,
     commitSeq: -1,
   }
-  const local = await localMark(dbPath, tail)
+  const local = await localMark(dbPath, tail, recovered)
   if (local !== null) {
     writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: local.mark }])
-    return { ...base, mark: local.mark, origin: 'local', bytesRead: 0 }
+    return { ...base, mark: local.mark, origin: 'local', bytesRead: 0, known: files }
   }
   removeLocalState(dbPath)
   // Somebody may have shipped between the listing and the seal; nobody can any more.
   const complete = last.header.maxTxid === target ? files : await listLtx(at, signal)
   const { bytesRead } = await restoreDatabase(at, dbPath, { target, files: complete, ...signal })
   writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: null }])
-  return { ...base, mark: null, origin: 'restored', bytesRead }
+  return { ...base, mark: null, origin: 'restored', bytesRead, known: complete }
 }
 
 /** The newest file of the history and a listing that suffices to restore it. Takes nothing over. */
@@ -165,8 +170,15 @@ export async function findTail(
   }
 }
 
-/** The mark of local files that hold exactly the tail, plus perhaps commits of their own in the WAL; else null. */
-async function localMark(dbPath: string, tail: Tail): Promise<{ readonly mark: WalMark | null } | null> {
+/**
+ * The mark of local files that hold exactly the tail, plus perhaps commits of their own in the WAL; else null. Where
+ * standbys had more than the tail, the WAL must hold all of that too: after a power cut it may not.
+ */
+async function localMark(
+  dbPath: string,
+  tail: Tail,
+  recovered: ChainContent | null,
+): Promise<{ readonly mark: WalMark | null } | null> {
   const point = readLocalState(dbPath)?.find(
     ({ txid, checksum }) => txid === tail.header.maxTxid && checksum === tail.checksum,
   )
@@ -177,10 +189,11 @@ async function localMark(dbPath: string, tail: Tail): Promise<{ readonly mark: W
     file = await open(`${dbPath}-wal`, 'r')
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw error
-    return mark === null || mark.isCheckpointed ? { mark: null } : null
+    return recovered === null && (mark === null || mark.isCheckpointed) ? { mark: null } : null
   }
   try {
     const whole = await captureWal(file, null)
+    if (recovered !== null && !reaches(whole, recovered.walEnd)) return null
     if (mark === null) return { mark: null }
     if (whole.type === 'empty') return mark.isCheckpointed ? { mark: null } : null
     if (whole.type !== 'frames') return null
@@ -192,6 +205,13 @@ async function localMark(dbPath: string, tail: Tail): Promise<{ readonly mark: W
   } finally {
     await file.close()
   }
+}
+
+/** Whether the WAL is the one that `end` lies in, and goes on at least to there. */
+function reaches(whole: WalCapture, end: ChainContent['walEnd']): boolean {
+  if (whole.type !== 'frames') return false
+  const { salt1, salt2, offset } = whole.to
+  return salt1 === end.salt1 && salt2 === end.salt2 && offset >= end.offset
 }
 
 function newWriter(epoch: number, rng: Rng): LtxWriter {

@@ -14,6 +14,7 @@ import type { FencedError } from '../../src/replicate/errors.ts'
 import { createHistory, type HistoryPosition, openHistory } from '../../src/replicate/history.ts'
 import type { HistoryLocation } from '../../src/replicate/ltx-store.ts'
 import { restoreDatabase } from '../../src/replicate/restore.ts'
+import type { Recover } from '../../src/replicate/seal.ts'
 import { Shipper } from '../../src/replicate/shipper.ts'
 
 export const prefix = 't/abc/data.db'
@@ -73,12 +74,13 @@ export class Owner implements AsyncDisposable {
   static async open(
     store: ObjectStore,
     epoch: number,
-    options: { readonly dir?: string; readonly delayMs?: number } = {},
+    options: { readonly dir?: string; readonly delayMs?: number; readonly recover?: Recover } = {},
   ): Promise<Owner & { readonly origin: 'local' | 'restored' }> {
     const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'pf-owner-'))
     const path = join(dir, 'data.db')
     const rng = seededRng(epoch * 7_919)
-    const position = await openHistory({ store, prefix }, path, { epoch, clock: systemClock, rng })
+    const recover = options.recover === undefined ? {} : { recover: options.recover }
+    const position = await openHistory({ store, prefix }, path, { epoch, clock: systemClock, rng, ...recover })
     const db = Database.open({ path, checkpoint: 'owner' })
     db.quickCheck()
     const owner = new Owner({ store, prefix }, dir, rng, db, position, options.delayMs ?? 60_000)
