@@ -13,7 +13,7 @@ export interface Standalone {
   readonly url: string
   readonly engine: Engine
   readonly dir: string
-  /** Closes it and deletes the directory. */
+  /** Closes it; a directory that was made for it is deleted. */
   stop(): Promise<void>
 }
 
@@ -21,6 +21,18 @@ export interface Standalone {
 export async function startStandalone(fixture: string | null = null): Promise<Standalone> {
   const dir = mkdtempSync(join(tmpdir(), 'pf-standalone-'))
   if (fixture !== null) cpSync(fixture, dir, { recursive: true })
+  const standalone = await serveStandalone(dir)
+  return {
+    ...standalone,
+    async stop() {
+      await standalone.stop()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Serves a directory of the caller's, which stays. */
+export async function serveStandalone(dir: string): Promise<Standalone> {
   const standalone = await openStandalone({
     dir,
     http: { host: '127.0.0.1', port: 0 },
@@ -30,13 +42,5 @@ export async function startStandalone(fixture: string | null = null): Promise<St
     rng: systemRng,
     log: silentLogger,
   })
-  return {
-    url: standalone.url,
-    engine: standalone.engine,
-    dir,
-    async stop() {
-      await standalone.close()
-      rmSync(dir, { recursive: true, force: true })
-    },
-  }
+  return { url: standalone.url, engine: standalone.engine, dir, stop: () => standalone.close() }
 }
