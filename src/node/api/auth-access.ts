@@ -19,7 +19,7 @@ const passwordLengthMax = 71
 export async function maySignIn(event: RequestEvent, record: EngineRecord, rule: Rule): Promise<boolean> {
   if (rule === '') return true
   try {
-    return passesRule(event.engine, record, rule, event.info(await event.body()))
+    return await passesRule(event.engine, record, rule, event.info(await event.body()))
   } catch (error) {
     if (!(error instanceof FilterError)) throw error
     event.engine.log.warn('auth rule is broken', { collection: record.collection.name, error })
@@ -30,7 +30,7 @@ export async function maySignIn(event: RequestEvent, record: EngineRecord, rule:
 /** Whether a record matches a rule, whoever asks. Throws FilterError for a broken one. */
 export async function matchesRule(event: RequestEvent, record: EngineRecord, rule: string): Promise<boolean> {
   const request = event.info(await event.body())
-  return findByRule(event.engine, record.collection, record.id, rule, request) !== null
+  return (await findByRule(event.engine, record.collection, record.id, rule, request)) !== null
 }
 
 /** Shows a record to itself: its e-mail, what `?expand=` names, everything for superusers. */
@@ -38,12 +38,12 @@ export async function enrichSignedIn(event: RequestEvent, record: EngineRecord):
   const { engine } = event
   const { onRecordEnrich } = engine.chains
   const request = { ...event.info(), auth: record }
-  showTo(engine, record, request)
+  await showTo(engine, record, request)
   record.ignoreEmailVisibility = true
   if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record }, () => {})
   const expand = event.query.get('expand') ?? ''
   if (expand !== '')
-    expandRecords(engine, [record], expand, { request, onRecord: (related) => showTo(engine, related, request) })
+    await expandRecords(engine, [record], expand, { request, onRecord: (related) => showTo(engine, related, request) })
 }
 
 /** Creates the record of a first sign-in, held to the rules of every create; without a password it gets a random one. */

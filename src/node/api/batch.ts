@@ -101,7 +101,7 @@ async function changeRecord(event: RequestEvent, part: BatchPart): Promise<PartR
   if (kind === 'upsert') {
     id = toText(part.body['id'] ?? '')
     const collection = engine.collections.find(action.collection)
-    const exists = id !== '' && collection !== undefined && engine.records.findById(collection, id) !== null
+    const exists = id !== '' && collection !== undefined && (await engine.records.find(collection, id)) !== null
     kind = exists ? 'update' : 'create'
   }
   const path = `/api/collections/${action.collection}/records${kind === 'create' ? '' : `/${id}`}`

@@ -238,9 +238,9 @@ async function dryRun(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
   const { query } = readTexts(await readBody(event), 'query')
   check({ query: [query, required, lengthBetween(0, dryRunQueryMax)] })
-  let result: ReturnType<typeof dryRunView>
+  let result: Awaited<ReturnType<typeof dryRunView>>
   try {
-    result = dryRunView(event.engine, query)
+    result = await dryRunView(event.engine, query)
   } catch (error) {
     throw badRequest(`Invalid view query. Raw error: \n${errorMessage(error)}`)
   }

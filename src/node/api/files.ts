@@ -30,13 +30,13 @@ export async function downloadFile(event: RequestEvent): Promise<Response> {
   const collection = engine.collections.find(event.param('collection'))
   if (!collection) throw notFound()
   checkCollectionLimit(event, collection, 'file')
-  const record = engine.records.findById(collection, event.param('id'))
+  const record = await engine.records.find(collection, event.param('id'))
   if (record === null) throw notFound()
   const filename = event.param('filename')
   const field = fileFieldOf(record, filename)
   if (field === null) throw notFound()
   if (field.protected && !(await mayView(event, record))) throw notFound()
-  const key = `${ownerOfFile(event, record, field, filename)}/${filename}`
+  const key = `${await ownerOfFile(event, record, field, filename)}/${filename}`
   const original = await engine.files.open(key)
   if (original === null) throw notFound()
 
@@ -71,7 +71,7 @@ async function mayView(event: RequestEvent, record: EngineRecord): Promise<boole
   if (rule === null) return false
   if (rule === '') return true
   try {
-    return passesRule(engine, record, rule, { ...event.info(), auth, context: 'protectedFile' })
+    return await passesRule(engine, record, rule, { ...event.info(), auth, context: 'protectedFile' })
   } catch (error) {
     if (!(error instanceof FilterError)) throw error
     engine.log.warn('view rule is broken', { collection: record.collection.name, error })
@@ -80,7 +80,12 @@ async function mayView(event: RequestEvent, record: EngineRecord): Promise<boole
 }
 
 /** `{collectionId}/{recordId}` that a file is stored under. Views show files of the collections they select from. */
-function ownerOfFile(event: RequestEvent, record: EngineRecord, field: FileField, filename: string): string {
+async function ownerOfFile(
+  event: RequestEvent,
+  record: EngineRecord,
+  field: FileField,
+  filename: string,
+): Promise<string> {
   if (!record.collection.isView) return `${record.collection.id}/${record.id}`
   const { engine } = event
   let [collection, name] = [record.collection, field.name]
@@ -93,13 +98,13 @@ function ownerOfFile(event: RequestEvent, record: EngineRecord, field: FileField
   }
   if (collection.isView) throw notFound()
   const column = quoteName(name)
-  const row = engine.data.get<{ id: string }>(
+  const [row] = await engine.data.read<{ id: string }>(
     `SELECT id FROM ${quoteName(collection.name)} WHERE ${column} = ?
      OR (json_valid(${column}) AND json_type(${column}) = 'array'
      AND EXISTS (SELECT 1 FROM json_each(${column}) WHERE value = ?)) LIMIT 1`,
     [filename, filename],
   )
-  if (row === null) throw notFound()
+  if (row === undefined) throw notFound()
   return `${collection.id}/${row.id}`
 }
 

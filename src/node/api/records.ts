@@ -103,7 +103,7 @@ async function view(event: RequestEvent): Promise<Response> {
   checkCollectionLimit(event, collection, 'view')
   const { viewRule } = collection.data
   if (viewRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
-  const record = findAllowed(event, collection, event.param('id'), viewRule)
+  const record = await findAllowed(event, collection, event.param('id'), viewRule)
   if (record === null) throw notFound()
   await enrichRecords(event, [record])
   return event.json(200, record)
@@ -147,8 +147,8 @@ export async function createRecord(
     // A manage rule must not be satisfied by what only managers may set.
     if (collection.isAuth) probe.setRaw('verified', false)
     const passes = (rule: Rule) => passesQuietly(event, () => matchesUnstored(event.engine, probe, rule, request))
-    if (!passes(createRule)) throw badRequest(createFailed)
-    isManager = isManagerBy(event, collection, passes)
+    if (!(await passes(createRule))) throw badRequest(createFailed)
+    isManager = await isManagerBy(event, collection, passes)
   }
   await checkAuthData(event, record, null, body, isManager)
   await saveRecord(event, record, createFailed)
@@ -174,9 +174,9 @@ export async function updateRecord(
   if (!event.isSuperuser) {
     const request = event.info(data)
     const passes = (rule: Rule) =>
-      passesQuietly(event, () => findByRule(event.engine, collection, id, rule, request) !== null)
-    if (!passes(updateRule)) throw notFound()
-    isManager = isManagerBy(event, collection, passes)
+      passesQuietly(event, async () => (await findByRule(event.engine, collection, id, rule, request)) !== null)
+    if (!(await passes(updateRule))) throw notFound()
+    isManager = await isManagerBy(event, collection, passes)
   }
   await checkAuthData(event, record, stored, body, isManager)
   await saveRecord(event, record, updateFailed)
@@ -189,7 +189,7 @@ export async function deleteRecord(event: RequestEvent, collection: Collection, 
   if (collection.isView) throw badRequest('Unsupported collection type.')
   const { deleteRule } = collection.data
   if (deleteRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
-  const record = findAllowed(event, collection, id, deleteRule)
+  const record = await findAllowed(event, collection, id, deleteRule)
   if (record === null) throw notFound()
   try {
     await event.engine.records.delete(record)
@@ -199,16 +199,24 @@ export async function deleteRecord(event: RequestEvent, collection: Collection, 
 }
 
 /** The record if the caller passes the rule. A rule that is broken, or fails in SQLite, lets nobody pass. */
-function findAllowed(event: RequestEvent, collection: Collection, id: string, rule: Rule): EngineRecord | null {
-  if (event.isSuperuser || rule === '') return event.engine.records.findById(collection, id)
+async function findAllowed(
+  event: RequestEvent,
+  collection: Collection,
+  id: string,
+  rule: Rule,
+): Promise<EngineRecord | null> {
+  if (event.isSuperuser || rule === '') return await event.engine.records.find(collection, id)
   let found: EngineRecord | null = null
-  passesQuietly(event, () => (found = findByRule(event.engine, collection, id, rule, event.info())) !== null)
+  await passesQuietly(event, async () => {
+    found = await findByRule(event.engine, collection, id, rule, event.info())
+    return found !== null
+  })
   return found
 }
 
-function passesQuietly(event: RequestEvent, test: () => boolean): boolean {
+async function passesQuietly(event: RequestEvent, test: () => Promise<boolean>): Promise<boolean> {
   try {
-    return test()
+    return await test()
   } catch (error) {
     if (!isFilterFailure(error)) throw error
     event.engine.log.warn('rule is broken', { method: event.method, error })
@@ -221,9 +229,13 @@ function isFilterFailure(error: unknown): boolean {
 }
 
 /** Managers of an auth collection are signed in, and its rule is never empty. */
-function isManagerBy(event: RequestEvent, collection: Collection, passes: (rule: Rule) => boolean): boolean {
+async function isManagerBy(
+  event: RequestEvent,
+  collection: Collection,
+  passes: (rule: Rule) => Promise<boolean>,
+): Promise<boolean> {
   const rule = collection.data.auth?.manageRule ?? null
-  return rule !== null && rule !== '' && event.auth !== null && passes(rule)
+  return rule !== null && rule !== '' && event.auth !== null && (await passes(rule))
 }
 
 async function readData(event: RequestEvent): Promise<Readonly<Record<string, unknown>>> {
@@ -324,12 +336,13 @@ export async function enrichRecords(event: RequestEvent, records: readonly Engin
   const needsShow = event.isSuperuser || records.some((record) => record.collection.isAuth)
   if (isUnchanged && !needsShow) return
   for (const record of records) {
-    show(record)
+    const shown = show(record)
+    if (shown !== undefined) await shown
     if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record }, () => {})
   }
   const expand = event.query.get('expand') ?? ''
   if (expand !== '' && records.length > 0)
-    expandRecords(engine, records, expand, { request: event.info(), onRecord: show })
+    await expandRecords(engine, records, expand, { request: event.info(), onRecord: show })
 }
 
 /** As much as the files of a collection may weigh, beside the other fields. */

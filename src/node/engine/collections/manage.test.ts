@@ -103,11 +103,12 @@ test('a view has the fields of its sources and follows them', async () => {
   expect(engine.collections.find('posts')).toBeDefined()
 })
 
-test('a dry run stores nothing and refuses what no view can be', () => {
+test('a dry run stores nothing and refuses what no view can be', async () => {
   const writes = engine.data.commitSeq
-  expect(dryRunView(engine, 'select 1 as id, 2 as two').sample.map((record) => record.id)).toEqual(['1'])
+  const run = await dryRunView(engine, 'select 1 as id, 2 as two')
+  expect(run.sample.map((record) => record.id)).toEqual(['1'])
   for (const query of ['select * from users', 'select 1 as x', 'select 1 as id; drop table users', 'drop table users'])
-    expect(() => dryRunView(engine, query)).toThrow()
+    await expect(dryRunView(engine, query)).rejects.toThrow()
   expect(engine.data.commitSeq).toBe(writes)
   expect(engine.data.get("SELECT 1 FROM sqlite_schema WHERE name = 'users'")).not.toBeNull()
 })

@@ -33,21 +33,34 @@ export class CollectionFormatError extends RefusedError {}
 
 const nobody = { context: 'default', method: '', query: {}, headers: {}, auth: null, body: {} } as const
 
-function checksOf(engine: Engine): CollectionChecks {
+/** What is wrong with a collection. @param original what is stored under its id, or null. */
+async function problemsOf(
+  engine: Engine,
+  next: CollectionData,
+  original: CollectionData | null,
+): Promise<ValidationErrors | null> {
+  const query = next.view?.viewQuery ?? ''
+  const viewProblem = next.type === 'view' && query !== '' ? await viewProblemOf(engine, query) : null
+  return validateCollection(next, original, checksOf(engine, viewProblem))
+}
+
+async function viewProblemOf(engine: Engine, query: string): Promise<string | null> {
+  try {
+    await dryRunView(engine, query)
+    return null
+  } catch (error) {
+    return errorMessage(error)
+  }
+}
+
+function checksOf(engine: Engine, viewProblem: string | null): CollectionChecks {
   return {
     store: engine.collections,
     db: engine.data,
     rng: engine.rng,
     isOAuth2Provider: (name) => findOAuth2Provider(name) !== undefined,
     ruleProblem: (rule, data) => ruleProblem(engine, rule, data),
-    viewProblem: (query) => {
-      try {
-        dryRunView(engine, query)
-        return null
-      } catch (error) {
-        return errorMessage(error)
-      }
-    },
+    viewProblem,
   }
 }
 
@@ -123,14 +136,14 @@ export async function createCollection(engine: Engine, json: Json): Promise<Coll
   const hasOwnId = toText(json['id']) !== ''
   const normalized = collections.normalize(hasOwnId ? typed : withFreeId(engine, typed))
   const next = withViewFields(engine, normalized)
-  assertValid(validateCollection(next, null, checksOf(engine)))
+  assertValid(await problemsOf(engine, next, null))
   return collections.save(next)
 }
 
 /** Throws as {@link createCollection}. */
 export async function updateCollection(engine: Engine, collection: Collection, json: Json): Promise<Collection> {
   const next = withViewFields(engine, engine.collections.normalize(merge(collection.data, json)))
-  assertValid(validateCollection(next, collection.data, checksOf(engine)))
+  assertValid(await problemsOf(engine, next, collection.data))
   return engine.transaction(async () => {
     const stored = await engine.collections.save(next)
     if (stored.name !== collection.name) await engine.auth.collectionRenamed(collection.name, stored.name)
@@ -204,8 +217,8 @@ export interface DryRun {
 
 const sampleSize = 10
 
-/** Fields and first records of a view that is not stored. Throws RefusedError or SQLite's error. */
-export function dryRunView(engine: Engine, viewQuery: string): DryRun {
+/** Fields and first records of a view that is not stored. Throws RefusedError, or as Database.read does. */
+export async function dryRunView(engine: Engine, viewQuery: string): Promise<DryRun> {
   const query = normalizeViewQuery(viewQuery)
   const fields = engine.collections.viewFields(query)
   const name = `temp_view_${randomText(engine.rng, 5)}`
@@ -220,7 +233,7 @@ export function dryRunView(engine: Engine, viewQuery: string): DryRun {
     if (validateFieldSettings(field, context) !== null) throw new RefusedError(`invalid field "${field.name}" (${i})`)
   const collection = new Collection(data)
   const table = `(SELECT * FROM (${withTextId(engine.data, query)}))`
-  const rows = engine.data.all<Row>(`SELECT * FROM ${table} AS ${quoteName(name)} LIMIT ${sampleSize}`)
+  const rows = await engine.data.read<Row>(`SELECT * FROM ${table} AS ${quoteName(name)} LIMIT ${sampleSize}`)
   const sample = rows.map((row) => EngineRecord.fromRow(collection, row))
   if (sample.some((record) => record.id === ''))
     throw new RefusedError('the query could return records with empty or invalid ids')
@@ -266,7 +279,7 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
     }
     for (const { id } of imported) {
       const stored = collections.require(id).data
-      const errors = validateCollection(stored, before.get(id) ?? stored, checksOf(engine))
+      const errors = await problemsOf(engine, stored, before.get(id) ?? stored)
       if (errors === null) continue
       const message = `Data validations failed for collection "${stored.name}" (${id}):\n${JSON.stringify(messages(errors), null, 2)}`
       throw ValidationFailed.of('collections', { code: 'validation_collections_import_failure', message })

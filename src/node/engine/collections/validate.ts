@@ -26,8 +26,8 @@ export interface CollectionChecks {
   readonly rng: Rng
   /** What is wrong with a rule of this collection, in one sentence; null when nothing is. */
   readonly ruleProblem: (rule: string, collection: CollectionData) => string | null
-  /** What is wrong with the query of a view; null when nothing is. */
-  readonly viewProblem: (query: string) => string | null
+  /** What is wrong with the query of a view; null when nothing is, and for other collections. */
+  readonly viewProblem: string | null
   readonly isOAuth2Provider: (name: string) => boolean
 }
 
@@ -296,7 +296,7 @@ function optionsError(
 ): ValidationErrors | null {
   if (next.type === 'view') {
     const query = next.view?.viewQuery ?? ''
-    const problem = query === '' ? null : checks.viewProblem(query)
+    const problem = checks.viewProblem
     return checkFields({
       viewQuery:
         problem === null

@@ -2,10 +2,11 @@
 // collection. PocketBase: core/record_query_expand.go and the expand part of apis/record_helpers.go.
 
 import { AppError } from '../../../lib/errors.ts'
+import type { MaybePromise } from '../../../lib/result.ts'
 import type { Collection } from '../collections/collection.ts'
 import { findSingleColumnUniqueIndex } from '../collections/index-sql.ts'
 import { quoteName, type Row } from '../db/sql.ts'
-import { isMultiple } from '../fields/field.ts'
+import { isMultiple, type RelationField } from '../fields/field.ts'
 import { ruleExpressionsMax } from '../filter/compile.ts'
 import { jsonEach } from '../filter/operand.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
@@ -25,7 +26,7 @@ const idsPerQuery = 1_000
 export interface ExpandOptions {
   readonly request: RuleRequest
   /** Called for every expanded record before it is attached. */
-  readonly onRecord: (record: EngineRecord) => void
+  readonly onRecord: (record: EngineRecord) => MaybePromise<void>
 }
 
 /** The path leads nowhere, or to what the client may not view: nothing of it is attached. */
@@ -37,16 +38,16 @@ class ExpandError extends AppError {
  * Attaches what `expand` names to each record. The records are of one collection. A path that leads nowhere, or to
  * nothing visible, is left out as a whole.
  */
-export function expandRecords(
+export async function expandRecords(
   engine: RuleHost,
   records: readonly EngineRecord[],
   expand: string,
   options: ExpandOptions,
-): void {
+): Promise<void> {
   const request: RuleRequest = { ...options.request, context: 'expand' }
   for (const path of normalizePaths(expand)) {
     try {
-      expandPath(engine, records, path.split('.'), { ...options, request })
+      await expandPath(engine, records, path.split('.'), { ...options, request })
     } catch (error) {
       if (!(error instanceof ExpandError) && !(error instanceof FilterError)) throw error
       engine.log.debug('relation not expanded', { path, error })
@@ -72,21 +73,24 @@ interface Relation {
   readonly idsOf: (record: EngineRecord) => readonly string[]
 }
 
-function expandPath(
+async function expandPath(
   engine: RuleHost,
   records: readonly EngineRecord[],
   path: readonly string[],
   options: ExpandOptions,
   depth = 1,
-): void {
+): Promise<void> {
   const [name, ...rest] = path
   if (name === undefined || depth > depthMax || records.length === 0) return
-  const relation = relationOf(engine, records, name)
+  const relation = await relationOf(engine, records, name)
   const ids = new Set(records.flatMap((record) => relation.idsOf(record)))
-  const found = findVisible(engine, relation.target, [...ids], options)
+  const found = await findVisible(engine, relation.target, [...ids], options)
   const related = [...found.values()]
-  for (const each of related) options.onRecord(each)
-  expandPath(engine, related, rest, options, depth + 1)
+  for (const each of related) {
+    const shown = options.onRecord(each)
+    if (shown !== undefined) await shown
+  }
+  await expandPath(engine, related, rest, options, depth + 1)
   for (const record of records) {
     record.expand ??= {}
     const valid = relation.idsOf(record).flatMap((id) => found.get(id) ?? [])
@@ -113,7 +117,7 @@ function mergeExpanded(before: EngineRecord | EngineRecord[] | undefined, valid:
   }
 }
 
-function relationOf(engine: RuleHost, records: readonly EngineRecord[], name: string): Relation {
+async function relationOf(engine: RuleHost, records: readonly EngineRecord[], name: string): Promise<Relation> {
   const { collection } = records[0]!
   // `posts(author)` is how PocketBase once wrote `posts_via_author`.
   const match = name.includes('(') ? /^(\w+)\((\w+)\)$/.exec(name) : /^(\w+)_via_(\w+)$/.exec(name)
@@ -128,26 +132,56 @@ function relationOf(engine: RuleHost, records: readonly EngineRecord[], name: st
   const field = target?.field(match[2]!)
   if (target === undefined || field?.type !== 'relation' || field.collectionId !== collection.id)
     throw new ExpandError(`${name} is no relation to ${collection.name}`)
-  const column = `${quoteName(target.name)}.${quoteName(field.name)}`
-  const where = isMultiple(field) ? `EXISTS (SELECT 1 FROM ${jsonEach(column)} je WHERE je.value = ?)` : `${column} = ?`
-  const sql = `SELECT id FROM ${quoteName(target.name)} WHERE ${where} LIMIT ${backRelationsMax}`
-  const ids = new Map<string, string[]>()
-  for (const record of records)
-    ids.set(
-      record.id,
-      engine.data.all<{ id: string }>(sql, [record.id]).map((row) => row.id),
-    )
+  const ids = await backRelations(engine, target, field, [...new Set(records.map((record) => record.id))])
   const isUnique = findSingleColumnUniqueIndex(target.data.indexes, field.name) !== null
   return { name, target, isMultiple: !isUnique, idsOf: (record) => ids.get(record.id) ?? [] }
 }
 
+/**
+ * Ids of records that refer to each of `ids`, at most {@link backRelationsMax} for each. One statement for all of them:
+ * where the field has no index, every statement goes over the whole table.
+ */
+async function backRelations(
+  engine: RuleHost,
+  target: Collection,
+  field: RelationField,
+  ids: readonly string[],
+): Promise<Map<string, string[]>> {
+  const table = quoteName(target.name)
+  const column = `${table}.${quoteName(field.name)}`
+  const [from, value] = isMultiple(field) ? [`${table}, ${jsonEach(column)} je`, 'je.value'] : [table, column]
+  const found = new Map<string, Set<string>>(ids.map((id) => [id, new Set()]))
+  for (let start = 0; start < ids.length; start += idsPerQuery) {
+    const part = ids.slice(start, start + idsPerQuery)
+    const limit = backRelationsMax * part.length + 1
+    const select = `SELECT ${table}.id AS id, ${value} AS refersTo FROM ${from} WHERE ${value}`
+    const rows = await engine.data.read<{ id: string; refersTo: string }>(
+      `${select} IN (${part.map(() => '?').join(', ')}) LIMIT ${limit}`,
+      part,
+    )
+    if (rows.length < limit) {
+      for (const { id, refersTo } of rows) addUpTo(backRelationsMax, found.get(refersTo), id)
+      continue
+    }
+    // A few have so many that they could hide the others': each one apart.
+    for (const each of part)
+      for (const { id } of await engine.data.read<{ id: string }>(`${select} = ? LIMIT ${backRelationsMax}`, [each]))
+        addUpTo(backRelationsMax, found.get(each), id)
+  }
+  return new Map([...found].map(([id, referring]) => [id, [...referring]]))
+}
+
+function addUpTo(max: number, set: Set<string> | undefined, value: string): void {
+  if (set !== undefined && set.size < max) set.add(value)
+}
+
 /** Records that the client may view. Throws ExpandError where the rule is for superusers, FilterError for a broken one. */
-function findVisible(
+async function findVisible(
   engine: RuleHost,
   target: Collection,
   ids: readonly string[],
   { request }: ExpandOptions,
-): Map<string, EngineRecord> {
+): Promise<Map<string, EngineRecord>> {
   const { viewRule } = target.data
   const isSuperuser = request.auth?.collection.isSuperusers ?? false
   if (viewRule === null && !isSuperuser) throw new ExpandError(`only superusers may view ${target.name}`)
@@ -160,7 +194,7 @@ function findVisible(
     if (part.length === 0) break
     const distinct = compiler.hasJoins ? 'DISTINCT ' : ''
     const sql = `SELECT ${distinct}${table}.* FROM ${table}${compiler.joinText()} WHERE ${table}.id IN (${part.join(', ')})${rule}`
-    for (const row of engine.data.all<Row>(sql, compiler.params.values)) {
+    for (const row of await engine.data.read<Row>(sql, compiler.params.values)) {
       const record = EngineRecord.fromRow(target, row)
       found.set(record.id, record)
     }

@@ -4,6 +4,7 @@
 import type { Cancel, Clock } from '../../../lib/clock.ts'
 import { randomText } from '../../../lib/id.ts'
 import type { Logger } from '../../../lib/obs/log.ts'
+import type { MaybePromise } from '../../../lib/result.ts'
 import type { Rng } from '../../../lib/rng.ts'
 import type { OutputGate } from '../output-gate.ts'
 import { baseOf, RealtimeClient } from './client.ts'
@@ -86,11 +87,14 @@ export class RealtimeBroker {
     return client
   }
 
-  /** Sends in the background, in order, once the output gate lets what was committed so far out. */
-  deliver(deliveries: readonly Delivery[]): void {
-    if (deliveries.length === 0) return
+  /**
+   * Sends in the background, in the order of the calls, once the output gate lets what was committed so far out.
+   * @param deliveries may still be being made up: rules of one change can take longer to ask than those of the next.
+   */
+  deliver(deliveries: MaybePromise<readonly Delivery[]>): void {
+    if (!(deliveries instanceof Promise) && deliveries.length === 0) return
     this.#sending = this.#sending
-      .then(() => this.#send(deliveries))
+      .then(async () => this.#send(await deliveries))
       .catch((error: unknown) => {
         this.#deps.log.warn('realtime messages not sent', { error })
       })
@@ -109,6 +113,7 @@ export class RealtimeBroker {
   }
 
   async #send(deliveries: readonly Delivery[]): Promise<void> {
+    if (deliveries.length === 0) return
     const { clock, gate } = this.#deps
     await gate.pass()
     let served = 0

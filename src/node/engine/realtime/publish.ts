@@ -34,7 +34,9 @@ export function bindRealtime(engine: RealtimeHost): void {
     handle: async (event: { readonly record: EngineRecord; next(): unknown }) => {
       if (realtime.size > 0) {
         if (action === 'update' && event.record.collection.isAuth) followAuth(engine, event.record)
-        realtime.deliver(await deliveriesOf(engine, action, event.record))
+        const deliveries = deliveriesOf(engine, action, event.record)
+        realtime.deliver(deliveries)
+        await deliveries
       }
       await event.next()
     },
@@ -136,17 +138,20 @@ async function dataFor(
   const { query = {}, headers = {} } = given.options ?? {}
   const request: RuleRequest = { context: 'realtime', method: 'GET', query, headers, auth, body: {} }
   try {
-    if (!maySee(engine, given.record, rule, request)) return null
+    if (!(await maySee(engine, given.record, rule, request))) return null
     const record = given.record.clone()
     record.expand = null
     record.visibility = null
     record.ignoreEmailVisibility = false
-    showTo(engine, record, request)
+    await showTo(engine, record, request)
     const { onRecordEnrich } = engine.chains
     if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record }, () => {})
     const expand = query['expand'] ?? ''
     if (expand !== '')
-      expandRecords(engine, [record], expand, { request, onRecord: (related) => showTo(engine, related, request) })
+      await expandRecords(engine, [record], expand, {
+        request,
+        onRecord: (related) => showTo(engine, related, request),
+      })
     const fields = query['fields'] ?? ''
     const picked = fields === '' ? '' : pickFields(record, fields)
     return `{"record":${picked === '' ? toJson(record) : picked},"action":"${action}"}`
@@ -157,12 +162,12 @@ async function dataFor(
   }
 }
 
-function maySee(engine: RealtimeHost, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
-  if (!passesRule(engine, record, rule, request)) return false
+async function maySee(engine: RealtimeHost, record: EngineRecord, rule: Rule, request: RuleRequest): Promise<boolean> {
+  if (!(await passesRule(engine, record, rule, request))) return false
   const filter = request.query['filter'] ?? ''
   if (filter === '') return true
   const isSuperuser = request.auth?.collection.isSuperusers ?? false
   if (!isSuperuser && /@collection\.|@request\./.test(filter + (request.query['sort'] ?? ''))) return false
   if (filter.length > clientFilterBytesMax) return false
-  return matchesFilter(engine, record, filter, request)
+  return await matchesFilter(engine, record, filter, request)
 }

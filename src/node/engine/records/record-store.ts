@@ -3,6 +3,7 @@
 
 import type { Clock } from '../../../lib/clock.ts'
 import type { Logger } from '../../../lib/obs/log.ts'
+import type { MaybePromise } from '../../../lib/result.ts'
 import type { Rng } from '../../../lib/rng.ts'
 import type { PasswordHasher } from '../auth/password.ts'
 import type { Collection } from '../collections/collection.ts'
@@ -47,6 +48,8 @@ export interface RecordStoreDeps {
   readonly log: Logger
 }
 
+const byIdSql = (collection: Collection) => `SELECT * FROM ${quoteName(collection.name)} WHERE id = ? LIMIT 1`
+
 export class RecordStore {
   readonly #deps: RecordStoreDeps
   /** Statements by collection, made once per version of the collections. */
@@ -57,9 +60,19 @@ export class RecordStore {
     this.#deps = deps
   }
 
+  /** By key, at once. The rows of a view may be computed: {@link find} is for what may be one. */
   findById(collection: Collection, id: string): EngineRecord | null {
-    const row = this.#deps.data.get<Row>(`SELECT * FROM ${quoteName(collection.name)} WHERE id = ? LIMIT 1`, [id])
+    const row = this.#deps.data.get<Row>(byIdSql(collection), [id])
     return row === null ? null : EngineRecord.fromRow(collection, row)
+  }
+
+  find(collection: Collection, id: string): MaybePromise<EngineRecord | null> {
+    return collection.isView ? this.#findInView(collection, id) : this.findById(collection, id)
+  }
+
+  async #findInView(collection: Collection, id: string): Promise<EngineRecord | null> {
+    const [row] = await this.#deps.data.read<Row>(byIdSql(collection), [id])
+    return row === undefined ? null : EngineRecord.fromRow(collection, row)
   }
 
   /** The first record whose field has exactly this value. */

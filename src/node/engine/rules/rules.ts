@@ -35,25 +35,30 @@ export function isOpen(rule: Rule): boolean {
  * The stored record, when it passes `rule`; null when it does not exist or does not pass.
  * Throws FilterError for a broken rule.
  */
-export function findByRule(
+export async function findByRule(
   engine: RuleHost,
   collection: Collection,
   id: string,
   rule: Rule,
   request: RuleRequest,
-): EngineRecord | null {
+): Promise<EngineRecord | null> {
   if (rule === null) return null
-  if (isOpen(rule)) return engine.records.findById(collection, id)
+  if (isOpen(rule)) return await engine.records.find(collection, id)
   const compiler = ruleCompiler(engine, collection, request)
   const condition = compiler.condition(rule, ruleExpressionsMax)
   const table = quoteName(collection.name)
   const sql = `SELECT ${table}.* FROM ${table}${compiler.joinText()} WHERE ${table}.id = ${compiler.params.add(id)} AND ${condition} LIMIT 1`
-  const row = engine.data.get<Row>(sql, compiler.params.values)
-  return row === null ? null : EngineRecord.fromRow(collection, row)
+  const [row] = await engine.data.read<Row>(sql, compiler.params.values)
+  return row === undefined ? null : EngineRecord.fromRow(collection, row)
 }
 
 /** Whether a record passes, as it stands in memory: one that is not stored yet, or not any more. */
-export function matchesUnstored(engine: RuleHost, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
+export async function matchesUnstored(
+  engine: RuleHost,
+  record: EngineRecord,
+  rule: Rule,
+  request: RuleRequest,
+): Promise<boolean> {
   if (rule === null) return false
   if (isOpen(rule)) return true
   const params = new Parameters()
@@ -64,17 +69,27 @@ export function matchesUnstored(engine: RuleHost, record: EngineRecord, rule: Ru
   const condition = compiler.condition(rule, ruleExpressionsMax)
   const table = quoteName(record.collection.name)
   const sql = `WITH ${source} AS (SELECT ${columns.join(', ')}) SELECT 1 FROM ${source} AS ${table}${compiler.joinText()} WHERE ${condition} LIMIT 1`
-  return engine.data.get(sql, params.values) !== null
+  return (await engine.data.read(sql, params.values)).length > 0
 }
 
 /** Whether a stored record passes. Superusers pass every rule. */
-export function passesRule(engine: RuleHost, record: EngineRecord, rule: Rule, request: RuleRequest): boolean {
+export async function passesRule(
+  engine: RuleHost,
+  record: EngineRecord,
+  rule: Rule,
+  request: RuleRequest,
+): Promise<boolean> {
   if (request.auth?.collection.isSuperusers) return true
-  return findByRule(engine, record.collection, record.id, rule, request) !== null
+  return (await findByRule(engine, record.collection, record.id, rule, request)) !== null
 }
 
 /** Whether a stored record matches a filter that a client sent: hidden fields are for superusers. Throws FilterError. */
-export function matchesFilter(engine: RuleHost, record: EngineRecord, filter: string, request: RuleRequest): boolean {
+export async function matchesFilter(
+  engine: RuleHost,
+  record: EngineRecord,
+  filter: string,
+  request: RuleRequest,
+): Promise<boolean> {
   const { collection } = record
   const allowHidden = request.auth?.collection.isSuperusers ?? false
   const compiler = ruleCompiler(engine, collection, request)
@@ -82,5 +97,5 @@ export function matchesFilter(engine: RuleHost, record: EngineRecord, filter: st
   const conditions = [compiler.condition(filter, clientExpressionsMax), ...compiler.ruleConditions()]
   const table = quoteName(collection.name)
   const sql = `SELECT 1 FROM ${table}${compiler.joinText()} WHERE ${table}.id = ${compiler.params.add(record.id)} AND ${conditions.join(' AND ')} LIMIT 1`
-  return engine.data.get(sql, compiler.params.values) !== null
+  return (await engine.data.read(sql, compiler.params.values)).length > 0
 }

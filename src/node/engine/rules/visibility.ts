@@ -1,12 +1,13 @@
 // What of a record its reader may see beyond the public fields.
 
+import type { MaybePromise } from '../../../lib/result.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import type { EngineRecord } from '../records/record.ts'
 import type { RuleHost } from './rule-host.ts'
 import { findByRule } from './rules.ts'
 
 /** Superusers see everything; one's own e-mail and that of records one manages is shown whatever its visibility. */
-export function showTo(engine: RuleHost, record: EngineRecord, request: RuleRequest): void {
+export function showTo(engine: RuleHost, record: EngineRecord, request: RuleRequest): MaybePromise<void> {
   const { auth } = request
   if (auth?.collection.isSuperusers) {
     record.ignoreEmailVisibility = true
@@ -23,8 +24,18 @@ export function showTo(engine: RuleHost, record: EngineRecord, request: RuleRequ
   }
   const manageRule = record.collection.auth.manageRule
   if (manageRule === null || manageRule === '' || record.bool('emailVisibility')) return
+  return showToManager(engine, record, manageRule, request)
+}
+
+async function showToManager(
+  engine: RuleHost,
+  record: EngineRecord,
+  manageRule: string,
+  request: RuleRequest,
+): Promise<void> {
   try {
-    record.ignoreEmailVisibility = findByRule(engine, record.collection, record.id, manageRule, request) !== null
+    const managed = await findByRule(engine, record.collection, record.id, manageRule, request)
+    record.ignoreEmailVisibility = managed !== null
   } catch (error) {
     if (!(error instanceof FilterError)) throw error
     engine.log.warn('manage rule is broken', { collection: record.collection.name, error })
