@@ -1,13 +1,19 @@
 // `bun run bench [http|cold|tenants …]`: prints the figures and stores them under `bench/results/`.
+// `bun run bench compare`, which takes minutes and needs PocketBase, is asked for by name only.
 
+import { runCompare } from './compare/command.ts'
 import { benchColdStart, benchHttp, benchTenants, fullSize } from './load/fleet-bench.ts'
 import { renderFigures, storeReport } from './report.ts'
 
 const parts = { http: benchHttp, cold: benchColdStart, tenants: benchTenants }
 const asked = process.argv.slice(2)
+if (asked[0] === 'compare') {
+  await runCompare(asked.slice(1))
+  process.exit(0)
+}
 const unknown = asked.find((name) => !(name in parts))
 if (unknown !== undefined) {
-  console.error(`unknown part ${unknown}; there are ${Object.keys(parts).join(', ')}`)
+  console.error(`unknown part ${unknown}; there are ${Object.keys(parts).join(', ')} and compare`)
   process.exit(2)
 }
 const startedAt = new Date()

@@ -11,6 +11,16 @@ export interface LoadJob {
   readonly requests: readonly string[]
   /** Requests a second in all; 0: as many as the server takes. */
   readonly rate: number
+  /** Sends each request once and ends, however long that takes; else round robin until the time is over. */
+  readonly once?: boolean
+  /** What every answer must be like; missing: only statuses are counted. */
+  readonly expect?: Expectation
+}
+
+export interface Expectation {
+  readonly status: string
+  /** Found in the body of every right answer; missing: nothing. */
+  readonly contains?: string
 }
 
 export interface LoadReport {
@@ -18,6 +28,11 @@ export interface LoadReport {
   readonly errors: number
   /** Answers by status code. */
   readonly statuses: Readonly<Record<string, number>>
+  /** Answers that are not as expected, and the first of them. */
+  readonly unexpected: number
+  readonly unexpectedSample: string | null
+  /** Share of one core that the generator itself used, 0 to 1: near 1 it may be what was measured. */
+  readonly generatorCpu: number
   readonly requestsPerSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
@@ -32,6 +47,19 @@ interface Connection {
   sentAtMs: number
 }
 
+const nothing = Buffer.alloc(0)
+const headEnd = Buffer.from('\r\n\r\n')
+const lastChunk = Buffer.from('\r\n0\r\n\r\n')
+/** Characters of a wrong answer that the report shows. */
+const sampleMax = 500
+
+/** Bytes of the body by the head's own word; -1: it comes in chunks. */
+function bodyLength(head: string): number {
+  const length = /\r\ncontent-length: *(\d+)/i.exec(head)
+  if (length !== null) return Number(length[1])
+  return /\r\ntransfer-encoding: *chunked/i.test(head) ? -1 : 0
+}
+
 async function run(job: LoadJob): Promise<LoadReport> {
   const payloads = job.requests.map((each) => Buffer.from(each, 'base64'))
   const samples: number[] = []
@@ -43,6 +71,10 @@ async function run(job: LoadJob): Promise<LoadReport> {
   const startedAtMs = performance.now()
   const endAtMs = startedAtMs + job.durationMs
   let open = 0
+  let unexpected = 0
+  let unexpectedSample: string | null = null
+  const wanted = job.expect?.contains === undefined ? null : Buffer.from(job.expect.contains)
+  const cpuAtStart = process.cpuUsage()
   let finish: () => void = () => {}
   const finished = new Promise<void>((resolve) => {
     finish = resolve
@@ -50,7 +82,7 @@ async function run(job: LoadJob): Promise<LoadReport> {
 
   const send = (socket: Bun.Socket<Connection>) => {
     const now = performance.now()
-    if (now >= endAtMs) {
+    if (job.once ? next >= payloads.length : now >= endAtMs) {
       socket.end()
       return
     }
@@ -66,12 +98,16 @@ async function run(job: LoadJob): Promise<LoadReport> {
   }
   const write = (socket: Bun.Socket<Connection>, index: number) => {
     socket.data.sentAtMs = performance.now()
-    socket.data.buffered = Buffer.alloc(0)
+    socket.data.buffered = nothing
     socket.write(payloads[index % payloads.length]!)
   }
-  const complete = (socket: Bun.Socket<Connection>, status: string) => {
+  const complete = (socket: Bun.Socket<Connection>, status: string, answer: Buffer) => {
     requests++
     statuses[status] = (statuses[status] ?? 0) + 1
+    if (job.expect && (status !== job.expect.status || (wanted !== null && !answer.includes(wanted)))) {
+      unexpected++
+      unexpectedSample ??= answer.toString('utf8', 0, sampleMax)
+    }
     if (requests % stride === 0) samples.push(performance.now() - socket.data.sentAtMs)
     if (samples.length >= samplesMax) {
       for (let i = 0; i < samples.length / 2; i++) samples[i] = samples[i * 2]!
@@ -83,20 +119,15 @@ async function run(job: LoadJob): Promise<LoadReport> {
   const receive = (socket: Bun.Socket<Connection>, chunk: Buffer) => {
     const data = socket.data
     data.buffered = data.buffered.length === 0 ? chunk : Buffer.concat([data.buffered, chunk])
-    const end = data.buffered.indexOf('\r\n\r\n')
+    const end = data.buffered.indexOf(headEnd)
     if (end < 0) return
     const head = data.buffered.toString('latin1', 0, end)
-    const status = head.slice(9, 12)
-    const length = /\r\ncontent-length:\s*(\d+)/i.exec(head)
-    const total = data.buffered.length - end - 4
-    if (
-      length
-        ? total >= Number(length[1])
-        : /chunked/i.test(head)
-          ? data.buffered.subarray(-5).toString() === '0\r\n\r\n'
-          : true
-    )
-      complete(socket, status)
+    const length = bodyLength(head)
+    const isComplete =
+      length < 0
+        ? data.buffered.subarray(-lastChunk.length).equals(lastChunk)
+        : data.buffered.length - end - headEnd.length >= length
+    if (isComplete) complete(socket, head.slice(9, 12), data.buffered)
   }
   const closed = () => {
     if (--open === 0) finish()
@@ -123,12 +154,16 @@ async function run(job: LoadJob): Promise<LoadReport> {
   }
   await finished
   const elapsedMs = performance.now() - startedAtMs
+  const cpu = process.cpuUsage(cpuAtStart)
   samples.sort((a, b) => a - b)
   const at = (q: number) => samples[Math.min(samples.length - 1, Math.floor(samples.length * q))] ?? 0
   return {
     requests,
     errors,
     statuses,
+    unexpected,
+    unexpectedSample,
+    generatorCpu: (cpu.user + cpu.system) / 1_000 / elapsedMs,
     requestsPerSecond: (requests / elapsedMs) * 1_000,
     p50Ms: at(0.5),
     p99Ms: at(0.99),
@@ -136,9 +171,14 @@ async function run(job: LoadJob): Promise<LoadReport> {
   }
 }
 
-/** Runs a job in a process of its own. */
-export async function load(job: LoadJob): Promise<LoadReport> {
-  const child = Bun.spawn([process.execPath, import.meta.path], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' })
+/**
+ * Runs a job in a process of its own.
+ *
+ * @param launcher argv before the generator's own: what pins it to a core, say.
+ */
+export async function load(job: LoadJob, launcher: readonly string[] = []): Promise<LoadReport> {
+  const command = [...launcher, process.execPath, import.meta.path]
+  const child = Bun.spawn(command, { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' })
   child.stdin.write(JSON.stringify(job))
   await child.stdin.end()
   const report = await new Response(child.stdout).json()

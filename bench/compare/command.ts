@@ -1,0 +1,31 @@
+// `bun run bench compare [--quick] [--only=WORDS]`: the comparison with PocketBase as a table, stored as JSON and Markdown.
+
+import { writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { renderFigures, storeReport } from '../report.ts'
+import { compare, fullCompare, quickCompare } from './compare.ts'
+import { compareFigures, renderMarkdown } from './table.ts'
+
+export async function runCompare(args: readonly string[]): Promise<void> {
+  const isQuick = args.includes('--quick')
+  const only = args.flatMap((arg) => (arg.startsWith('--only=') ? arg.slice(7).split(';') : []))
+  const unknown = args.find((arg) => arg !== '--quick' && !arg.startsWith('--only='))
+  if (unknown !== undefined) {
+    console.error(`unknown option ${unknown}; there are --quick and --only=WORDS[;WORDS…]`)
+    process.exit(2)
+  }
+  const startedAt = new Date()
+  const comparison = await compare(isQuick ? quickCompare : fullCompare, only)
+  const figures = compareFigures(comparison)
+  if (figures.length === 0) {
+    console.error(`no scenario has ${only.join(' or ')} in its name`)
+    process.exit(2)
+  }
+  console.log(renderFigures(figures))
+  const path = storeReport('compare', startedAt, figures, { isQuick, only })
+  const commit = path.slice(path.lastIndexOf('-') + 1, -'.json'.length)
+  const machine = `${cpus().length} cores of ${cpus()[0]?.model ?? 'an unknown processor'}`
+  const markdown = path.replace(/json$/, 'md')
+  writeFileSync(markdown, renderMarkdown(comparison, { commit, machine }))
+  console.log(`stored ${path} and ${markdown}`)
+}
