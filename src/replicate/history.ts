@@ -9,14 +9,15 @@ import { errorCode } from '../lib/errors.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
 import type { Rng } from '../lib/rng.ts'
 import { captureImage } from './capture.ts'
+import { catchUpDatabase } from './catch-up.ts'
 import { HistoryExistsError } from './errors.ts'
 import { readLocalState, removeLocalState, type WalMark, writeLocalState } from './local-state.ts'
 import { encodeLtx } from './ltx/encoder.ts'
 import type { LtxHeader, LtxWriter } from './ltx/header.ts'
-import { getSlot, type HistoryLocation, type LtxFile, listLtx, listNewest, putSlot } from './ltx-store.ts'
+import { getSlot, type HistoryLocation, type LtxFile, listLtx, listNewest, ltxKey, putSlot } from './ltx-store.ts'
 import { planOrThrow, restoreDatabase } from './restore.ts'
 import { planRestore } from './restore-plan.ts'
-import { type Recover, readTail, sealHistory, type Tail } from './seal.ts'
+import { putRecovered, type Recover, readTail, sealHistory, type Tail } from './seal.ts'
 import type { ReplicaSource } from './source.ts'
 import type { ChainContent } from './standby-chain.ts'
 import { captureWal, type WalCapture } from './wal/reader.ts'
@@ -45,14 +46,16 @@ export interface HistoryPosition {
   readonly mark: WalMark | null
   /** `commitSeq` of the source that the history holds, or -1 when only a capture can tell. */
   readonly commitSeq: number
+  /** Bytes of the file at this TXID. */
+  readonly tailSizeBytes: number
+  /** Files that were seen: enough for the state below this TXID, unless somebody shipped meanwhile. */
+  readonly known: readonly LtxFile[]
 }
 
 export interface OpenedHistory extends HistoryPosition {
-  /** `local`: the files were there and fit; they may hold commits that the shipper sends first. */
+  /** `local`: the files were there and fit, or were caught up; they may hold commits that the shipper sends first. */
   readonly origin: 'local' | 'restored'
   readonly bytesRead: number
-  /** Files of the history that were seen: enough for its newest state, unless somebody shipped meanwhile. */
-  readonly known: readonly LtxFile[]
 }
 
 /**
@@ -103,12 +106,14 @@ export async function createHistory(
     commit: captured.commit,
     mark,
     commitSeq,
+    tailSizeBytes: file.bytes.length,
+    known: [],
   }
 }
 
 /**
- * Takes over a history: seals it under `epoch`, then makes the file at `dbPath` the database as of the seal, from the
- * local files when they fit and from the store otherwise. No connection to `dbPath` may be open. The caller should run
+ * Takes over a history: seals it under `epoch`, then makes the file at `dbPath` the database as of the seal: from the
+ * local files when they fit, by what came since when they are an older state, and from the store otherwise. No connection to `dbPath` may be open. The caller should run
  * a quick check after it has opened the file.
  *
  * @throws NeverShippedError, LtxGapError, StaleEpochError; ObjectStoreError when the store fails.
@@ -121,48 +126,62 @@ export async function openHistory(
   const { clock, recover } = options
   const writer = newWriter(options.epoch, options.rng)
   const signal = options.signal === undefined ? {} : { signal: options.signal }
-  const { files, last } = await findTail(at, options.signal)
+  const { files, last, bodies } = await findTail(at, options.signal)
   const sealed = await sealHistory(at, last, { writer, clock, ...signal, ...(recover && { recover }) })
-  const { tail, seal, recovered } = sealed
-  const target = recovered === null ? tail.header.maxTxid : seal.header.maxTxid
+  const { tail, recovered } = sealed
+  const newest =
+    recovered === null
+      ? sealed.seal
+      : await putRecovered(at, { seal: sealed.seal, recovered }, { writer, clock, ...signal })
+  const target = recovered === null ? tail.header.maxTxid : newest.header.maxTxid
   const base = {
     at,
     dbPath,
     writer,
-    txid: seal.header.maxTxid,
-    checksum: seal.checksum,
-    timestampMs: seal.header.timestampMs,
+    txid: newest.header.maxTxid,
+    checksum: newest.checksum,
+    timestampMs: newest.header.timestampMs,
     pageSize: tail.header.pageSize,
-    commit: seal.header.commit,
+    commit: newest.header.commit,
     commitSeq: -1,
+    tailSizeBytes: newest.sizeBytes,
   }
   const local = await localMark(dbPath, tail, recovered)
   if (local !== null) {
     writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: local.mark }])
     return { ...base, mark: local.mark, origin: 'local', bytesRead: 0, known: files }
   }
-  removeLocalState(dbPath)
   // Somebody may have shipped between the listing and the seal; nobody can any more.
   const complete = last.header.maxTxid === target ? files : await listLtx(at, signal)
-  const { bytesRead } = await restoreDatabase(at, dbPath, { target, files: complete, ...signal })
+  const restore = { target, files: complete, bodies, ...signal }
+  const caughtUp = await catchUpDatabase(at, dbPath, restore)
+  if (caughtUp === null) removeLocalState(dbPath)
+  const { bytesRead } = caughtUp ?? (await restoreDatabase(at, dbPath, restore))
   writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: null }])
-  return { ...base, mark: null, origin: 'restored', bytesRead, known: complete }
+  const origin = caughtUp === null ? 'restored' : 'local'
+  return { ...base, mark: null, origin, bytesRead, known: complete }
 }
 
 /** The newest file of the history and a listing that suffices to restore it. Takes nothing over. */
 export async function findTail(
   at: HistoryLocation,
   signal?: AbortSignal,
-): Promise<{ readonly files: readonly LtxFile[]; readonly last: Tail }> {
+): Promise<{
+  readonly files: readonly LtxFile[]
+  readonly last: Tail
+  /** What of the files was read whole, by key. */
+  readonly bodies: ReadonlyMap<string, Uint8Array>
+}> {
   for (let attempt = 1; ; attempt++) {
     const options = signal === undefined ? {} : { signal }
     let files = await listNewest(at, options)
     if (!planRestore(files, null).ok) files = await listLtx(at, options)
     const { files: plan, txid } = planOrThrow(at, files, null)
     // A slot knows its writer; a merged file of the same TXID has forgotten it.
-    const slot = files.find((file) => file.level === 0 && file.maxTxid === txid)
+    const newest = files.find((file) => file.level === 0 && file.maxTxid === txid) ?? plan[plan.length - 1]!
     try {
-      return { files, last: await readTail(at, slot ?? plan[plan.length - 1]!, signal) }
+      const { body, ...last } = await readTail(at, newest, signal)
+      return { files, last, bodies: new Map(body === null ? [] : [[ltxKey(at, newest), body]]) }
     } catch (error) {
       // Retention may remove what was listed.
       if (!(error instanceof ObjectNotFoundError) || attempt === openAttemptsMax) throw error

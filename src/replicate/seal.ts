@@ -1,6 +1,6 @@
-// Fencing without clocks: the next TXID is the lock. A new owner takes the slot behind the tail with a file of its own, the
-// seal; from then on the create-only write of any older owner fails, because no owner may skip a slot. The seal is empty,
-// but where standbys hold commits that the store does not have: then it brings them, in the same write.
+// Fencing without clocks: the next TXID is the lock. A new owner takes the slot behind the tail with an empty file, the
+// seal; from then on the create-only write of any older owner fails, because no owner may skip a slot. Where standbys hold
+// commits that the store does not have, they go into the slot behind the seal, before anything is acknowledged.
 
 import type { Txid } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -27,8 +27,8 @@ export interface Sealed {
   /** What the seal closed. */
   readonly tail: Tail
   /** The seal itself: one TXID above. */
-  readonly seal: Tail
-  /** What the seal brought from the standbys; null: it is empty, and the database is the one of the tail. */
+  readonly seal: Tail & { readonly sizeBytes: number }
+  /** What standbys have behind the tail; null: nothing. */
   readonly recovered: ChainContent | null
 }
 
@@ -36,24 +36,28 @@ export interface Sealed {
  * Asks the standbys of a tail's writer for what they have behind the tail; from then on they obey `writer` alone. null when
  * there is nothing. May be called again with a later tail. Throws when too few of them answer: then nothing may be sealed.
  */
-export type Recover = (tail: Tail, writer: LtxWriter) => Promise<ChainContent | null>
+export type Recover = (tail: Tail, writer: LtxWriter, at: HistoryLocation) => Promise<ChainContent | null>
 
 /** Files up to this size are read whole for their two ends: one request instead of two. */
 const wholeReadBytesMax = 64 << 10
 
-/** Header and checksum of a listed file. */
-export async function readTail(at: HistoryLocation, file: LtxFile, signal?: AbortSignal): Promise<Tail> {
+/** Header and checksum of a listed file, and all of a small one, which a restore then need not fetch again. */
+export async function readTail(
+  at: HistoryLocation,
+  file: LtxFile,
+  signal?: AbortSignal,
+): Promise<Tail & { readonly body: Uint8Array | null }> {
   const options = signal === undefined ? {} : { signal }
   const key = ltxKey(at, file)
   if (file.sizeBytes <= wholeReadBytesMax) {
     const bytes = await at.store.get(key, options)
-    return { header: decodeLtxHeader(bytes), checksum: ltxChecksumOf(bytes) }
+    return { header: decodeLtxHeader(bytes), checksum: ltxChecksumOf(bytes), body: bytes }
   }
   const [head, end] = await Promise.all([
     at.store.get(key, { range: { from: 0, to: ltxHeaderBytes }, ...options }),
     at.store.get(key, { range: { from: file.sizeBytes - ltxHeaderBytes - 16, to: file.sizeBytes }, ...options }),
   ])
-  return { header: decodeLtxHeader(head), checksum: ltxChecksumOf(end) }
+  return { header: decodeLtxHeader(head), checksum: ltxChecksumOf(end), body: null }
 }
 
 /**
@@ -80,43 +84,56 @@ export async function sealHistory(
     if (tail.header.writer.epoch > writer.epoch || lost === lostSlotsMax)
       throw new StaleEpochError(at.prefix, writer.epoch, tail.header.writer.epoch)
     // For each tail anew: another owner may have been in between, or the old one may have shipped what standbys hold.
-    const recovered = recover === undefined ? null : await recover(tail, writer)
+    const recovered = recover === undefined ? null : await recover(tail, writer, at)
     const txid = (tail.header.maxTxid + 1) as Txid
-    const header = sealHeader(tail, txid, writer, clock, recovered)
-    const file = encodeLtx(header, sealPages(tail, recovered), tail.header.commit)
+    const header = sealHeader(tail, txid, writer, clock)
+    const file = encodeLtx(header, new Map(), tail.header.commit)
     if ((await putSlot(at, file, header, options)) === 'created')
-      return { tail, seal: { header, checksum: file.checksum }, recovered }
+      return { tail, seal: { header, checksum: file.checksum, sizeBytes: file.bytes.length }, recovered }
     const found = await getSlot(at, txid, options)
     if (found === null) throw new LtxGapError(txid, null)
     const { epoch, incarnation } = found.header.writer
     // Our own seal, whose reply was lost: perhaps with the timestamp of an earlier attempt, so take what is there.
-    if (epoch === writer.epoch && incarnation === writer.incarnation) return { tail, seal: found, recovered }
+    if (epoch === writer.epoch && incarnation === writer.incarnation)
+      return { tail, seal: { ...found, sizeBytes: found.bytes.length }, recovered }
     tail = found
     if (lost % lostSlotsPerHint === 1) await announceTakeover(at, writer.epoch, signal)
   }
 }
 
-/** A page by which the database grew and that no unit holds was free all along, so its content is no matter. */
-function sealPages(tail: Tail, recovered: ChainContent | null): ReadonlyMap<number, Uint8Array> {
-  const pages = new Map(recovered?.pages)
-  const { pageSize, commit } = tail.header
-  const lock = lockPgno(pageSize)
-  for (let pgno = commit + 1; recovered !== null && pgno <= recovered.commit; pgno++)
-    if (pgno !== lock && !pages.has(pgno)) pages.set(pgno, new Uint8Array(pageSize))
-  return pages
+/**
+ * Puts what standbys had into the slot behind the seal; it is the database's newest file then.
+ *
+ * @throws StaleEpochError when another owner has sealed meanwhile.
+ */
+export async function putRecovered(
+  at: HistoryLocation,
+  { seal, recovered }: { readonly seal: Tail; readonly recovered: ChainContent },
+  deps: { readonly writer: LtxWriter; readonly clock: Clock; readonly signal?: AbortSignal },
+): Promise<Sealed['seal']> {
+  const options = deps.signal === undefined ? {} : { signal: deps.signal }
+  const txid = (seal.header.maxTxid + 1) as Txid
+  const header = { ...sealHeader(seal, txid, deps.writer, deps.clock), commit: recovered.commit }
+  const pages = new Map(recovered.pages)
+  const { pageSize, commit } = seal.header
+  // A page by which the database grew and that no unit holds was free all along: its content is no matter.
+  for (let pgno = commit + 1; pgno <= recovered.commit; pgno++)
+    if (pgno !== lockPgno(pageSize) && !pages.has(pgno)) pages.set(pgno, new Uint8Array(pageSize))
+  const file = encodeLtx(header, pages, commit)
+  if ((await putSlot(at, file, header, options)) === 'taken') {
+    const found = await getSlot(at, txid, options)
+    if (found === null) throw new LtxGapError(txid, null)
+    if (found.checksum !== file.checksum)
+      throw new StaleEpochError(at.prefix, deps.writer.epoch, found.header.writer.epoch)
+  }
+  return { header, checksum: file.checksum, sizeBytes: file.bytes.length }
 }
 
-function sealHeader(
-  tail: Tail,
-  txid: Txid,
-  writer: LtxWriter,
-  clock: Clock,
-  recovered: ChainContent | null,
-): LtxHeader {
+function sealHeader(tail: Tail, txid: Txid, writer: LtxWriter, clock: Clock): LtxHeader {
   return {
     pageSize: tail.header.pageSize,
     // A smaller commit would cut the restored database, a larger one bring back stale pages.
-    commit: recovered?.commit ?? tail.header.commit,
+    commit: tail.header.commit,
     minTxid: txid,
     maxTxid: txid,
     timestampMs: Math.max(clock.now(), tail.header.timestampMs + 1),

@@ -4,11 +4,13 @@
 //
 // A unit was acknowledged by `acksMinOf(n)` of n standbys; asking all but one fewer than that meets each such set.
 
+import type { Txid } from '../lib/brand.ts'
 import { concat } from '../lib/bytes.ts'
 import { AppError, errorMessage } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { StaleEpochError } from './errors.ts'
 import type { LtxWriter } from './ltx/header.ts'
+import { getSlot, type HistoryLocation, isSeal } from './ltx-store.ts'
 import type { Tail } from './seal.ts'
 import { type ChainContent, contentOf, decodeChain, goesBehind, StandbyChainError } from './standby-chain.ts'
 import type { AppendOutcome, HeldChain, PromiseOutcome, StandbyUnit } from './standby-log.ts'
@@ -18,6 +20,9 @@ import type { StandbyPeer } from './standby-stream.ts'
 const readBytes = 512 << 10
 /** The first number of a unit: an LTX file from 1 would be a whole image. */
 const firstSeqMin = 2
+
+/** Seals behind one another that are looked through: each is an opening in which nothing was written. */
+const sealsInRowMax = 1_000
 
 /** One standby and one database. What cannot be reached rejects, within a time of its own. */
 export interface StandbyNode {
@@ -38,8 +43,25 @@ export function acksMinOf(standbys: number): number {
   return Math.floor(standbys / 2) + 1
 }
 
+/**
+ * The tail; where it is a seal also the file before it, and so on: an owner that sealed and died before it put what its
+ * standbys told it has left them that task.
+ */
+async function* tailsBefore(at: HistoryLocation, tail: Tail): AsyncGenerator<Tail> {
+  let current = tail
+  for (let steps = 0; steps < sealsInRowMax; steps++) {
+    yield current
+    const txid = current.header.maxTxid
+    const slot = await getSlot(at, txid)
+    if (slot === null || !isSeal({ level: 0, sizeBytes: slot.bytes.length })) return
+    const before = await getSlot(at, (txid - 1) as Txid)
+    if (before === null) return
+    current = before
+  }
+}
+
 export class StandbyCouncil {
-  readonly #setOf: (epoch: number) => readonly StandbyNode[]
+  readonly #sets: readonly { readonly epoch: number; readonly nodes: readonly StandbyNode[] }[]
   readonly #own: readonly StandbyNode[]
   readonly #log: Logger
   readonly #held = new Map<string, HeldChain | null>()
@@ -47,42 +69,43 @@ export class StandbyCouncil {
   #content: { readonly chain: HeldChain; readonly content: ChainContent } | null = null
 
   /**
-   * @param setOf the standbys that were recorded with an epoch; each of one name is one and the same object.
+   * @param sets the standbys that were recorded, each set with the epoch from which on it counted; each standby of one
+   *   name is one and the same object. Those of epochs that never sealed are passed over.
    * @param own those of this opening.
    */
   constructor(options: {
-    readonly setOf: (epoch: number) => readonly StandbyNode[]
+    readonly sets: readonly { readonly epoch: number; readonly nodes: readonly StandbyNode[] }[]
     readonly own: readonly StandbyNode[]
     readonly log: Logger
   }) {
-    this.#setOf = options.setOf
+    this.#sets = options.sets
     this.#own = options.own
     this.#log = options.log
   }
 
-  /** A `Recover` of seal.ts. Throws StandbysUnreachableError, StaleEpochError, StandbyChainError. */
-  async recover(tail: Tail, writer: LtxWriter): Promise<ChainContent | null> {
-    const { epoch, incarnation } = tail.header.writer
-    const set = this.#setOf(epoch)
-    await Promise.all([...new Set([...set, ...this.#own])].map((node) => this.#ask(node, writer)))
-    const answered = set.filter(({ name }) => this.#held.has(name))
-    const needed = set.length - acksMinOf(set.length) + 1
-    if (set.length > 0 && answered.length < needed)
-      throw new StandbysUnreachableError(
-        `${answered.length} of the standbys ${set.map(({ name }) => name).join(', ')} answer, ${needed} are needed`,
-      )
-    let best: { readonly node: StandbyNode; readonly chain: HeldChain } | null = null
-    for (const node of answered) {
-      const chain = this.#held.get(node.name) ?? null
-      // What an older writer left was in the store before the tail's writer sealed.
-      if (chain === null || chain.writer.epoch !== epoch || chain.writer.incarnation !== incarnation) continue
-      if (best === null || chain.lastSeq > best.chain.lastSeq) best = { node, chain }
+  /** A `Recover` of seal.ts. Throws StandbysUnreachableError, StaleEpochError, StandbyChainError; ObjectStoreError. */
+  async recover(tail: Tail, writer: LtxWriter, at: HistoryLocation): Promise<ChainContent | null> {
+    const sets = this.#sets.filter(({ epoch }) => epoch <= tail.header.writer.epoch)
+    const concerned = new Set([...sets.flatMap(({ nodes }) => nodes), ...this.#own])
+    await Promise.all([...concerned].map((node) => this.#ask(node, writer)))
+    for (const { nodes } of sets) this.#assertEnough(nodes)
+    const held = sets.flatMap(({ nodes }) => nodes.filter(({ name }) => this.#held.get(name)))
+    if (held.length === 0) return null
+    for await (const before of tailsBefore(at, tail)) {
+      const { epoch, incarnation } = before.header.writer
+      let best: { readonly node: StandbyNode; readonly chain: HeldChain } | null = null
+      for (const node of held) {
+        const chain = this.#held.get(node.name)!
+        if (chain.writer.epoch !== epoch || chain.writer.incarnation !== incarnation) continue
+        if (best === null || chain.lastSeq > best.chain.lastSeq) best = { node, chain }
+      }
+      if (best === null) continue
+      const content = await this.#contentOf(best.node, best.chain, writer)
+      if (content.pageSize !== tail.header.pageSize)
+        throw new StandbyChainError(`standby ${best.node.name} holds pages of ${content.pageSize} bytes`)
+      return goesBehind(best.chain, content.walEnd, before.header) ? content : null
     }
-    if (best === null) return null
-    const content = await this.#contentOf(best.node, best.chain, writer)
-    if (content.pageSize !== tail.header.pageSize)
-      throw new StandbyChainError(`standby ${best.node.name} holds pages of ${content.pageSize} bytes`)
-    return goesBehind(best.chain, content.walEnd, tail.header) ? content : null
+    return null
   }
 
   /** The own standbys that promised. */
@@ -113,6 +136,15 @@ export class StandbyCouncil {
         }),
       ),
     )
+  }
+
+  #assertEnough(set: readonly StandbyNode[]): void {
+    const answered = set.filter(({ name }) => this.#held.has(name)).length
+    const needed = set.length - acksMinOf(set.length) + 1
+    if (set.length > 0 && answered < needed)
+      throw new StandbysUnreachableError(
+        `${answered} of the standbys ${set.map(({ name }) => name).join(', ')} answer, ${needed} are needed`,
+      )
   }
 
   async #ask(node: StandbyNode, writer: LtxWriter): Promise<void> {

@@ -76,10 +76,10 @@ async function openQuorum(
     readonly dir?: string
   },
 ): Promise<Quorum> {
-  const council = new StandbyCouncil({ setOf: (of) => options.sets[of] ?? [], own: options.own, log })
+  const council = new StandbyCouncil({ sets: setsOf(options.sets), own: options.own, log })
   const owner = await Owner.open(store, epoch, {
     ...(options.dir === undefined ? {} : { dir: options.dir }),
-    recover: (tail, writer) => council.recover(tail, writer),
+    recover: (tail, writer, at) => council.recover(tail, writer, at),
   })
   const { writer } = owner.position
   await council.releaseOthers(writer)
@@ -95,6 +95,9 @@ async function openQuorum(
   const write = async (value: string | Uint8Array) => stream.waitStored(await owner.insert(value))
   return { owner, stream, refusals, write }
 }
+
+const setsOf = (sets: Readonly<Record<number, readonly Standby[]>>) =>
+  Object.entries(sets).map(([epoch, nodes]) => ({ epoch: Number(epoch), nodes }))
 
 /** A history that epoch 1 made and left. */
 async function begun(): Promise<MemoryObjectStore> {
@@ -136,10 +139,10 @@ test('once a successor has asked, the old owner gets no acknowledgement, sealed 
   const standby = new Standby()
   const old = await openQuorum(store, 2, { own: [standby], sets: {} })
   await old.write('kept')
-  const council = new StandbyCouncil({ setOf: () => [standby], own: [], log })
+  const council = new StandbyCouncil({ sets: [{ epoch: 2, nodes: [standby] }], own: [], log })
   // The successor dies between its question and its seal: the old owner must stay silent all the same.
   const tail = { header: { ...header(old.owner), writer: old.owner.position.writer }, checksum: 0n }
-  expect((await council.recover(tail, { epoch: 3, incarnation: 1 }))?.commit).toBeGreaterThan(0)
+  expect((await council.recover(tail, { epoch: 3, incarnation: 1 }, old.owner.at))?.commit).toBeGreaterThan(0)
   await expect(old.write('too late')).rejects.toBeInstanceOf(StandbysBehindError)
   expect(old.refusals).toEqual(['promised'])
   standby.restart() // the promise was on disk
@@ -254,6 +257,29 @@ test('a standby without its promise is refused its share; a chain starts over; a
   await owner.close()
 }, 30_000)
 
+test('an owner that dies between its seal and what its standbys told it leaves that to the next one', async () => {
+  const store = await begun()
+  const standby = new Standby()
+  const old = await openQuorum(store, 2, { own: [standby], sets: {} })
+  await old.owner.insert('shipped')
+  await old.owner.flush()
+  store.fault = outage
+  await old.write('on the standby')
+  await old.owner.abandon()
+  for (const epoch of [3, 4]) {
+    let puts = 0
+    store.fault = (operation) => (operation === 'put' && puts++ > 0 ? outage() : null)
+    await expect(openQuorum(store, epoch, { own: [], sets: { 2: [standby] } })).rejects.toThrow('503')
+  }
+  store.fault = null
+  const next = await openQuorum(store, 5, { own: [], sets: { 2: [standby] } })
+  expect(next.owner.values()).toEqual(['shipped', 'on the standby'])
+  await next.owner.abandon()
+  const later = await openQuorum(store, 6, { own: [], sets: {} })
+  expect(later.owner.values()).toEqual(['shipped', 'on the standby'])
+  await later.owner.abandon()
+})
+
 test('damage before the end of a chain is no answer to a takeover', async () => {
   const store = await begun()
   const standby = new Standby()
@@ -282,6 +308,17 @@ test('random histories: writers, shipping, vacuum, takeovers; whatever was ackno
   for (let epoch = 2; epoch < 12; epoch++) {
     const from = rng.below(2)
     const own = all.slice(from, from + (rng.below(2) === 0 ? 1 : 3))
+    if (rng.below(3) === 0) {
+      let puts = 0
+      store.fault = (operation) => (operation === 'put' && puts++ > 0 ? outage() : null)
+      await openQuorum(store, epoch, { own, sets }).then(
+        ({ owner }) => owner.abandon(),
+        (error) => expect(String(error)).toContain('503'),
+      )
+      store.fault = null
+      sets[epoch] = own
+      epoch++
+    }
     const { owner, write } = await openQuorum(store, epoch, { own, sets })
     sets[epoch] = own
     const values = owner.values()
