@@ -53,8 +53,11 @@ export interface HistoryPosition {
 }
 
 export interface OpenedHistory extends HistoryPosition {
-  /** `local`: the files were there and fit, or were caught up; they may hold commits that the shipper sends first. */
-  readonly origin: 'local' | 'restored'
+  /**
+   * `local`: the files were there and fit; they may hold commits that the shipper sends first. `caught-up`: they were an
+   * older state, to which what came since was added.
+   */
+  readonly origin: 'local' | 'caught-up' | 'restored'
   readonly bytesRead: number
 }
 
@@ -158,7 +161,7 @@ export async function openHistory(
   if (caughtUp === null) removeLocalState(dbPath)
   const { bytesRead } = caughtUp ?? (await restoreDatabase(at, dbPath, restore))
   writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: null }])
-  const origin = caughtUp === null ? 'restored' : 'local'
+  const origin = caughtUp === null ? 'restored' : 'caught-up'
   return { ...base, mark: null, origin, bytesRead, known: complete }
 }
 

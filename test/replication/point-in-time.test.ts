@@ -64,7 +64,7 @@ test('going back, going on, and undoing the undo', async () => {
 
   await rollBackTo(owner.at, full, { epoch: 3, scratchPath, ...deps })
   await using undone = await Owner.open(store, 3, { dir: next.dir })
-  expect(undone.origin).toBe('restored')
+  expect(undone.origin).toBe('caught-up')
   expect(undone.values()).toEqual(['a', 'b', 'c'.repeat(50_000)])
 })
 

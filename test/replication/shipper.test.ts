@@ -117,7 +117,7 @@ test('an owner killed between the store taking a file and its answer goes on fro
   expect(await restoredHash(second.at, null)).toBe(second.hash())
 })
 
-test('another node restores, and local files of an older state are not used', async () => {
+test('another node restores, and local files of an older state are caught up', async () => {
   const store = new MemoryObjectStore()
   await using first = await Owner.create(store)
   await first.insert('a')
@@ -127,8 +127,9 @@ test('another node restores, and local files of an older state are not used', as
   await second.insert('b')
   await second.close()
   await using back = await Owner.open(store, 3, { dir: first.dir })
-  expect(back.origin).toBe('restored')
+  expect(back.origin).toBe('caught-up')
   expect(back.values()).toEqual(['a', 'b'])
+  expect(await restoredHash(back.at, null)).toBe(back.hash())
 })
 
 test('a lost reply is no fence: the slot holds our own bytes', async () => {
