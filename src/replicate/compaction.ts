@@ -1,78 +1,83 @@
-// Keeps restores short: every 64 slots become one file of level 1, every 64 of those one of level 2, and so on. By count,
-// not by clock: a change that stands alone is not written again. The inputs stay; only retention may remove them.
+// When larger files take the place of many small ones. By count and growth, not by clock: a change that stands alone is not
+// written again. Pure; `merge-files.ts` does it. The inputs stay, only retention removes them.
 //
-// A merge of TXIDs that the store has is the same whoever makes it, so it needs no lock and a fenced owner does no harm.
+//   levels 1 to 3   16 files of the level below, or 1 MB of them at level 1
+//   level 9         a whole image, when what lies above the last one is half its size, or it is a week old and not the newest
+//
+// Together they bound a restore at one and a half times the database and some sixty files.
 
 import type { Txid } from '../lib/brand.ts'
-import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
-import { LtxMerger } from './ltx/merge.ts'
-import { type HistoryLocation, ltxKey, ltxName } from './ltx-store.ts'
+import type { ManifestFile } from './history-manifest.ts'
+import { isSeal, levelMax } from './ltx-store.ts'
+import { planRestore } from './restore-plan.ts'
 
 /** Files of one level that become one of the next. */
-export const mergeFactor = 64
-/** The highest level made by counting; 64^4 slots are 190 days of one a second. */
-const mergedLevelMax = 4
-/** Inputs of one merge, bytes as stored: what is larger restores well enough as it is, and merging it costs the node. */
-const inputBytesMax = 16 << 20
-/** Inputs fetched at the same time. */
-const getsInFlight = 8
+export const mergeFactor = 16
+/** The highest level made by counting. */
+const mergedLevelMax = 3
+/** Fewer files of level 0 do as well when they are this large together, bytes as stored. */
+const mergeBytesMin = 1 << 20
+/** Inputs of one merge: it holds a window of each. A longer run goes in several steps. */
+export const mergeInputsMax = 256
+/** A new image is due when this share of the last one was written since, and no less than so many bytes. */
+const imageGrowthShare = 0.5
+const imageGrowthBytesMin = 256 << 10
+/** A database that changed gets a new image after this long anyway, ms. */
+const imageAgeMs = 7 * 24 * 3_600_000
 
-export interface Merge {
+export interface MergeJob {
   readonly level: number
-  readonly minTxid: Txid
-  readonly maxTxid: Txid
-}
-
-/** The merges that end at a slot, lowest level first; most slots end none. */
-export function mergesEndingAt(txid: Txid): Merge[] {
-  const merges: Merge[] = []
-  for (let level = 1, span = mergeFactor; level <= mergedLevelMax && txid % span === 0; level++, span *= mergeFactor)
-    merges.push({ level, minTxid: (txid - span + 1) as Txid, maxTxid: txid })
-  return merges
+  /** In their order; each starts at or before the end of the one before. */
+  readonly inputs: readonly ManifestFile[]
 }
 
 /**
- * Makes one merged file; inputs of level 1 and above that an earlier failure left out are made first.
+ * The next merge that is due, or null.
  *
- * @returns false when it was left out because its inputs are too large.
+ * @param files the newest plan: a whole image and what follows it, in order.
  */
-export async function mergeFiles(at: HistoryLocation, merge: Merge, signal: AbortSignal): Promise<boolean> {
-  const span = (merge.maxTxid - merge.minTxid + 1) / mergeFactor
-  const inputs = Array.from({ length: mergeFactor }, (_, index) => {
-    const minTxid = (merge.minTxid + index * span) as Txid
-    return { level: merge.level - 1, minTxid, maxTxid: (minTxid + span - 1) as Txid }
-  })
-  const merger = new LtxMerger()
-  let inputBytes = 0
-  for (let from = 0; from < inputs.length; from += getsInFlight) {
-    const bodies = await Promise.all(
-      inputs.slice(from, from + getsInFlight).map((input) => fetchInput(at, input, signal)),
-    )
-    for (const body of bodies) {
-      inputBytes += body?.length ?? 0
-      if (body === null || inputBytes > inputBytesMax) return false
-      merger.add(body)
-    }
+export function planMerge(files: readonly ManifestFile[], nowMs: number): MergeJob | null {
+  if (isImageDue(files, nowMs)) return { level: levelMax, inputs: files.slice(0, mergeInputsMax) }
+  for (let level = 1; level <= mergedLevelMax; level++) {
+    const inputs = dueRun(files, level)
+    if (inputs !== null) return { level, inputs }
   }
-  const { header, file } = merger.finish()
-  if (header.minTxid !== merge.minTxid || header.maxTxid !== merge.maxTxid)
-    throw new Error(`merged ${ltxName(header.minTxid, header.maxTxid)}, not ${ltxName(merge.minTxid, merge.maxTxid)}`)
-  await at.store.put(ltxKey(at, merge), file.bytes, {
-    metadata: { 'litestream-timestamp': new Date(header.timestampMs).toISOString() },
-    signal,
-  })
-  return true
+  return null
 }
 
-/** null when the input was left out as too large, so what would be made of it is as well. */
-async function fetchInput(at: HistoryLocation, input: Merge, signal: AbortSignal): Promise<Uint8Array | null> {
-  const key = ltxKey(at, input)
-  try {
-    return await at.store.get(key, { signal })
-  } catch (error) {
-    if (!(error instanceof ObjectNotFoundError)) throw error
-    // A slot that is gone was merged and removed; its merge exists or never will.
-    if (input.level === 0 || !(await mergeFiles(at, input, signal))) return null
-    return at.store.get(key, { signal })
+/** TXIDs that the merged file holds. */
+export function mergedRange({ inputs }: MergeJob): { readonly minTxid: Txid; readonly maxTxid: Txid } {
+  return { minTxid: inputs[0]!.minTxid, maxTxid: inputs[inputs.length - 1]!.maxTxid }
+}
+
+/** The plan with one more file of the same history, which may take the place of others. */
+export function withFile(files: readonly ManifestFile[], added: ManifestFile): readonly ManifestFile[] {
+  const plan = planRestore([...files, added], null)
+  return plan.ok ? plan.value.files : files
+}
+
+function isImageDue([image, ...later]: readonly ManifestFile[], nowMs: number): boolean {
+  const grown = later.reduce((sum, each) => sum + each.sizeBytes, 0)
+  if (grown > Math.max(imageGrowthBytesMin, image!.sizeBytes * imageGrowthShare)) return true
+  const changes = later.some((each) => !isSeal(each))
+  return changes && image!.timestampMs !== null && nowMs - image!.timestampMs > imageAgeMs
+}
+
+/** The first run of neighbours below a level that holds enough files of the level right below. */
+function dueRun(files: readonly ManifestFile[], level: number): readonly ManifestFile[] | null {
+  let run: ManifestFile[] = []
+  for (const file of [...files.slice(1), null]) {
+    if (file !== null && file.level < level) {
+      run.push(file)
+      continue
+    }
+    // Smaller files behind the last one of the right level wait for their own merge.
+    while (run.length > 0 && run[run.length - 1]!.level < level - 1) run.pop()
+    const bytes = run.reduce((sum, each) => sum + each.sizeBytes, 0)
+    const count = run.filter((each) => each.level === level - 1).length
+    if (count >= mergeFactor || (level === 1 && count > 1 && bytes >= mergeBytesMin))
+      return run.slice(0, mergeInputsMax)
+    run = []
   }
+  return null
 }

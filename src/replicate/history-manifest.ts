@@ -22,6 +22,12 @@ export interface ManifestFile {
   readonly checksum: string | null
 }
 
+/** A file whose content is known. */
+export interface ShippedFile extends ManifestFile {
+  readonly timestampMs: number
+  readonly checksum: string
+}
+
 /** All files of a level whose TXIDs lie within the range, which may be wider than one file. */
 export interface CandidateRange {
   readonly level: number
@@ -46,10 +52,18 @@ export interface HistoryManifest {
   /** What rebuilds the database at the tail, in the order to apply it; the first is a whole image. */
   readonly files: readonly ManifestFile[]
   readonly candidates: DeletionCandidates | null
-  /** Last slot that a retention pass has seen, and when it ran; null before the first. */
-  readonly retained: { readonly txid: Txid; readonly atMs: number } | null
+  /**
+   * Last slot that a retention pass has seen, when it ran, and whether it left nothing that time alone would release;
+   * null before the first.
+   */
+  readonly retained: { readonly txid: Txid; readonly atMs: number; readonly isSettled: boolean } | null
   /** The longest restore seen of this history, ms: deletions wait for twice as long. */
   readonly restoreMsMax: number
+}
+
+/** As a manifest writes a file checksum. */
+export function checksumText(checksum: bigint): string {
+  return checksum.toString(16).padStart(16, '0')
 }
 
 /** The newest whole image: what bytes above it are compared with. */
@@ -137,8 +151,8 @@ function decodeCandidates(raw: unknown): DeletionCandidates | null {
 
 function decodeRetained(raw: unknown): HistoryManifest['retained'] {
   if (!isObject(raw)) return null
-  const { txid, atMs } = raw
-  return isTxid(txid) && isCount(atMs) ? { txid, atMs } : null
+  const { txid, atMs, isSettled } = raw
+  return isTxid(txid) && isCount(atMs) ? { txid, atMs, isSettled: isSettled === true } : null
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -149,7 +163,7 @@ function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
-function isTxid(value: unknown): value is Txid {
+export function isTxid(value: unknown): value is Txid {
   return isCount(value) && value >= 1
 }
 

@@ -9,7 +9,8 @@ import type { Txid } from '../lib/brand.ts'
 import { ObjectExistsError, ObjectNotFoundError, type ObjectStore } from '../lib/object-store/object-store.ts'
 import { ltxChecksumOf } from './ltx/decoder.ts'
 import type { EncodedLtx } from './ltx/encoder.ts'
-import { decodeLtxHeader, type LtxHeader } from './ltx/header.ts'
+import { decodeLtxHeader, type LtxHeader, ltxHeaderBytes } from './ltx/header.ts'
+import { ltxEndBytesMin } from './ltx/page-index.ts'
 
 export const levelMax = 9
 /** Pages of a listing that are read at most: a million files is a fault, not a history. */
@@ -22,6 +23,14 @@ export interface LtxFile {
   readonly sizeBytes: number
   /** As the store listed it; exact times are in the headers. */
   readonly modifiedAtMs: number
+}
+
+/** A file without pages. */
+const sealBytes = ltxHeaderBytes + ltxEndBytesMin
+
+/** Whether a slot is the seal of a takeover, or as empty as one: it may never be deleted. */
+export function isSeal(file: Pick<LtxFile, 'level' | 'sizeBytes'>): boolean {
+  return file.level === 0 && file.sizeBytes <= sealBytes
 }
 
 /** One database's history in a store. */

@@ -8,9 +8,12 @@ export type RestorePlanError =
   | { readonly type: 'never_shipped' }
   | { readonly type: 'ltx_gap'; readonly expected: Txid; readonly found: Txid | null }
 
-export interface RestorePlan {
+/** What a plan looks at. */
+export type PlannedFile = Pick<LtxFile, 'level' | 'minTxid' | 'maxTxid'>
+
+export interface RestorePlan<File extends PlannedFile = LtxFile> {
   /** In the order to apply them; the first starts at TXID 1. */
-  readonly files: readonly LtxFile[]
+  readonly files: readonly File[]
   readonly txid: Txid
 }
 
@@ -24,14 +27,17 @@ export interface RestorePlan {
  *   whether the database is new) and with `ltx_gap` when `target` cannot be reached, or when files lie behind a hole,
  *   never with a shorter plan.
  */
-export function planRestore(files: readonly LtxFile[], target: Txid | null): Result<RestorePlan, RestorePlanError> {
+export function planRestore<File extends PlannedFile>(
+  files: readonly File[],
+  target: Txid | null,
+): Result<RestorePlan<File>, RestorePlanError> {
   if (files.length === 0) return err({ type: 'never_shipped' })
   const fitting = target === null ? files : files.filter((file) => file.maxTxid <= target)
   const byStart = [...fitting].sort((a, b) => a.minTxid - b.minTxid)
-  const chosen: LtxFile[] = []
+  const chosen: File[] = []
   let reached = 0
   let at = 0
-  let best: LtxFile | null = null
+  let best: File | null = null
   for (;;) {
     for (; at < byStart.length && byStart[at]!.minTxid <= reached + 1; at++)
       if (best === null || isBetter(byStart[at]!, best)) best = byStart[at]!
@@ -47,14 +53,18 @@ export function planRestore(files: readonly LtxFile[], target: Txid | null): Res
   return ok({ files: afterLastImage(chosen, fitting, reached), txid: reached as Txid })
 }
 
-function isBetter(file: LtxFile, than: LtxFile): boolean {
+function isBetter(file: PlannedFile, than: PlannedFile): boolean {
   if (file.maxTxid !== than.maxTxid) return file.maxTxid > than.maxTxid
   if (file.minTxid !== than.minTxid) return file.minTxid < than.minTxid
   return file.level > than.level
 }
 
 /** Nothing before the newest whole image is needed: the greedy walk starts there anyway when it reaches farthest. */
-function afterLastImage(chosen: readonly LtxFile[], files: readonly LtxFile[], reached: number): LtxFile[] {
+function afterLastImage<File extends PlannedFile>(
+  chosen: readonly File[],
+  files: readonly File[],
+  reached: number,
+): File[] {
   const images = files.filter((file) => file.minTxid === 1 && file.maxTxid <= reached)
   const newest = images.reduce((a, b) => (isBetter(b, a) ? b : a))
   return [newest, ...chosen.filter((file) => file.maxTxid > newest.maxTxid)]

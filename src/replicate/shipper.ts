@@ -12,13 +12,13 @@ import { AppError, errorMessage, TimeoutError } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { backoffMs, type RetryPolicy } from '../lib/retry.ts'
 import type { Rng } from '../lib/rng.ts'
-import { type Capture, capture } from './capture.ts'
-import { type Merge, mergeFiles, mergesEndingAt } from './compaction.ts'
+import { type Capture, capture, headerOf } from './capture.ts'
 import { FencedError } from './errors.ts'
 import type { HistoryPosition } from './history.ts'
+import { checksumText, type ShippedFile } from './history-manifest.ts'
 import { removeLocalState, type WalMark, writeLocalState } from './local-state.ts'
 import { type EncodedLtx, encodeLtx } from './ltx/encoder.ts'
-import type { LtxHeader } from './ltx/header.ts'
+import type { LtxHeader, LtxWriter } from './ltx/header.ts'
 import { getSlot, putSlot } from './ltx-store.ts'
 import type { ReplicaSource } from './source.ts'
 import { announcedEpoch } from './takeover.ts'
@@ -45,6 +45,8 @@ export interface ShipperOptions {
   readonly shipDelayMs?: number
   /** Called once, when another owner took a slot. Nothing may be acknowledged after it. */
   readonly onFenced: (error: FencedError) => void
+  /** Called after each slot, with the size of the database after it in pages, for whoever keeps the history short. */
+  readonly onShipped?: (file: ShippedFile, commit: number) => void
 }
 
 interface Pending {
@@ -72,8 +74,6 @@ export class Shipper {
   #cancelTimer: Cancel | null = null
   #pump: Promise<void> | null = null
   #pumpAgain = false
-  #merging: Promise<void> | null = null
-  readonly #mergesDue: Merge[] = []
   #fenced: FencedError | null = null
   #isClosed = false
   readonly #stop = new AbortController()
@@ -110,6 +110,16 @@ export class Shipper {
   /** The last TXID that the store has. */
   get txid(): Txid {
     return this.#position.txid
+  }
+
+  /** Up to where the store has the database: where a standby's chain may start. */
+  get point(): { readonly txid: Txid; readonly mark: WalMark | null; readonly commit: number } {
+    const { txid, commit } = this.#position
+    return { txid, mark: this.#mark, commit }
+  }
+
+  get writer(): LtxWriter {
+    return this.#position.writer
   }
 
   /** Set once another owner has taken over. */
@@ -196,7 +206,6 @@ export class Shipper {
       this.#cancelTimer = null
       this.#stop.abort(new TimeoutError('the shipper was closed'))
       await this.#pump
-      await this.#merging
       for (const waiter of [...this.#waiters]) waiter.reject(new TimeoutError('the shipper was closed'))
     }
     return shipped
@@ -285,20 +294,12 @@ export class Shipper {
 
   #encode(captured: Capture, commitSeq: number): Pending {
     const { txid, timestampMs, pageSize, commit, writer } = this.#position
-    const { from, to } = captured.frames ?? { from: null, to: null }
-    const next = (txid + 1) as Txid
-    const header: LtxHeader = {
+    const header = headerOf(captured, {
       pageSize,
-      commit: captured.commit,
-      minTxid: next,
-      maxTxid: next,
+      txid: (txid + 1) as Txid,
       timestampMs: Math.max(this.#options.clock.now(), timestampMs + 1),
-      walOffset: from?.offset ?? 32,
-      walSize: from === null ? 0 : to.offset - from.offset,
-      walSalt1: from?.salt1 ?? 0,
-      walSalt2: from?.salt2 ?? 0,
       writer,
-    }
+    })
     return { header, file: encodeLtx(header, captured.pages, commit), mark: captured.mark, commitSeq }
   }
 
@@ -332,25 +333,9 @@ export class Shipper {
         timestampMs: file.header.timestampMs,
         commit: file.header.commit,
       }
-      this.#mergesDue.push(...mergesEndingAt(this.#position.txid))
-      if (this.#mergesDue.length > 0) this.#merging ??= this.#merge()
+      this.#options.onShipped?.(shippedFile(file), file.header.commit)
     }
     for (const waiter of [...this.#waiters]) if (waiter.commitSeq <= this.#durableSeq) waiter.resolve()
-  }
-
-  /** Makes the merges that are due, beside the shipping. One that fails is left out: it only shortens restores. */
-  async #merge(): Promise<void> {
-    const { at } = this.#position
-    for (let due = this.#mergesDue.shift(); due !== undefined; due = this.#mergesDue.shift()) {
-      if (this.#stop.signal.aborted || this.#fenced !== null) break
-      try {
-        await mergeFiles(at, due, this.#stop.signal)
-      } catch (error) {
-        if (!this.#stop.signal.aborted)
-          this.#options.log.warn('merge was left out', { prefix: at.prefix, ...due, error: errorMessage(error) })
-      }
-    }
-    this.#merging = null
   }
 
   #fence(error: FencedError): void {
@@ -411,5 +396,16 @@ export class Shipper {
   #walBytes(): number {
     const { position, isCheckpointed } = this.#mark ?? { position: null, isCheckpointed: false }
     return position === null || isCheckpointed ? 0 : position.offset
+  }
+}
+
+function shippedFile({ header, file }: Pending): ShippedFile {
+  return {
+    level: 0,
+    minTxid: header.minTxid,
+    maxTxid: header.maxTxid,
+    sizeBytes: file.bytes.length,
+    timestampMs: header.timestampMs,
+    checksum: checksumText(file.checksum),
   }
 }

@@ -1,22 +1,25 @@
-// Goal: merged files shorten restores and change nothing that is restored, by us and by official litestream.
+// Goal: merged files shorten restores and change nothing that is restored, by us and by official litestream; and when what
+// they replace is deleted, everything promised is still there. Method: real databases, upkeep in this process.
 
 import { expect, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Txid } from '../../src/lib/brand.ts'
-import { systemClock } from '../../src/lib/clock.ts'
+import { SimClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { seededRng } from '../../src/lib/rng.ts'
-import { mergeFactor, mergeFiles, mergesEndingAt } from '../../src/replicate/compaction.ts'
-import { LtxMerger } from '../../src/replicate/ltx/merge.ts'
-import { type HistoryLocation, listLtx, ltxKey } from '../../src/replicate/ltx-store.ts'
+import { decodeHistoryManifest, encodeHistoryManifest } from '../../src/replicate/history-manifest.ts'
+import { type LtxFile, listLtx, ltxKey, slotKey } from '../../src/replicate/ltx-store.ts'
 import { rollBackTo } from '../../src/replicate/point-in-time.ts'
+import { release, reserve } from '../../src/replicate/reservation.ts'
 import { planOrThrow } from '../../src/replicate/restore.ts'
 import { testWithPeers } from '../support/peers.ts'
-import { until } from '../support/wait.ts'
-import { deadlineMs, Owner, prefix, restoredHash, sha256 } from './histories.ts'
+import { Owner, prefix, restoredHash, sha256 } from './histories.ts'
+import { UpkeepHere } from './upkeep-here.ts'
+
+const day = 24 * 3_600_000
 
 /** Grows and shrinks; returns the hash at each TXID. */
 async function writeSlots(owner: Owner, count: number): Promise<Map<Txid, string>> {
@@ -28,99 +31,221 @@ async function writeSlots(owner: Owner, count: number): Promise<Map<Txid, string
       owner.db.run('INSERT INTO t (v) VALUES (?)', [rng.bytes(1 + rng.below(20_000))])
     })
     await owner.flush()
+    await owner.kept()
     hashes.set(owner.shipper.txid, owner.hash())
   }
   return hashes
 }
 
-async function merged(at: HistoryLocation, level: number, count: number): Promise<void> {
-  await until(
-    `${count} files of level ${level}`,
-    async () => (await listLtx(at)).filter((file) => file.level === level).length === count,
-    deadlineMs,
-  )
-}
+const levels = (files: readonly { readonly level: number }[]) => [...new Set(files.map(({ level }) => level))].sort()
 
-test('when merges are due', () => {
-  expect(mergesEndingAt(63 as Txid)).toEqual([])
-  expect(mergesEndingAt(128 as Txid)).toEqual([{ level: 1, minTxid: 65 as Txid, maxTxid: 128 as Txid }])
-  expect(mergesEndingAt(4_096 as Txid).map((merge) => [merge.level, merge.minTxid])).toEqual([
-    [1, 4_033 as Txid],
-    [2, 1 as Txid],
-  ])
-})
-
-test('every TXID restores as before; the newest from few files; a lost input leaves a merge out', async () => {
+test('every TXID restores as before; the newest from few files, which the manifest names', async () => {
   const store = new MemoryObjectStore()
-  await using owner = await Owner.create(store, { autoVacuum: true })
+  using runner = new UpkeepHere(store)
+  await using owner = await Owner.create(store, { autoVacuum: true, runner })
   const hashes = await writeSlots(owner, 135)
-  await merged(owner.at, 1, 2)
   const files = await listLtx(owner.at)
-  expect(planOrThrow(owner.at, files, null).files.length).toBe(2 + 135 - 128)
-  for (const txid of [63, 64, 65, 100, 127, 128, 129, 135]) {
-    const hash = hashes.get(txid as Txid)
-    expect(await restoredHash(owner.at, txid as Txid)).toBe(hash!)
-  }
-  // The merge alone is the database at its end, so the slots under it could go.
-  await store.delete(
-    files.filter((file) => file.level === 0 && file.maxTxid <= 128).map((file) => ltxKey(owner.at, file)),
+  expect(levels(files)).toEqual([0, 1, 9])
+  const plan = planOrThrow(owner.at, files, null)
+  expect(plan.files.length).toBeLessThan(40)
+  const { manifest } = await owner.kept()
+  expect(manifest!.files.map(({ level, minTxid, maxTxid }) => [level, minTxid, maxTxid])).toEqual(
+    plan.files.map(({ level, minTxid, maxTxid }) => [level, minTxid, maxTxid]),
   )
+  expect(manifest!.tail.txid).toBe(135 as Txid)
+  for (const [txid, hash] of hashes) if (txid % 9 === 0) expect(await restoredHash(owner.at, txid)).toBe(hash)
+  // The merged files alone are the database at its end, so the slots under them could go.
+  const needed = new Set(plan.files.map((file) => ltxKey(owner.at, file)))
+  await store.delete(store.keys.filter((key) => !needed.has(key)))
   expect(await restoredHash(owner.at, null)).toBe(owner.hash())
-  const again = { level: 1, minTxid: 1 as Txid, maxTxid: mergeFactor as Txid }
-  expect(await mergeFiles(owner.at, again, new AbortController().signal)).toBe(false)
 })
 
-test('a long history is opened with few requests, and with a complete listing where levels leave a gap', async () => {
+test('a successor goes on with what the manifest or the listing says', async () => {
   const store = new MemoryObjectStore()
+  using runner = new UpkeepHere(store)
+  await using owner = await Owner.create(store, { runner })
+  await writeSlots(owner, 40)
+  const manifest = decodeHistoryManifest(encodeHistoryManifest((await owner.kept()).manifest!))
+  await owner.close()
+  await using heir = await Owner.open(store, 2, { runner, manifest })
+  const own = heir.upkeep!.manifest!
+  expect(own).toMatchObject({ epoch: 2, tail: { txid: 41 } })
+  expect(own.files.every(({ checksum }) => checksum !== null)).toBe(true)
+  await heir.insert('one more')
+  await heir.flush()
+  await using last = await Owner.open(store, 3, { runner })
+  expect(last.upkeep!.manifest!.files.at(-1)).toMatchObject({ level: 0, minTxid: 43, maxTxid: 43 })
+  expect(await restoredHash(last.at, null)).toBe(last.hash())
+})
+
+test('merging again after a lost reply, a half upload or a damaged leftover', async () => {
+  const store = new MemoryObjectStore()
+  using runner = new UpkeepHere(store)
   await using owner = await Owner.create(store)
+  await (async () => {
+    for (let n = 0; n < 20; n++) {
+      await owner.insert(`v${n}`)
+      await owner.flush()
+    }
+  })()
+  const inputs = (await listLtx(owner.at))
+    .filter(({ level, minTxid }) => level === 0 && minTxid > 1 && minTxid <= 17)
+    .map((file) => ({ ...file, timestampMs: null, checksum: null }))
+    .sort((a, b) => a.minTxid - b.minTxid)
+  const job = { level: 1, inputs }
+  store.fault = (operation, key) => (operation === 'put' && key.includes('/0001/') ? { type: 'lost-reply' } : null)
+  await expect(runner.merge(prefix, job)).rejects.toThrow('connection broke')
+  store.fault = null
+  const merged = await runner.merge(prefix, job)
+  const key = ltxKey(owner.at, merged)
+  await store.put(key, (await store.get(key)).subarray(0, 150))
+  expect(await runner.merge(prefix, job)).toEqual(merged)
+  const damaged = (await store.get(slotKey(owner.at, 5 as Txid))).slice()
+  damaged[damaged.length - 1]! ^= 1
+  await store.put(slotKey(owner.at, 5 as Txid), damaged)
+  await expect(runner.merge(prefix, { level: 2, inputs })).rejects.toThrow('0000000000000005.ltx is damaged')
+  expect(store.keys.filter((each) => each.includes('/0002/'))).toEqual([])
+})
+
+test('a merge that fails disturbs nothing, and is made later', async () => {
+  const store = new MemoryObjectStore()
+  using runner = new UpkeepHere(store)
+  await using owner = await Owner.create(store, { runner })
+  store.fault = (operation, key) =>
+    operation === 'put' && /\/000[19]\//.test(key) ? { type: 'error', status: 500 } : null
+  await writeSlots(owner, 40)
+  expect(owner.shipper.failuresInRow).toBe(0)
+  expect(levels(await listLtx(owner.at))).toEqual([0])
+  store.fault = null
+  await writeSlots(owner, 70)
+  expect(planOrThrow(owner.at, await listLtx(owner.at), null).files.length).toBeLessThan(30)
+  expect(await restoredHash(owner.at, null)).toBe(owner.hash())
+})
+
+test('months later: promises are kept, garbage goes in two phases, seals stay, an idle history is left alone', async () => {
+  const clock = new SimClock(Date.now())
+  const store = new MemoryObjectStore({ clock })
+  using runner = new UpkeepHere(store, clock)
+  const startMs = clock.now()
+  await using first = await Owner.create(store, { runner, clock })
+  const hashes = await writeSlots(first, 70)
+  await first.close()
+  await using owner = await Owner.open(store, 2, { runner, clock })
+  expect(owner.upkeep!.nextPassAtMs).toBe(startMs + day)
+  owner.upkeep!.work()
+  const requests = store.requestCount
+  expect((await owner.kept()).manifest!.retained).toBeNull()
+
+  await clock.advance(2 * day)
+  owner.upkeep!.work()
+  const { manifest } = await owner.kept()
+  expect(manifest!.candidates!.sinceMs).toBe(startMs + 2 * day)
+  expect(store.requestCount).toBeGreaterThan(requests)
+  const before = await listLtx(owner.at)
+  expect(before.filter(({ level }) => level === 0)).toHaveLength(71)
+  await reserve(owner.at, { name: 'backup-1', untilMs: null, points: [20 as Txid], files: [] })
+
+  await clock.advance(day)
+  owner.upkeep!.work()
+  await owner.kept()
+  const after = await listLtx(owner.at)
+  expect(after.length).toBeLessThan(before.length)
+  const slots = after.filter(({ level }) => level === 0).map(({ maxTxid }) => Number(maxTxid))
+  expect(slots).toContain(71) // the seal, and the newest
+  expect(await restoredHash(owner.at, 20 as Txid)).toBe(hashes.get(20 as Txid)!)
+  expect(await restoredHash(owner.at, null)).toBe(owner.hash())
+  expect(restoredHash(owner.at, 21 as Txid)).rejects.toThrow('expected an LTX file')
+
+  // Another owner takes over; then nobody writes any more.
+  await release(owner.at, 'backup-1')
+  await using last = await Owner.open(store, 3, { runner, clock, manifest: owner.upkeep!.manifest })
+  for (let days = 0; days < 60; days += 1) {
+    await clock.advance(day)
+    last.upkeep!.work()
+    await last.kept()
+  }
+  const left = (await listLtx(last.at)).sort((a, b) => a.minTxid - b.minTxid || a.maxTxid - b.maxTxid)
+  expect(left.filter(({ level }) => level === 0).map(({ maxTxid }) => Number(maxTxid))).toEqual(
+    expect.arrayContaining([71, 72]),
+  )
+  expect(left.length).toBeLessThan(20)
+  expect(last.upkeep!.nextPassAtMs).toBeNull()
+  expect(await restoredHash(last.at, null)).toBe(last.hash())
+  const idle = store.requestCount
+  await clock.advance(365 * day)
+  last.upkeep!.work()
+  await last.kept()
+  expect(store.requestCount).toBe(idle)
+  // An owner that slept all the time still meets the seal.
+  await first.db.close().catch(() => {})
+  await owner.insert('too late')
+  await expect(owner.flush()).rejects.toThrow('slot 72')
+})
+
+test('what cannot be read keeps everything', async () => {
+  const clock = new SimClock(Date.now())
+  const store = new MemoryObjectStore({ clock })
+  using runner = new UpkeepHere(store, clock)
+  await using owner = await Owner.create(store, { runner, clock })
+  await writeSlots(owner, 40)
+  await clock.advance(40 * day)
+  await store.put(`${prefix}/keep/unknown.json`, new TextEncoder().encode('{"version":2}'))
+  const state = { candidates: { sinceMs: 0, ranges: [{ level: 0, minTxid: 1 as Txid, maxTxid: 40 as Txid }] } }
+  const kept = await runner.retain(prefix, { ...state, restoreMsMax: 0 })
+  expect(kept).toMatchObject({ filesDeleted: 0, candidates: state.candidates })
+  await store.delete([`${prefix}/keep/unknown.json`])
+  expect((await runner.retain(prefix, { ...state, restoreMsMax: 50 * day })).filesDeleted).toBeGreaterThan(0)
+  expect(await restoredHash(owner.at, null)).toBe(owner.hash())
+})
+
+test('a long history is opened with few requests, also where levels leave a gap', async () => {
+  const store = new MemoryObjectStore()
+  using runner = new UpkeepHere(store)
+  await using owner = await Owner.create(store, { runner })
+  let early = ''
   while (owner.shipper.txid < 1_100) {
     await owner.insert('v')
     await owner.flush()
+    await owner.kept()
+    if (owner.shipper.txid === 130) early = owner.hash()
   }
-  await merged(owner.at, 1, 17)
   const hash = owner.hash()
-  const early = await restoredHash(owner.at, 130 as Txid)
   const requests = store.requestCount
   await using heir = await Owner.open(store, 2)
   expect(heir.hash()).toBe(hash)
-  // A first page, one of each level, the merges, the slots behind them, tail and seal.
-  expect(store.requestCount - requests).toBe(1 + 10 + 17 + 12 + 2)
+  expect(store.requestCount - requests).toBeLessThan(60)
 
-  // Level 1 from 1,000 on, as official levels may lie: it overlaps with level 9, and the slots under it are gone.
+  // A merge that starts inside an image, as official levels may lie, and the slots between are gone.
   const files = await listLtx(owner.at)
-  const merger = new LtxMerger()
-  for (const file of planOrThrow(owner.at, files, 900 as Txid).files)
-    merger.add(await store.get(ltxKey(owner.at, file)))
-  const image = { level: 9, minTxid: 1 as Txid, maxTxid: 900 as Txid }
-  await store.put(ltxKey(owner.at, image), merger.finish().file.bytes)
-  const covered = files.filter((file) => file.level === 0 && file.minTxid > 896 && file.maxTxid <= 960)
-  await store.delete(covered.map((file) => ltxKey(owner.at, file)))
+  const unread = (list: readonly LtxFile[]) =>
+    [...list].sort((a, b) => a.minTxid - b.minTxid).map((file) => ({ ...file, timestampMs: null, checksum: null }))
+  await runner.merge(prefix, { level: 9, inputs: unread(planOrThrow(owner.at, files, 900 as Txid).files) })
+  const span = files.filter(({ level, minTxid }) => level === 0 && Math.abs(minTxid - 900) < 30)
+  await runner.merge(prefix, { level: 1, inputs: unread(span) })
+  await store.delete(
+    files
+      .filter(({ minTxid, maxTxid }) => minTxid > 1 && maxTxid > 900 && minTxid < 930)
+      .map((file) => ltxKey(owner.at, file)),
+  )
   await using last = await Owner.open(store, 3)
   expect(last.hash()).toBe(hash)
 
   // What the newest state does not need is listed for an older one.
   const scratchPath = join(last.dir, 'scratch.db')
-  const back = await rollBackTo(last.at, 130 as Txid, { epoch: 4, scratchPath, clock: systemClock, rng: seededRng(4) })
+  const { clock, rng } = { clock: new SimClock(Date.now()), rng: seededRng(4) }
+  const back = await rollBackTo(last.at, 130 as Txid, { epoch: 4, scratchPath, clock, rng })
   expect(await restoredHash(last.at, back)).toBe(early)
 })
 
-test('a merge that fails disturbs nothing', async () => {
-  const store = new MemoryObjectStore()
-  await using owner = await Owner.create(store)
-  store.fault = (operation, key) =>
-    operation === 'put' && key.includes('/0001/') ? { type: 'error', status: 500 } : null
-  await writeSlots(owner, 70)
-  expect(owner.shipper.failuresInRow).toBe(0)
-  expect(await restoredHash(owner.at, null)).toBe(owner.hash())
-})
-
-testWithPeers(['litestream', 'ltx'], 'official tools read merged files', async ({ litestream, ltx }) => {
+testWithPeers(['litestream', 'ltx'], 'official tools read what is merged and what deletion leaves', async (peers) => {
+  const { litestream, ltx } = peers
   const dir = mkdtempSync(join(tmpdir(), 'pf-merged-'))
   try {
+    const clock = new SimClock(Date.now() - 40 * day)
     const store = await openObjectStore({ kind: 'file', dir })
-    await using owner = await Owner.create(store, { autoVacuum: true })
-    await writeSlots(owner, 70)
-    await merged(owner.at, 1, 1)
+    using runner = new UpkeepHere(store, clock)
+    await using owner = await Owner.create(store, { autoVacuum: true, runner, clock })
+    const hashes = await writeSlots(owner, 70)
     const run = async (command: string[]) => {
       const child = Bun.spawn(command, { stdout: 'pipe', stderr: 'pipe' })
       const [output, errors, code] = await Promise.all([
@@ -131,13 +256,30 @@ testWithPeers(['litestream', 'ltx'], 'official tools read merged files', async (
       expect(`${code} ${errors}`).toStartWith('0 ')
       return output
     }
-    const [file] = (await listLtx(owner.at)).filter((each) => each.level === 1)
-    await run([ltx, 'verify', join(dir, ltxKey(owner.at, file!))])
     const url = `file://${join(dir, prefix)}`
-    const plan = await run([litestream, 'restore', '-dry-run', '-json', '-o', join(dir, 'none.db'), url])
-    expect(plan).toContain('0000000000000001-0000000000000040')
-    await run([litestream, 'restore', '-o', join(dir, 'out.db'), url])
-    expect(sha256(await Bun.file(join(dir, 'out.db')).bytes())).toBe(owner.hash())
+    const restored = async (...flags: string[]) => {
+      const path = join(dir, `out-${flags.join('')}-${Bun.nanoseconds()}.db`)
+      await run([litestream, 'restore', ...flags, '-o', path, url])
+      return sha256(await Bun.file(path).bytes())
+    }
+    const merged = (await listLtx(owner.at)).filter(({ level }) => level > 0)
+    expect(levels(merged)).toEqual([1, 9])
+    for (const file of merged) await run([ltx, 'verify', join(dir, ltxKey(owner.at, file))])
+    expect(await restored()).toBe(owner.hash())
+    // The clock of the store is that of this machine, so the passes look from far ahead.
+    for (let phase = 0; phase < 2; phase++) {
+      await clock.advance(2 * day)
+      owner.upkeep!.work()
+      await owner.kept()
+    }
+    expect((await listLtx(owner.at)).length).toBeLessThan(merged.length + 40)
+    expect(await restored()).toBe(owner.hash())
+    for (const [txid, hash] of hashes) {
+      const isThere = await restoredHash(owner.at, txid).catch(() => null)
+      if (isThere === null) continue
+      expect(isThere).toBe(hash)
+      expect(await restored('-txid', txid.toString(16).padStart(16, '0'))).toBe(hash)
+    }
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }

@@ -5,21 +5,32 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Txid } from '../../src/lib/brand.ts'
-import { systemClock } from '../../src/lib/clock.ts'
+import { type Clock, systemClock } from '../../src/lib/clock.ts'
 import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
 import { createLogger } from '../../src/lib/obs/log.ts'
 import { type Rng, seededRng } from '../../src/lib/rng.ts'
 import { Database } from '../../src/node/engine/db/database.ts'
 import type { FencedError } from '../../src/replicate/errors.ts'
-import { createHistory, type HistoryPosition, openHistory } from '../../src/replicate/history.ts'
+import { createHistory, type HistoryPosition, type OpenedHistory, openHistory } from '../../src/replicate/history.ts'
+import type { HistoryManifest } from '../../src/replicate/history-manifest.ts'
 import type { HistoryLocation } from '../../src/replicate/ltx-store.ts'
 import { restoreDatabase } from '../../src/replicate/restore.ts'
 import type { Recover } from '../../src/replicate/seal.ts'
 import { Shipper } from '../../src/replicate/shipper.ts'
+import { HistoryUpkeep, type UpkeepRunner } from '../../src/replicate/upkeep.ts'
 
 export const prefix = 't/abc/data.db'
 export const deadlineMs = 20_000
 const quiet = createLogger({ level: 'error', format: 'text', now: () => 0, sink: { write() {} } })
+
+export interface OwnerOptions {
+  /** Of shipping; long unless told, so that tests say when. */
+  readonly delayMs?: number
+  readonly clock?: Clock
+  /** Merges and deletes when due. */
+  readonly runner?: UpkeepRunner
+  readonly manifest?: HistoryManifest | null
+}
 
 /** An owner of the history: its own folder, its own connections. */
 export class Owner implements AsyncDisposable {
@@ -29,6 +40,8 @@ export class Owner implements AsyncDisposable {
   db: Database
   shipper: Shipper
   position: HistoryPosition
+  /** Only with a runner. */
+  upkeep: HistoryUpkeep | null = null
   fencedBy: FencedError | null = null
 
   private constructor(
@@ -37,27 +50,31 @@ export class Owner implements AsyncDisposable {
     rng: Rng,
     db: Database,
     position: HistoryPosition,
-    delayMs: number,
+    options: OwnerOptions,
   ) {
+    const { clock = systemClock, runner, manifest = null } = options
+    if (runner !== undefined)
+      this.upkeep = new HistoryUpkeep(position, manifest, { clock, log: quiet, runner, onChange: () => {} })
     this.at = at
     this.dir = dir
     this.rng = rng
     this.db = db
     this.position = position
     this.shipper = Shipper.attach(db, position, {
-      clock: systemClock,
+      clock,
       rng,
       log: quiet,
-      shipDelayMs: delayMs,
+      shipDelayMs: options.delayMs ?? 60_000,
       onFenced: (error) => {
         this.fencedBy = error
       },
+      onShipped: (file, commit) => this.upkeep?.shipped(file, commit),
     })
   }
 
   static async create(
     store: ObjectStore,
-    options: { readonly pageSize?: number; readonly autoVacuum?: boolean; readonly delayMs?: number } = {},
+    options: { readonly pageSize?: number; readonly autoVacuum?: boolean } & OwnerOptions = {},
   ): Promise<Owner> {
     const dir = mkdtempSync(join(tmpdir(), 'pf-owner-'))
     const path = join(dir, 'data.db')
@@ -66,24 +83,25 @@ export class Owner implements AsyncDisposable {
     await db.transaction(() => db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)'))
     const at = { store, prefix }
     const rng = seededRng(1)
-    const position = await createHistory(at, db, { epoch: 1, clock: systemClock, rng })
-    return new Owner(at, dir, rng, db, position, options.delayMs ?? 60_000)
+    const position = await createHistory(at, db, { epoch: 1, clock: options.clock ?? systemClock, rng })
+    return new Owner(at, dir, rng, db, position, options)
   }
 
   /** A takeover; `dir` is that of an earlier owner on the same node, or a fresh one. */
   static async open(
     store: ObjectStore,
     epoch: number,
-    options: { readonly dir?: string; readonly delayMs?: number; readonly recover?: Recover } = {},
-  ): Promise<Owner & { readonly origin: 'local' | 'restored' }> {
+    options: { readonly dir?: string; readonly recover?: Recover } & OwnerOptions = {},
+  ): Promise<Owner & { readonly origin: OpenedHistory['origin'] }> {
     const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'pf-owner-'))
     const path = join(dir, 'data.db')
     const rng = seededRng(epoch * 7_919)
     const recover = options.recover === undefined ? {} : { recover: options.recover }
-    const position = await openHistory({ store, prefix }, path, { epoch, clock: systemClock, rng, ...recover })
+    const clock = options.clock ?? systemClock
+    const position = await openHistory({ store, prefix }, path, { epoch, clock, rng, ...recover })
     const db = Database.open({ path, checkpoint: 'owner' })
     db.quickCheck()
-    const owner = new Owner({ store, prefix }, dir, rng, db, position, options.delayMs ?? 60_000)
+    const owner = new Owner({ store, prefix }, dir, rng, db, position, options)
     return Object.assign(owner, { origin: position.origin })
   }
 
@@ -105,13 +123,21 @@ export class Owner implements AsyncDisposable {
     return sha256(this.db.image())
   }
 
+  /** The upkeep has done what was due. */
+  async kept(): Promise<HistoryUpkeep> {
+    await this.upkeep!.settled()
+    return this.upkeep!
+  }
+
   /** Closes as a killed process leaves things: nothing is shipped, the WAL keeps its frames. */
   async abandon(): Promise<void> {
+    this.upkeep?.close()
     await this.shipper.close({ deadlineMs: 0 })
     await this.db.close()
   }
 
   async close(): Promise<boolean> {
+    this.upkeep?.close()
     const shipped = await this.shipper.close({ deadlineMs })
     await this.db.close()
     return shipped

@@ -95,7 +95,7 @@ test('files that do not follow one another, or are damaged, are refused', async 
   }
 })
 
-test('a page that no file holds is no image', () => {
+test('a page that no file holds is no image', async () => {
   const image = fileOf(1, 2, new Map([1, 2].map((pgno) => [pgno, new Uint8Array(pageSize)])), 0)
   const grown = fileOf(2, 4, new Map([[4, new Uint8Array(pageSize)]]), 3)
   await expect(merged([image, grown])).rejects.toThrow('in no file')

@@ -1,0 +1,161 @@
+// One look at a whole history: deletes what the first phase of a deletion named long enough ago and nothing promised needs,
+// and names what may go next. Whoever runs it, also twice at once, also from an old manifest: what is deleted is proven
+// dispensable by a listing of now.
+
+import type { Txid } from '../lib/brand.ts'
+import type { Clock } from '../lib/clock.ts'
+import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
+import { candidateRangesMax, type DeletionCandidates } from './history-manifest.ts'
+import { decodeLtxHeader, type LtxHeader, type LtxWriter, ltxHeaderBytes } from './ltx/header.ts'
+import { type HistoryLocation, isSeal, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
+import { readReservations } from './reservation.ts'
+import {
+  candidateRanges,
+  candidateWaitMs,
+  planDeletion,
+  planRetention,
+  type RetainedFile,
+  type RetentionPolicy,
+} from './retention.ts'
+
+/** Keys of one delete request. */
+const deleteKeysMax = 1_000
+/** Headers read at the same time. */
+const headersInFlight = 16
+/** With many slots since the last pass the next one follows after this, ms; with few, or none, it waits longer. */
+const busyPauseMs = 24 * 3_600_000
+const quietPauseMs = 7 * 24 * 3_600_000
+const busySlots = 64
+
+export interface RetentionState {
+  readonly candidates: DeletionCandidates | null
+  readonly restoreMsMax: number
+}
+
+export interface RetentionOutcome {
+  readonly candidates: DeletionCandidates | null
+  readonly retained: { readonly txid: Txid; readonly atMs: number; readonly isSettled: boolean }
+  readonly filesDeleted: number
+  readonly bytesDeleted: number
+}
+
+/**
+ * When the next pass is due, ms since the Unix epoch; null: not before something is shipped.
+ *
+ * @param txid of the newest slot.
+ * @param sinceMs when the history began to be looked after, for the first pass.
+ */
+export function nextPassAtMs(
+  state: RetentionState & { readonly retained: RetentionOutcome['retained'] | null },
+  txid: Txid,
+  sinceMs: number,
+): number | null {
+  if (state.candidates !== null) return readyAtMs(state.candidates, state.restoreMsMax)
+  const { retained } = state
+  const slots = txid - (retained?.txid ?? 0)
+  if (slots >= busySlots) return (retained?.atMs ?? sinceMs) + busyPauseMs
+  if (retained?.isSettled && slots === 0) return null
+  return (retained?.atMs ?? sinceMs) + quietPauseMs
+}
+
+/** Runs a pass. Throws what the store throws; the next pass goes on from there. */
+export async function retainHistory(
+  at: HistoryLocation,
+  state: RetentionState,
+  deps: { readonly clock: Clock; readonly policy: RetentionPolicy; readonly signal?: AbortSignal },
+): Promise<RetentionOutcome> {
+  const { clock, policy, signal } = deps
+  const nowMs = clock.now()
+  const options = signal === undefined ? {} : { signal }
+  const listed = await listLtx(at, options)
+  const held = await readReservations(at, nowMs, signal)
+  const files = await withFacts(at, listed, nowMs - policy.everyMs, signal)
+  const tail = listed.reduce((max, { maxTxid }) => Math.max(max, maxTxid), 0) as Txid
+  const retained = (isSettled: boolean) => ({ txid: tail, atMs: nowMs, isSettled })
+  const nothing = { filesDeleted: 0, bytesDeleted: 0 }
+  if (held === null) return { candidates: state.candidates, retained: retained(false), ...nothing }
+  const plan = planRetention(files, nowMs, policy, held)
+  const { candidates, restoreMsMax } = state
+  if (candidates !== null && nowMs < readyAtMs(candidates, restoreMsMax))
+    return { candidates, retained: retained(false), ...nothing }
+  const gone = candidates === null ? [] : planDeletion(candidates.ranges, plan)
+  for (let from = 0; from < gone.length; from += deleteKeysMax)
+    await at.store.delete(
+      gone.slice(from, from + deleteKeysMax).map((file) => ltxKey(at, file)),
+      options,
+    )
+  const left = new Set(gone)
+  const ranges = candidateRanges(
+    files.filter((file) => !left.has(file)),
+    plan.kept,
+    candidateRangesMax,
+  )
+  const isOld = files.every(({ timestampMs }) => nowMs - timestampMs >= policy.hourlyMs)
+  return {
+    candidates: ranges.length === 0 ? null : { sinceMs: nowMs, ranges },
+    retained: retained(ranges.length === 0 && isOld),
+    filesDeleted: gone.length,
+    bytesDeleted: gone.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+  }
+}
+
+function readyAtMs(candidates: DeletionCandidates, restoreMsMax: number): number {
+  return candidates.sinceMs + Math.max(candidateWaitMs, 2 * restoreMsMax)
+}
+
+interface PassFile extends RetainedFile {
+  readonly sizeBytes: number
+}
+
+/**
+ * The files with what their headers say. Young files are taken by their upload time, which is never before that of their
+ * transactions: they are kept anyway.
+ */
+async function withFacts(
+  at: HistoryLocation,
+  files: readonly LtxFile[],
+  oldMs: number,
+  signal: AbortSignal | undefined,
+): Promise<readonly PassFile[]> {
+  const old = files.filter(({ modifiedAtMs }) => modifiedAtMs <= oldMs)
+  const headers = new Map<LtxFile, LtxHeader>()
+  const queue = [...old]
+  const lane = async () => {
+    for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+      const header = await headerOf(at, file, signal)
+      if (header !== null) headers.set(file, header)
+    }
+  }
+  await Promise.all(Array.from({ length: headersInFlight }, lane))
+  const writers = new Map<Txid, LtxWriter>()
+  for (const [{ level, maxTxid }, { writer }] of headers) if (level === 0) writers.set(maxTxid, writer)
+  return files.flatMap((file): PassFile[] => {
+    const { level, minTxid, maxTxid, sizeBytes, modifiedAtMs } = file
+    const facts = { level, minTxid, maxTxid, sizeBytes }
+    if (modifiedAtMs > oldMs) return [{ ...facts, timestampMs: modifiedAtMs, isSeal: isSeal(file) }]
+    const header = headers.get(file)
+    if (header === undefined) return [] // gone meanwhile
+    const isFirst = level === 0 && header.walSize === 0 && isOthers(header.writer, writers.get((minTxid - 1) as Txid))
+    return [{ ...facts, timestampMs: header.timestampMs, isSeal: isSeal(file) || isFirst }]
+  })
+}
+
+/** Of a slot whose predecessor is gone, nobody knows any more whether the same owner wrote both. */
+function isOthers(writer: LtxWriter, before: LtxWriter | undefined): boolean {
+  return before === undefined || before.epoch !== writer.epoch || before.incarnation !== writer.incarnation
+}
+
+/** null when the file is gone meanwhile. */
+async function headerOf(
+  at: HistoryLocation,
+  file: LtxFile,
+  signal: AbortSignal | undefined,
+): Promise<LtxHeader | null> {
+  try {
+    const range = { from: 0, to: ltxHeaderBytes }
+    return decodeLtxHeader(await at.store.get(ltxKey(at, file), signal === undefined ? { range } : { range, signal }))
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return null
+    throw error
+  }
+}
