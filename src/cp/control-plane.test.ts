@@ -11,7 +11,7 @@ import { openRpcClient } from '../ipc/client.ts'
 import { gatewayConversation, nodeConversation, orderConversation } from '../ipc/conversation.ts'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeOrder, OrderReplies } from '../ipc/messages/cp-node.ts'
-import type { TenantJob } from '../ipc/messages/jobs.ts'
+import type { Cut, TenantJob } from '../ipc/messages/jobs.ts'
 import { type Handlers, openRpcServer } from '../ipc/server.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
 import type { NodeId, TenantId, Txid } from '../lib/brand.ts'
@@ -62,7 +62,7 @@ async function start(dir: string, objectStore = new MemoryObjectStore()): Promis
 async function playNode(
   member: ControlPlane,
   id: string,
-  behave: { failCreates?: number; job?: (job: TenantJob) => OrderReplies['job.run'] } = {},
+  behave: { failCreates?: number; job?: (job: TenantJob) => OrderReplies['job.run'] | null } = {},
 ) {
   const messaging = openMessaging({ role: 'node', secrets, log })
   opened.push(() => messaging.close())
@@ -373,4 +373,106 @@ test('a tenant is adopted from the object store above its highest epoch', async 
   expect(adopted).toMatchObject({ status: 200, body: { id, slug: 'old', ackMode: 'sync', plan: 'small' } })
   expect(adopted.body.placement.epoch).toBe(8)
   expect((await call('POST', '/api/cp/tenants/adopt', { reference: id })).status).toBe(409)
+})
+
+const cut = { atMs: 1_700_000_000_000, data: 9, hooks: 1, auxiliary: 2 } as unknown as Cut
+
+test('a restore is decided first and carried out until the node has done it, across a restart', async () => {
+  const dir = folder()
+  const member = await start(dir)
+  const token = member.firstAdminToken!
+  const call = api(member, token)
+  const node = await playNode(member, 'node-1', {
+    job: (job) => (job.type === 'cut' ? { state: 'done', report: cut } : null),
+  })
+  const made = await call('POST', '/api/cp/tenants', { id: 'acme' })
+  const started = await call('POST', '/api/cp/tenants/acme/restore', { at: '2026-01-31T12:00:00Z' })
+  expect(started).toMatchObject({ status: 202, body: { kind: 'restore', state: 'running', tenant: made.body.id } })
+  expect(node.orders.find((order) => order.type === 'job.run')).toMatchObject({
+    job: { type: 'cut', wish: { type: 'time', atMs: Date.UTC(2026, 0, 31, 12) } },
+  })
+  expect((await call('POST', '/api/cp/tenants/acme/restore', { txid: 5 })).status).toBe(409)
+  expect((await call('POST', '/api/cp/tenants/acme/migrate', {})).status).toBe(409)
+  await until('the order', () => node.orders.some((each) => each.type === 'job.run' && each.job.type === 'restore'))
+
+  node.stop()
+  await member[Symbol.asyncDispose]()
+  const again = await start(dir)
+  const callAgain = api(again, token)
+  const path = `/api/cp/tenants/acme/operations/${started.body.id}`
+  expect((await callAgain('GET', path)).body).toMatchObject({ state: 'running' })
+  let failures = 2
+  const report = { cut, dataTxid: 12 as Txid, filesReleased: 3 }
+  const node2 = await playNode(again, 'node-1', {
+    job: (job) => {
+      if (job.type !== 'restore') return null
+      if (failures-- > 0) return { state: 'failed', code: 'object_store', message: 'away' }
+      return { state: 'done', report }
+    },
+  })
+  await until('the end', async () => (await callAgain('GET', path)).body.state === 'done')
+  expect((await callAgain('GET', path)).body).toMatchObject({
+    report: { dataTxid: 12, filesReleased: 3, cut: { at: '2023-11-14T22:13:20.000Z', data: 9 } },
+  })
+  const restores = node2.orders.filter((each) => each.type === 'job.run' && each.job.type === 'restore')
+  expect(restores.length).toBeGreaterThanOrEqual(3)
+  expect(restores[0]).toMatchObject({ jobId: started.body.id, job: { placement: { epoch: 1 }, cut } })
+}, 30_000)
+
+test('an impossible moment is refused at once, and an impossible restore ends', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  await playNode(member, 'node-1', {
+    job: (job) => {
+      if (job.type === 'cut' && job.wish.type === 'txid') return { state: 'done', report: cut }
+      if (job.type === 'cut') return { state: 'failed', code: 'no_such_point', message: 'too old' }
+      if (job.type === 'restore') return { state: 'failed', code: 'corrupt_database', message: 'damaged' }
+      return null
+    },
+  })
+  await call('POST', '/api/cp/tenants', { id: 'acme' })
+  const restore = (body: unknown) => call('POST', '/api/cp/tenants/acme/restore', body)
+  expect(await restore({ at: '2020-01-01T00:00:00Z' })).toMatchObject({
+    status: 400,
+    body: { data: { at: { code: 'no_such_point' } } },
+  })
+  for (const body of [
+    {},
+    { at: 'yesterday' },
+    { at: '2026-01-01T00:00:00' },
+    { at: 1, txid: 1 },
+    { txid: 0 },
+    { at: -1 },
+  ])
+    expect([body, (await restore(body)).status]).toEqual([body, 400])
+  const started = await restore({ txid: 7 })
+  const path = `/api/cp/tenants/acme/operations/${started.body.id}`
+  await until('the end', async () => (await call('GET', path)).body.state === 'failed')
+  expect((await call('GET', path)).body.error).toEqual({ code: 'corrupt_database', message: 'damaged' })
+  expect((await restore({ txid: 7 })).status).toBe(202) // nothing is pending any more
+  await call('POST', '/api/cp/tenants', { id: 'other' })
+  expect((await call('GET', `/api/cp/tenants/other/operations/${started.body.id}`)).status).toBe(404)
+})
+
+test('a fork is made by its operation; one that is impossible leaves no tenant', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  let outcome: OrderReplies['job.run'] = { state: 'done', report: { cut, filesCount: 1, filesBytes: 2, notes: [] } }
+  const node = await playNode(member, 'node-1', {
+    job: (job) => (job.type === 'cut' ? { state: 'done', report: cut } : job.type === 'fork' ? outcome : null),
+  })
+  const source = await call('POST', '/api/cp/tenants', { id: 'acme', plan: 'medium' })
+  const forked = await call('POST', '/api/cp/tenants/acme/fork', { id: 'copy' })
+  expect(forked).toMatchObject({ status: 202, body: { tenant: { slug: 'copy', plan: 'medium' } } })
+  await until('activation', async () => (await call('GET', '/api/cp/tenants/copy')).body.status === 'active')
+  const order = node.orders.find((each) => each.type === 'job.run' && each.job.type === 'fork')
+  expect(order).toMatchObject({ tenantId: forked.body.tenant.id, job: { source: source.body.id, cut } })
+  expect(node.orders.filter((each) => each.type === 'tenant.create').length).toBe(1) // the source's own
+  expect((await call('POST', '/api/cp/tenants/acme/fork', { id: 'copy' })).status).toBe(409)
+  expect((await call('POST', '/api/cp/tenants/acme/fork', { id: 'Not A Name' })).status).toBe(400)
+
+  outcome = { state: 'failed', code: 'source_file_gone', message: 'gone' }
+  const failed = await call('POST', '/api/cp/tenants/acme/fork', { id: 'second' })
+  await until('the end', async () => (await call('GET', '/api/cp/tenants/second')).status === 404)
+  expect(failed.status).toBe(202)
 })

@@ -24,11 +24,13 @@ import { openRocksDb } from './rocks/db.ts'
 import { AdminService } from './services/admins.ts'
 import { tenantHistory } from './services/history.ts'
 import { NodeService } from './services/nodes.ts'
+import { OperationService } from './services/operations.ts'
 import { NodeOrders } from './services/orders.ts'
 import { proposer } from './services/proposer.ts'
 import { broadcastTopics, routeFeed } from './services/routing/feed.ts'
 import { RouteTable } from './services/routing/table.ts'
 import { TenantService } from './services/tenants.ts'
+import { TimeTravel } from './services/time-travel.ts'
 import type { Outcome } from './state/apply.ts'
 import type { StateReader } from './state/state.ts'
 import { StateStore } from './state/store.ts'
@@ -109,6 +111,10 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     onRouteChange: (tenant) => tellGateways(tenant),
   })
   opened.defer(() => tenants.close())
+  const operations = opened.adopt(new OperationService({ state, propose, orders, nodes, clock, log }), (it) =>
+    it.close(),
+  )
+  const timeTravel = new TimeTravel({ state, propose, orders, nodes, tenants, operations, clock, rng, log })
   const routes = new RouteTable(state, nodes, (tenant) => tenants.isMoving(tenant))
   const feed = routeFeed(state, routes, publisher)
   tellGateways = (tenant) => feed.tenantChanged(tenant)
@@ -118,7 +124,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   })
   serveEndpoints(server, { state, nodes, tenants, routes, timings, read: () => driver.read() })
   opened.use(everyInterval(clock, timings.heartbeatMs, () => nodes.check()))
-  const reconciler = opened.use(startReconciler(tenants, { clock, log, intervalMs: timings.reconcileMs }))
+  const reconciler = opened.use(startReconciler(tenants, operations, { clock, log, intervalMs: timings.reconcileMs }))
   opened.defer(() => orders.close()) // before the reconciler, which waits for them
   nodes.onChange((node) => {
     feed.nodeChanged(node)
@@ -140,7 +146,21 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     ],
   })
   const { secrets } = config
-  const app = controlPlaneApp({ driver, state, nodes, auth, metrics, secrets, clock, directory, tenants, admins, log })
+  const app = controlPlaneApp({
+    driver,
+    state,
+    nodes,
+    auth,
+    metrics,
+    secrets,
+    clock,
+    directory,
+    tenants,
+    operations,
+    timeTravel,
+    admins,
+    log,
+  })
   registerMetrics(metrics, driver, state, nodes)
   const http = listen(app, config)
   opened.defer(async () => {
@@ -208,6 +228,7 @@ function everyInterval(clock: Clock, intervalMs: number, work: () => void): Disp
 /** Looks for unfinished work at an interval, and at once when told to hurry; one look at a time. */
 function startReconciler(
   tenants: TenantService,
+  operations: OperationService,
   { clock, log, intervalMs }: { readonly clock: Clock; readonly log: Logger; readonly intervalMs: number },
 ): AsyncDisposable & { hurry(): void } {
   const closing = new AbortController()
@@ -215,6 +236,7 @@ function startReconciler(
   let isHurried = false
   const run = async () => {
     while (!closing.signal.aborted) {
+      operations.resumeAll()
       await tenants.reconcile().catch((error) => log.error('reconciler failed', { error }))
       const woken = Promise.withResolvers<void>()
       wake = woken.resolve

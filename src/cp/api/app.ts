@@ -5,13 +5,13 @@ import { recordId } from '../../lib/id.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { systemRng } from '../../lib/rng.ts'
 import type { AdminService } from '../services/admins.ts'
-import type { TenantService } from '../services/tenants.ts'
 import { adminRoutes } from './admins.ts'
 import { answerOfError, type ErrorBody, errorResponse } from './error-map.ts'
 import { grantRoutes } from './grants.ts'
 import { nodeRoutes } from './nodes.ts'
 import { type OperationsDeps, operationRoutes } from './operations.ts'
 import { tenantRoutes } from './tenants.ts'
+import { type TimeTravelRoutesDeps, timeTravelRoutes } from './time-travel.ts'
 
 /** No request of this API is larger; imports go straight to the worker. */
 export const bodyBytesMax = 1024 * 1024
@@ -20,8 +20,7 @@ const serverBodyBytesMax = 16 * bodyBytesMax
 /** Fields named in one validation error. */
 const fieldErrorsMax = 20
 
-export interface AppDeps extends OperationsDeps {
-  readonly tenants: TenantService
+export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps {
   readonly admins: AdminService
   readonly log: Logger
 }
@@ -43,6 +42,7 @@ export function controlPlaneApp(deps: AppDeps) {
     })
     .use(operationRoutes(deps))
     .use(tenantRoutes(tenants))
+    .use(timeTravelRoutes(deps))
     .use(grantRoutes(deps))
     .use(nodeRoutes(nodes))
     .use(adminRoutes('/api/cluster/admins', admins, auth))

@@ -27,6 +27,8 @@ export class NodeOrders implements Orders {
     { readonly address: string; readonly client: RpcClient<NodeOrder, OrderReplies> }
   >()
 
+  #isClosed = false
+
   constructor(deps: { messaging: Messaging; clock: Clock; log: Logger; state: StateReader }) {
     this.#deps = deps
   }
@@ -36,12 +38,14 @@ export class NodeOrders implements Orders {
     order: Extract<NodeOrder, { readonly type: T }>,
     deadlineMs: number,
   ): Promise<OrderReplies[T]> {
+    if (this.#isClosed) return Promise.reject(new PeerUnreachableError('the control plane is stopping', 'no'))
     const address = this.#deps.state.nodes.get(node)?.ipcAddress
     if (address === undefined) return Promise.reject(new PeerUnreachableError(`node ${node} is not registered`, 'no'))
     return this.#clientOf(node, address).request<T>(order, { deadlineMs }) as Promise<OrderReplies[T]>
   }
 
   close(): void {
+    this.#isClosed = true
     for (const { client } of this.#clients.values()) client.close()
     this.#clients.clear()
   }

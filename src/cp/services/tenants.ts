@@ -121,14 +121,31 @@ export class TenantService {
    * fails: the tenant exists with status `created` and is finished later.
    */
   async create(input: CreateTenant): Promise<Result<TenantView & { readonly setupUrl: string | null }, TenantRefusal>> {
-    const { clock, rng, propose } = this.#deps
+    const superuser = input.superuser ? await this.#hashed(input.superuser) : null
+    if (superuser === 'password_length') return err(superuser)
+    const prepared = await this.prepare(input)
+    if (!prepared.ok) return err(prepared.error)
+    const { place } = prepared.value
+    const tenant: Tenant = { ...prepared.value.tenant, pendingSuperuser: superuser }
+    const { propose } = this.#deps
+    const outcome = await propose({ type: 'tenant.create', tenant, nodeId: place.nodeId, worker: place.worker })
+    if (!outcome.ok) return err(outcome.error)
+    const setupPath = await this.#finishCreation(tenant.id)
+    const made = this.find(tenant.id)
+    if (made === null) return err('not_found') // deleted in the meantime
+    return ok({ ...made, setupUrl: setupPath === null ? null : this.#urlOf(made.tenant) + setupPath })
+  }
+
+  /** The row of a new tenant and a place for it; nothing is decided yet. */
+  async prepare(
+    input: Omit<CreateTenant, 'superuser'>,
+  ): Promise<Result<{ readonly tenant: Tenant; readonly place: Choice }, TenantRefusal>> {
+    const { clock, rng } = this.#deps
     const refusal = nameRefusal(input.slug, input.domains ?? [])
     if (refusal !== null) return err(refusal)
     const plan = input.plan ?? planDefault
     const limits = plans[plan]
     if (limits === undefined) return err('unknown_plan')
-    const superuser = input.superuser ? await this.#hashed(input.superuser) : null
-    if (superuser === 'password_length') return err(superuser)
     const place = await this.#waitForPlace(input.region ?? null)
     if (place === null) return err('no_node')
     const nowMs = clock.now()
@@ -147,14 +164,9 @@ export class TenantService {
       metadata: {},
       createdAtMs: nowMs,
       updatedAtMs: nowMs,
-      pendingSuperuser: superuser,
+      pendingSuperuser: null,
     }
-    const outcome = await propose({ type: 'tenant.create', tenant, nodeId: place.nodeId, worker: place.worker })
-    if (!outcome.ok) return err(outcome.error)
-    const setupPath = await this.#finishCreation(tenant.id)
-    const made = this.find(tenant.id)
-    if (made === null) return err('not_found') // deleted in the meantime
-    return ok({ ...made, setupUrl: setupPath === null ? null : this.#urlOf(made.tenant) + setupPath })
+    return ok({ tenant, place })
   }
 
   async update(reference: string, patch: UpdateTenant): Promise<Result<TenantView, TenantRefusal>> {
@@ -202,6 +214,7 @@ export class TenantService {
     const placement = tenant && state.placements.get(tenant.id)
     if (tenant === undefined || placement === undefined) return err('not_found')
     if (tenant.status !== 'active' && tenant.status !== 'suspended') return err('not_active')
+    if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
     if (target === placement.nodeId) return err('same_node')
     const candidates = nodes.candidates().filter(({ id }) => target === null || id === target)
     if (target !== null && candidates.length === 0)
@@ -298,7 +311,7 @@ export class TenantService {
       } else if (mustLeave) {
         work.push(() => this.#moveAway(tenant, placement, nodeState !== 'down'))
       } else if (tenant.status === 'created') {
-        work.push(() => this.#finishCreation(tenant.id))
+        if (state.operations.get(tenant.id) === undefined) work.push(() => this.#finishCreation(tenant.id))
       }
     }
     const next = work.values()

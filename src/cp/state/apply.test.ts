@@ -3,12 +3,13 @@
 
 import { expect, test } from 'bun:test'
 import fc from 'fast-check'
-import type { Epoch, NodeId, Slug, TenantId } from '../../lib/brand.ts'
+import type { Epoch, NodeId, Slug, TenantId, Txid } from '../../lib/brand.ts'
 import { fromUtf8 } from '../../lib/bytes.ts'
 import { DecodeError } from '../binary.ts'
 import { plans } from '../services/plans.ts'
 import { apply } from './apply.ts'
 import { type Command, commands } from './command.ts'
+import type { TenantOperation } from './operations.ts'
 import { ClusterState, StateBatch } from './state.ts'
 import type { Tenant } from './tenants.ts'
 
@@ -123,6 +124,44 @@ test('a placement moves only from the epoch that was meant, and epochs only rise
   machine.checkRows()
 })
 
+test('one operation a tenant; a forked tenant loses its own with its activation, a deleted one with its end', () => {
+  const machine = new Machine()
+  machine.run(node('n1'))
+  const cut = { atMs: 1_700_000_000_000, data: 7 as Txid, hooks: 1 as Txid, auxiliary: 3 as Txid }
+  const restore = (at: number, id: string) =>
+    ({ type: 'restore', id, tenantId: tenant(at).id, cut, atMs: 2 }) satisfies TenantOperation
+  const begin = (operation: TenantOperation) => machine.run({ type: 'operation.begin', operation })
+  expect(begin(restore(1, 'a'))).toBe('not_found')
+  machine.run(create(tenant(1)))
+  expect(begin(restore(1, 'a'))).toBe('wrong_status')
+  machine.run({ type: 'tenant.activate', id: tenant(1).id, atMs: 3 })
+  expect(begin(restore(1, 'a'))).toBe('ok')
+  expect(begin(restore(1, 'b'))).toBe('operation_pending')
+  machine.checkRows()
+  expect(machine.run({ type: 'operation.end', tenantId: tenant(1).id, id: 'b' })).toBe('ok')
+  expect(machine.state.operations.get(tenant(1).id)?.id).toBe('a')
+  expect(machine.run({ type: 'operation.end', tenantId: tenant(1).id, id: 'a' })).toBe('ok')
+  expect(begin(restore(1, 'b'))).toBe('ok')
+  machine.run({ type: 'tenant.delete', id: tenant(1).id, atMs: 3 })
+  expect([...machine.state.operations.all()]).toEqual([])
+
+  const operation = { ...restore(2, 'f'), type: 'fork', source: tenant(1).id } as const
+  const fork = (at: number): Command => ({
+    type: 'tenant.fork',
+    tenant: tenant(at),
+    nodeId: 'n1' as NodeId,
+    worker: 0,
+    operation: { ...operation, tenantId: tenant(at).id },
+  })
+  expect(machine.run(fork(2))).toBe('ok')
+  expect(machine.state.tenants.get(tenant(2).id)).toMatchObject({ status: 'created', pendingSuperuser: null })
+  machine.checkRows()
+  machine.run({ type: 'tenant.activate', id: tenant(2).id, atMs: 3 })
+  expect([...machine.state.operations.all()]).toEqual([])
+  expect(machine.run(fork(2))).toBe('id_taken')
+  machine.checkRows()
+})
+
 test('rows are compact', () => {
   const machine = new Machine()
   machine.run(node('n1'))
@@ -136,6 +175,12 @@ test('commands keep their bytes; unknown and damaged ones are refused', () => {
   expect(Buffer.from(bytes).toString('hex')).toBe('01030f74656e616e7430303030303030303180d095ffbc31')
   expect(Buffer.from(commands.encode(create(tenant(1)))).toString('hex')).toBe(
     '01020f74656e616e7430303030303030303102743100000005736d616c6c00008827000180c2d72f01904e0114882701016b017680d095ffbc3180d095ffbc3101056140622e63082432622431302478026e3100',
+  )
+  const cut = { atMs: 1_700_000_000_000, data: 300 as Txid, hooks: 1 as Txid, auxiliary: 2 as Txid }
+  const restore = { type: 'restore', id: 'op', tenantId: tenant(1).id, cut, atMs: 1_700_000_000_000 } as const
+  const begun = commands.encode({ type: 'operation.begin', operation: restore })
+  expect(Buffer.from(begun).toString('hex')).toBe(
+    '011401026f700f74656e616e7430303030303030303180d095ffbc31ac02010280d095ffbc31',
   )
   expect(() => commands.decode(new Uint8Array([1, 99]))).toThrow('type 99 is unknown')
   expect(() => commands.decode(new Uint8Array([2, 3]))).toThrow('version 2 is unknown')

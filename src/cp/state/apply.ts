@@ -1,12 +1,13 @@
 // Where decisions become facts: every check that must hold under concurrency is here and nowhere earlier, because two
 // proposals can each look valid before either commits.
 
+import { standbySetsMax, standbysMax } from '../../ipc/messages/tenant.ts'
 import { unreachable } from '../../lib/assert.ts'
 import type { Epoch } from '../../lib/brand.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import type { Command, RejectReason } from './command.ts'
 import { tenantsMaxDefault } from './config.ts'
-import { epochMax } from './placements.ts'
+import { epochMax, prunedSets, withSet } from './placements.ts'
 import type { StateBatch, StateReader } from './state.ts'
 import type { Tenant } from './tenants.ts'
 
@@ -31,7 +32,29 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       const refused = newTenantRefusal(state, tenant) ?? nodeRefusal(state, command.nodeId)
       if (refused !== null) return reject(refused)
       batch.putTenant({ ...tenant, status: 'created' })
-      batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch: 1 as Epoch })
+      batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch: 1 as Epoch, standbySets: [] })
+      return accepted
+    }
+    case 'tenant.fork': {
+      const { tenant, nodeId, worker, operation } = command
+      const refused = newTenantRefusal(state, tenant) ?? nodeRefusal(state, command.nodeId)
+      if (refused !== null) return reject(refused)
+      batch.putTenant({ ...tenant, status: 'created', pendingSuperuser: null })
+      batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch: 1 as Epoch, standbySets: [] })
+      batch.putOperation(operation)
+      return accepted
+    }
+    case 'operation.begin': {
+      const { operation } = command
+      const status = state.tenants.get(operation.tenantId)?.status
+      if (status === undefined || status === 'deleted') return reject('not_found')
+      if (status !== 'active' && status !== 'suspended') return reject('wrong_status')
+      if (state.operations.get(operation.tenantId) !== undefined) return reject('operation_pending')
+      batch.putOperation(operation)
+      return accepted
+    }
+    case 'operation.end': {
+      if (state.operations.get(command.tenantId)?.id === command.id) batch.removeOperation(command.tenantId)
       return accepted
     }
     case 'tenant.adopt': {
@@ -40,7 +63,7 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (refused !== null) return reject(refused)
       if (epoch < 1 || epoch > epochMax) return reject('stale_epoch')
       batch.putTenant({ ...tenant, pendingSuperuser: null })
-      batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch })
+      batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch, standbySets: [] })
       return accepted
     }
     case 'tenant.activate': {
@@ -49,6 +72,7 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (tenant.status === 'active') return accepted
       if (tenant.status !== 'created') return reject('wrong_status')
       batch.putTenant({ ...tenant, status: 'active', pendingSuperuser: null, updatedAtMs: command.atMs })
+      if (state.operations.get(command.id)?.type === 'fork') batch.removeOperation(command.id)
       return accepted
     }
     case 'tenant.update':
@@ -57,21 +81,19 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       const tenant = state.tenants.get(command.id)
       if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
       batch.putTenant({ ...tenant, status: 'deleted', pendingSuperuser: null, updatedAtMs: command.atMs })
+      if (state.operations.get(command.id) !== undefined) batch.removeOperation(command.id)
       return accepted
     }
-    case 'tenant.assign': {
+    case 'tenant.assign':
+      return applyPlace(state, batch, { ...command, standbys: [], forget: false })
+    case 'tenant.place':
+      return applyPlace(state, batch, command)
+    case 'tenant.sealed': {
       const placement = state.placements.get(command.id)
-      const status = state.tenants.get(command.id)?.status
-      if (placement === undefined || status === undefined || status === 'deleted') return reject('not_found')
-      if (placement.epoch !== command.expected) return reject('stale_epoch')
-      // Staying where it is under a new epoch is allowed while draining: a fenced owner must be able to go on.
-      if (placement.nodeId !== command.nodeId) {
-        const refused = nodeRefusal(state, command.nodeId)
-        if (refused !== null) return reject(refused)
-      }
-      const epoch = (Math.max(command.expected, command.seen) + 1) as Epoch
-      if (epoch > epochMax) return reject('stale_epoch')
-      batch.putPlacement({ tenantId: command.id, nodeId: command.nodeId, worker: command.worker, epoch })
+      if (placement === undefined) return reject('not_found')
+      if (command.epoch > placement.epoch) return reject('stale_epoch')
+      const standbySets = prunedSets(placement.standbySets, command.epoch)
+      if (standbySets.length < placement.standbySets.length) batch.putPlacement({ ...placement, standbySets })
       return accepted
     }
     case 'placement.remove': {
@@ -115,6 +137,31 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
     default:
       return unreachable(command)
   }
+}
+
+function applyPlace(
+  state: StateReader,
+  batch: StateBatch,
+  command: Omit<Extract<Command, { readonly type: 'tenant.place' }>, 'type'>,
+): Outcome {
+  const { id, nodeId, worker, expected, seen, standbys, forget } = command
+  const placement = state.placements.get(id)
+  const status = state.tenants.get(id)?.status
+  if (placement === undefined || status === undefined || status === 'deleted') return reject('not_found')
+  if (placement.epoch !== expected) return reject('stale_epoch')
+  // Staying where it is under a new epoch is allowed while draining: a fenced owner must be able to go on.
+  if (placement.nodeId !== nodeId) {
+    const refused = nodeRefusal(state, nodeId)
+    if (refused !== null) return reject(refused)
+  }
+  if (standbys.length > standbysMax || standbys.some((each) => state.nodes.get(each) === undefined))
+    return reject('node_not_found')
+  const epoch = (Math.max(expected, seen) + 1) as Epoch
+  if (epoch > epochMax) return reject('stale_epoch')
+  const standbySets = withSet(forget ? [] : placement.standbySets, { epoch, nodeIds: standbys })
+  if (standbySets.length > standbySetsMax) return reject('standbys_unasked')
+  batch.putPlacement({ tenantId: id, nodeId, worker, epoch, standbySets })
+  return accepted
 }
 
 function newTenantRefusal(state: StateReader, tenant: Tenant): RejectReason | null {

@@ -1,7 +1,7 @@
 // What members agree on. A command is a decision to be checked by `apply`, where the order is fixed; tags and field order
 // are a stored format (docs/formats/raft-log.md).
 
-import type { AckMode, TenantLimits } from '../../ipc/messages/tenant.ts'
+import { type AckMode, ackModes, type TenantLimits } from '../../ipc/messages/tenant.ts'
 import type { Epoch, NodeId, Slug, TenantId } from '../../lib/brand.ts'
 import {
   bool,
@@ -19,7 +19,8 @@ import {
 } from '../binary.ts'
 import { type Admin, adminCodec } from './admins.ts'
 import type { NodeRow } from './nodes.ts'
-import { ackModes, limitsCodec, type Tenant, tenantCodec } from './tenants.ts'
+import { operationCodec, type TenantOperation } from './operations.ts'
+import { limitsCodec, type Tenant, tenantCodec } from './tenants.ts'
 
 export type Command =
   /** Names the fleet, once. */
@@ -60,6 +61,20 @@ export type Command =
       /** The highest epoch known from elsewhere; equal to `expected` when there is none. */
       readonly seen: Epoch
     }
+  /** The same, and which nodes stand by from that epoch on; `tenant.assign` is the older form without. */
+  | {
+      readonly type: 'tenant.place'
+      readonly id: TenantId
+      readonly nodeId: NodeId
+      readonly worker: number
+      readonly expected: Epoch
+      readonly seen: Epoch
+      readonly standbys: readonly NodeId[]
+      /** An admin accepts that what earlier standbys hold is lost: nobody asks them any more. */
+      readonly forget: boolean
+    }
+  /** The owner of `epoch` has sealed, so it has asked the standbys of all epochs before. */
+  | { readonly type: 'tenant.sealed'; readonly id: TenantId; readonly epoch: Epoch }
   /** The node of a deleted tenant has let go. */
   | { readonly type: 'placement.remove'; readonly id: TenantId }
   | { readonly type: 'node.register'; readonly node: Omit<NodeRow, 'draining'> }
@@ -67,6 +82,19 @@ export type Command =
   | { readonly type: 'node.remove'; readonly id: NodeId }
   | { readonly type: 'admin.create'; readonly admin: Admin; readonly onlyFirst: boolean }
   | { readonly type: 'admin.delete'; readonly id: string }
+
+  /** Decides on work that takes a while; one piece of it a tenant. */
+  | { readonly type: 'operation.begin'; readonly operation: TenantOperation }
+  /** It is done, or it turned out to be impossible. Nothing happens when another one is under way by now. */
+  | { readonly type: 'operation.end'; readonly tenantId: TenantId; readonly id: string }
+  /** A tenant that is made by its operation. */
+  | {
+      readonly type: 'tenant.fork'
+      readonly tenant: Tenant
+      readonly nodeId: NodeId
+      readonly worker: number
+      readonly operation: TenantOperation
+    }
 
 export type RejectReason =
   | 'initialized'
@@ -77,6 +105,8 @@ export type RejectReason =
   | 'tenant_quota'
   | 'wrong_status'
   | 'stale_epoch'
+  | 'standbys_unasked'
+  | 'operation_pending'
   | 'node_not_found'
   | 'node_draining'
   | 'node_in_use'
@@ -117,6 +147,19 @@ export const commands = versioned<Command>(
       7,
       struct<Of<'tenant.assign'>>({ id: tenantId, nodeId, worker: varint, expected: epoch, seen: epoch }),
     ],
+    'tenant.place': [
+      14,
+      struct<Of<'tenant.place'>>({
+        id: tenantId,
+        nodeId,
+        worker: varint,
+        expected: epoch,
+        seen: epoch,
+        standbys: list(nodeId),
+        forget: bool,
+      }),
+    ],
+    'tenant.sealed': [15, struct<Of<'tenant.sealed'>>({ id: tenantId, epoch })],
     'placement.remove': [8, struct<Of<'placement.remove'>>({ id: tenantId })],
     'node.register': [
       9,
@@ -138,5 +181,11 @@ export const commands = versioned<Command>(
     'node.remove': [11, struct<Of<'node.remove'>>({ id: nodeId })],
     'admin.create': [12, struct<Of<'admin.create'>>({ admin: adminCodec, onlyFirst: bool })],
     'admin.delete': [13, struct<Of<'admin.delete'>>({ id: text })],
+    'operation.begin': [20, struct<Of<'operation.begin'>>({ operation: operationCodec })],
+    'operation.end': [21, struct<Of<'operation.end'>>({ tenantId, id: text })],
+    'tenant.fork': [
+      22,
+      struct<Of<'tenant.fork'>>({ tenant: tenantCodec, nodeId, worker: varint, operation: operationCodec }),
+    ],
   }),
 )

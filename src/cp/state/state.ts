@@ -2,14 +2,14 @@
 // reads are synchronous. Only `apply` writes, through a StateBatch that changes memory at once and collects the rows for
 // RocksDB; when those cannot be written the member stops, so memory is never ahead of a disk that goes on.
 
-import type { Placement } from '../../ipc/messages/tenant.ts'
 import type { NodeId, TenantId } from '../../lib/brand.ts'
 import { fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { DecodeError } from '../binary.ts'
 import { type Admin, adminRows } from './admins.ts'
 import { type ClusterConfig, configRows } from './config.ts'
 import { type NodeRow, nodeRows } from './nodes.ts'
-import { placementRows } from './placements.ts'
+import { operationRows, type TenantOperation } from './operations.ts'
+import { type PlacementRow, placementRows } from './placements.ts'
 import { type Tenant, tenantRows } from './tenants.ts'
 
 /** Synchronous reads of what is applied on this member. */
@@ -24,10 +24,12 @@ export interface StateReader {
     readonly count: number
   }
   readonly placements: {
-    get(id: TenantId): Placement | undefined
+    get(id: TenantId): PlacementRow | undefined
     onNode(id: NodeId): ReadonlySet<TenantId>
-    all(): Iterable<Placement>
+    all(): Iterable<PlacementRow>
   }
+  /** What was decided about tenants and is not done. */
+  readonly operations: { get(id: TenantId): TenantOperation | undefined; all(): Iterable<TenantOperation> }
   readonly nodes: { get(id: NodeId): NodeRow | undefined; all(): Iterable<NodeRow> }
   readonly admins: {
     get(id: string): Admin | undefined
@@ -56,6 +58,7 @@ export const statePrefix = 's/'
 const keys = {
   tenant: (id: string) => utf8(`s/t/${id}`),
   placement: (id: string) => utf8(`s/p/${id}`),
+  operation: (id: string) => utf8(`s/o/${id}`),
   node: (id: string) => utf8(`s/n/${id}`),
   admin: (id: string) => utf8(`s/a/${id}`),
   config: () => utf8('s/c'),
@@ -68,8 +71,9 @@ export class ClusterState implements StateReader {
   readonly #bySlug = new Map<string, TenantId>()
   readonly #byDomain = new Map<string, TenantId>()
   #tenantCount = 0
-  readonly #placements = new Map<TenantId, Placement>()
+  readonly #placements = new Map<TenantId, PlacementRow>()
   readonly #byNode = new Map<NodeId, Set<TenantId>>()
+  readonly #operations = new Map<TenantId, TenantOperation>()
   readonly #nodes = new Map<NodeId, NodeRow>()
   readonly #admins = new Map<string, Admin>()
   readonly #byTokenPrefix = new Map<string, Admin>()
@@ -77,6 +81,7 @@ export class ClusterState implements StateReader {
 
   readonly tenants: StateReader['tenants']
   readonly placements: StateReader['placements']
+  readonly operations: StateReader['operations']
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
 
@@ -100,6 +105,7 @@ export class ClusterState implements StateReader {
       onNode: (id) => this.#byNode.get(id) ?? none,
       all: () => this.#placements.values(),
     }
+    this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
     this.nodes = { get: (id) => this.#nodes.get(id), all: () => this.#nodes.values() }
     const admins = this.#admins
     this.admins = {
@@ -124,6 +130,7 @@ export class ClusterState implements StateReader {
       const kind = name.slice(statePrefix.length, statePrefix.length + 2)
       if (kind === 't/') this.setTenant(tenantRows.decode(value))
       else if (kind === 'p/') this.setPlacement(placementRows.decode(value))
+      else if (kind === 'o/') this.setOperation(operationRows.decode(value))
       else if (kind === 'n/') this.setNode(nodeRows.decode(value))
       else if (kind === 'a/') this.setAdmin(adminRows.decode(value))
       else if (name === 's/c') this.setConfig(configRows.decode(value))
@@ -142,6 +149,8 @@ export class ClusterState implements StateReader {
     for (const row of this.#tenants.values()) yield { key: keys.tenant(row.id), value: tenantRows.encode(row) }
     for (const row of this.#placements.values())
       yield { key: keys.placement(row.tenantId), value: placementRows.encode(row) }
+    for (const row of this.#operations.values())
+      yield { key: keys.operation(row.tenantId), value: operationRows.encode(row) }
   }
 
   setTenant(next: Tenant): void {
@@ -158,7 +167,7 @@ export class ClusterState implements StateReader {
     for (const domain of next.domains) this.#byDomain.set(domain, next.id)
   }
 
-  setPlacement(next: Placement): void {
+  setPlacement(next: PlacementRow): void {
     this.removePlacement(next.tenantId)
     this.#placements.set(next.tenantId, next)
     const onNode = this.#byNode.get(next.nodeId)
@@ -171,6 +180,14 @@ export class ClusterState implements StateReader {
     if (old === undefined) return
     this.#placements.delete(id)
     this.#byNode.get(old.nodeId)?.delete(id)
+  }
+
+  setOperation(next: TenantOperation): void {
+    this.#operations.set(next.tenantId, next)
+  }
+
+  removeOperation(id: TenantId): void {
+    this.#operations.delete(id)
   }
 
   setNode(next: NodeRow): void {
@@ -223,7 +240,7 @@ export class StateBatch {
     this.#tenants.add(row.id)
   }
 
-  putPlacement(row: Placement): void {
+  putPlacement(row: PlacementRow): void {
     this.#writes.push({ key: keys.placement(row.tenantId), value: placementRows.encode(row) })
     this.#state.setPlacement(row)
     this.#tenants.add(row.tenantId)
@@ -232,6 +249,18 @@ export class StateBatch {
   removePlacement(id: TenantId): void {
     this.#writes.push({ key: keys.placement(id), value: null })
     this.#state.removePlacement(id)
+    this.#tenants.add(id)
+  }
+
+  putOperation(row: TenantOperation): void {
+    this.#writes.push({ key: keys.operation(row.tenantId), value: operationRows.encode(row) })
+    this.#state.setOperation(row)
+    this.#tenants.add(row.tenantId)
+  }
+
+  removeOperation(id: TenantId): void {
+    this.#writes.push({ key: keys.operation(id), value: null })
+    this.#state.removeOperation(id)
     this.#tenants.add(id)
   }
 

@@ -44,6 +44,7 @@ export class RouteTable {
     const placement = this.#state.placements.get(id)
     if (placement === undefined) return 'not_placed'
     if (this.#isMoving(id)) return 'moving'
+    if (this.#state.operations.get(id)?.type === 'restore') return 'restoring'
     if (this.#nodes.stateOf(placement.nodeId) === 'down') return 'node_down'
     const workers = this.#nodes.workersOf(placement.nodeId)
     const worker = workers[placement.worker % Math.max(1, workers.length)]

@@ -1,0 +1,154 @@
+// `/api/cp/tenants/{id}/restore-points`, `/restore`, `/fork`, `/operations/{operation}`: parse, call, translate.
+
+import { Elysia, t } from 'elysia'
+import type { JobReports, PointWish } from '../../ipc/messages/jobs.ts'
+import type { Txid } from '../../lib/brand.ts'
+import { errorCode, errorMessage } from '../../lib/errors.ts'
+import type { OperationService, OperationView } from '../services/operations.ts'
+import type { TenantService } from '../services/tenants.ts'
+import type { TimeTravel } from '../services/time-travel.ts'
+import { ApiError, refused } from './error-map.ts'
+import { pocketBaseTime, tenantBody } from './tenants.ts'
+
+export interface TimeTravelRoutesDeps {
+  readonly timeTravel: TimeTravel
+  readonly operations: OperationService
+  readonly tenants: TenantService
+}
+
+/** Points that are listed with their times, each one small read of the store. */
+const latestDefault = 20
+const latestMax = 1_000
+
+const moment = {
+  at: t.Optional(t.Union([t.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }), t.String({ maxLength: 40 })])),
+  txid: t.Optional(t.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+}
+const name = t.String({ minLength: 1, maxLength: 64 })
+const host = t.String({ minLength: 1, maxLength: 253 })
+
+/** A time with its zone, as ISO 8601 and PocketBase write it, or ms since the Unix epoch. */
+export function parseMoment(value: string | number): number | null {
+  if (typeof value === 'number') return value
+  if (!/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)$/.test(value)) return null
+  const atMs = Date.parse(value.replace(' ', 'T'))
+  return Number.isFinite(atMs) && atMs >= 0 ? atMs : null
+}
+
+function wishOf({
+  at,
+  txid,
+}: {
+  readonly at?: string | number | undefined
+  readonly txid?: number | undefined
+}): PointWish {
+  if (at !== undefined && txid !== undefined) throw badMoment('Give a time or a TXID, not both.')
+  if (txid !== undefined) return { type: 'txid', txid: txid as Txid }
+  if (at === undefined) return { type: 'latest' }
+  const atMs = parseMoment(at)
+  if (atMs === null)
+    throw badMoment('Must be a time with its zone, such as 2026-01-31T12:00:00Z, or milliseconds since 1970.')
+  return { type: 'time', atMs }
+}
+
+function badMoment(message: string): ApiError {
+  return new ApiError(400, message, { at: { code: 'invalid_moment', message } })
+}
+
+/** What a person named cannot be gone back to: their request is at fault, and the message says what there is. */
+async function naming<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (errorCode(error) !== 'no_such_point') throw error
+    const message = errorMessage(error)
+    throw new ApiError(400, `There is no such moment: ${message}.`, { at: { code: 'no_such_point', message } })
+  }
+}
+
+export function operationBody(view: OperationView) {
+  const { id, tenantId, kind, state, progress, startedAtMs, endedAtMs, report, error } = view
+  return {
+    id,
+    tenant: tenantId,
+    kind,
+    state,
+    progress,
+    started: pocketBaseTime(startedAtMs),
+    ended: endedAtMs === null ? null : pocketBaseTime(endedAtMs),
+    report: report && reportBody(report),
+    error,
+  }
+}
+
+function reportBody({ cut, ...rest }: NonNullable<OperationView['report']>) {
+  return { cut: { at: isoTime(cut.atMs), data: cut.data, hooks: cut.hooks, auxiliary: cut.auxiliary }, ...rest }
+}
+
+/** With all its digits: it may be given back to mean the same moment. */
+function isoTime(atMs: number): string {
+  return new Date(atMs).toISOString()
+}
+
+function pointsBody({ ranges, latest }: JobReports['points']) {
+  return {
+    ranges: ranges.map(({ fromMs, toMs, fromTxid, toTxid, pointsCount, resolution }) => ({
+      from: isoTime(fromMs),
+      to: isoTime(toMs),
+      fromTxid,
+      toTxid,
+      points: pointsCount,
+      resolution,
+    })),
+    latest: latest.map(({ txid, atMs }) => ({ txid, at: isoTime(atMs) })),
+  }
+}
+
+export const timeTravelRoutes = ({ timeTravel, operations, tenants }: TimeTravelRoutesDeps) =>
+  new Elysia({ prefix: '/api/cp/tenants' })
+    .get(
+      '/:id/restore-points',
+      async ({ params, query }) => {
+        const found = await timeTravel.points(params.id, query.latest ?? latestDefault)
+        if (!found.ok) throw refused(found.error)
+        return pointsBody(found.value)
+      },
+      { query: t.Object({ latest: t.Optional(t.Numeric({ minimum: 0, maximum: latestMax })) }) },
+    )
+    .post(
+      '/:id/restore',
+      async ({ params, body, status }) => {
+        const wish = wishOf(body)
+        if (wish.type === 'latest') throw badMoment('Name the moment to go back to: a time or a TXID.')
+        const started = body.dryRun
+          ? timeTravel.preview(params.id, wish)
+          : await naming(timeTravel.restore(params.id, wish))
+        if (!started.ok) throw refused(started.error)
+        return status(202, operationBody(started.value))
+      },
+      { body: t.Object({ ...moment, dryRun: t.Optional(t.Boolean()) }) },
+    )
+    .post(
+      '/:id/fork',
+      async ({ params, body, status }) => {
+        const { id, domain, region } = body
+        const started = await naming(
+          timeTravel.fork(params.id, wishOf(body), {
+            slug: id.toLowerCase(),
+            ...(domain !== undefined && { domains: [domain.toLowerCase()] }),
+            ...(region !== undefined && { region }),
+          }),
+        )
+        if (!started.ok) throw refused(started.error)
+        const { tenant, operation } = started.value
+        const made = tenants.find(tenant.id)
+        return status(202, { tenant: made && tenantBody(made), operation: operationBody(operation) })
+      },
+      { body: t.Object({ ...moment, id: name, domain: t.Optional(host), region: t.Optional(name) }) },
+    )
+    .get('/:id/operations/:operation', ({ params }) => {
+      const tenant = tenants.find(params.id)
+      const view = tenant && operations.get(tenant.tenant.id, params.operation)
+      if (view === null) throw refused('not_found')
+      return operationBody(view)
+    })
