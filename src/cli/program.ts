@@ -5,7 +5,7 @@ import { AppError, ConfigError, errorCode, errorMessage } from '../lib/errors.ts
 import { version } from '../version.ts'
 import { registerAdmin } from './admin.ts'
 import { CliError } from './cli-error.ts'
-import { registerCopyDatabase } from './copy-database.ts'
+import { registerDatabaseWork } from './database-work.ts'
 import { exitFailed, exitOk, exitUsage } from './exit-codes.ts'
 import { registerJob } from './job.ts'
 import { registerNode } from './node.ts'
@@ -38,7 +38,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   registerWorker(program, setExitCode)
   registerReader(program)
   registerJob(program)
-  registerCopyDatabase(program)
+  registerDatabaseWork(program, setExitCode)
   program
     .command('version')
     .description('print the version')

@@ -37,7 +37,7 @@ async function change(owner: Owner, rng: Rng): Promise<void> {
   if (kind === 0) await db.transaction(() => db.exec('DELETE FROM t'))
   else if (kind === 1) await db.transaction(() => db.exec('DELETE FROM t WHERE id % 2 = 0'))
   else if (kind === 2)
-    await db.transaction(() => db.exec(`CREATE TABLE x${rng.below(1_000_000)} (a, b); DROP TABLE IF EXISTS x0`))
+    await db.transaction(() => db.execScript(`CREATE TABLE x${rng.below(1_000_000)} (a, b); DROP TABLE IF EXISTS x0`))
   else if (kind === 3) await owner.insert(rng.bytes(2_500_000))
   else await owner.insert(rng.bytes(1 + rng.below(20_000)))
   await owner.flush()

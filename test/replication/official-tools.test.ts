@@ -60,7 +60,7 @@ async function workload(store: ObjectStore, pageSize: number): Promise<Map<Txid,
   await first.close()
   await using second = await Owner.open(store, 2)
   hashes.set(second.shipper.txid, second.hash())
-  await step(second, () => second.db.exec('CREATE TABLE u (a, b); CREATE INDEX by_a ON u (a)'))
+  await step(second, () => second.db.execScript('CREATE TABLE u (a, b); CREATE INDEX by_a ON u (a)'))
   await step(second, () => second.db.run('INSERT INTO u VALUES (?, ?)', ['text '.repeat(pageSize), 1]))
   await second.close()
   await using third = await Owner.open(store, 3, { dir: second.dir })

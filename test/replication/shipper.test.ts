@@ -35,7 +35,7 @@ test('every TXID restores byte for byte, over page sizes, vacuum and schema chan
       const rng = seededRng(pageSize)
       for (let i = 0; i < 8; i++)
         await step(() => owner.db.run('INSERT INTO t (v) VALUES (?)', [rng.bytes(pageSize * 4)]))
-      await step(() => owner.db.exec('CREATE INDEX by_v ON t (length(v)); CREATE TABLE u (x)'))
+      await step(() => owner.db.execScript('CREATE INDEX by_v ON t (length(v)); CREATE TABLE u (x)'))
       await step(() => owner.db.run('DELETE FROM t WHERE id > 2'))
       await step(() => owner.db.exec('DROP TABLE u'))
       await step(() => owner.db.run('INSERT INTO t (v) VALUES (?)', [rng.bytes(pageSize * 30)]))

@@ -8,11 +8,10 @@ import type { ClusterSecrets } from '../../ipc/keys.ts'
 import { type GrantAction, grantScheme, platformImportPath, verifyGrant } from '../../ipc/messages/grant.ts'
 import { type RouteHeaderKeys, routeHeaderName, verifyRouteHeader } from '../../ipc/messages/route-header.ts'
 import { errorMessage } from '../../lib/errors.ts'
-import { ObjectExistsError } from '../../lib/object-store/object-store.ts'
-import { CorruptDatabaseError, Database } from '../engine/db/database.ts'
-import { contentTypeOf } from '../engine/files/content-type.ts'
-import { UploadedFile } from '../engine/files/uploaded-file.ts'
-import { createSystemCollections } from '../engine/schema/fresh.ts'
+import { CorruptDatabaseError } from '../engine/db/database.ts'
+import { SettingsEncryptionError } from '../engine/settings/encryption.ts'
+import { SettingsUnreadableError } from '../engine/settings/store.ts'
+import { putFile, replaceTenantContent } from '../tenants/tenant-content.ts'
 import { badRequest, unauthorized } from './error-map.ts'
 import type { RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
@@ -55,16 +54,8 @@ async function importFile(event: RequestEvent): Promise<Response> {
   if (!/^[^/]+\/[^/]+\/[^/]+$/.test(key)) throw badRequest('A file key has three parts: collection, record, name.')
   const path = join(event.engine.dir, `import-${randomUUID()}`)
   try {
-    const sizeBytes = await receive(event, path, fileBytesMax)
-    const name = key.slice(key.lastIndexOf('/') + 1)
-    const contentType = await contentTypeOf(path)
-    await event.engine.files.put(
-      key,
-      new UploadedFile({ originalName: name, name, sizeBytes, contentType, content: { path } }),
-    )
-  } catch (error) {
-    // Names are never used twice: what is there is this file, from the import that was interrupted.
-    if (!(error instanceof ObjectExistsError)) throw error
+    await receive(event, path, fileBytesMax)
+    await putFile(event.engine, key, path)
   } finally {
     await rm(path, { force: true })
   }
@@ -76,14 +67,13 @@ async function importDatabase(event: RequestEvent): Promise<Response> {
   const path = join(engine.dir, `import-${randomUUID()}.db`)
   try {
     await receive(event, path, databaseBytesMax)
-    checkIncoming(path)
-    await engine.data.replaceContent(path)
-    engine.collections.reload()
-    await createSystemCollections(engine.collections, engine.rng)
-    await engine.settingsStore.reload()
-    engine.log.info('database imported', { collections: engine.collections.all().length })
+    await replaceTenantContent(engine, path)
   } catch (error) {
-    if (error instanceof CorruptDatabaseError)
+    if (
+      error instanceof CorruptDatabaseError ||
+      error instanceof SettingsUnreadableError ||
+      error instanceof SettingsEncryptionError
+    )
       throw badRequest(`The database cannot be imported: ${errorMessage(error)}`)
     throw error
   } finally {
@@ -92,8 +82,8 @@ async function importDatabase(event: RequestEvent): Promise<Response> {
   return event.json(200, { collections: engine.collections.all().length })
 }
 
-/** Streams the body to a new file; returns its size. */
-async function receive(event: RequestEvent, path: string, bytesMax: number): Promise<number> {
+/** Streams the body to a new file. */
+async function receive(event: RequestEvent, path: string, bytesMax: number): Promise<void> {
   const handle = await open(path, 'wx', 0o600)
   let bytes = 0
   try {
@@ -104,24 +94,5 @@ async function receive(event: RequestEvent, path: string, bytesMax: number): Pro
     }
   } finally {
     await handle.close()
-  }
-  return bytes
-}
-
-/** Throws CorruptDatabaseError unless the file is the `data.db` of PocketBase v0.23 or later. */
-function checkIncoming(path: string): void {
-  const incoming = Database.open({ path, checkpoint: 'sqlite' })
-  try {
-    const tables = incoming
-      .all<{ name: string }>("SELECT name FROM sqlite_schema WHERE type = 'table'")
-      .map((row) => row.name)
-    const missing = ['_collections', '_params', '_migrations'].filter((name) => !tables.includes(name))
-    if (missing.length > 0)
-      throw new CorruptDatabaseError(`it is no data.db of PocketBase: ${missing.join(', ')} missing`)
-    const columns = incoming.all<{ name: string }>('PRAGMA table_info(_collections)').map((row) => row.name)
-    if (!columns.includes('fields'))
-      throw new CorruptDatabaseError('it was written before PocketBase v0.23; open it once with a newer PocketBase')
-  } finally {
-    incoming.close()
   }
 }

@@ -10,6 +10,8 @@ import { StaleEpochError } from '../../replicate/errors.ts'
 import { type OpenedHistory, openHistory } from '../../replicate/history.ts'
 import { Shipper } from '../../replicate/shipper.ts'
 import type { PasswordQueue } from '../engine/auth/password.ts'
+import { ObjectBackups } from '../engine/backups/backup-storage.ts'
+import { clearTemporary } from '../engine/backups/backups.ts'
 import { cronsOf } from '../engine/crons/system-jobs.ts'
 import { CorruptDatabaseError } from '../engine/db/database.ts'
 import { type Engine, openEngine } from '../engine/engine.ts'
@@ -19,6 +21,7 @@ import { logsOf } from '../engine/logs/log-store.ts'
 import { tenantPrefix, writeIdentity } from './manifest.ts'
 import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
 import type { OpenTenant } from './pool.ts'
+import { allowFleetRestore } from './tenant-content.ts'
 import { WrongOwnerError } from './tenant-errors.ts'
 import type { DatabaseName, TenantFiles } from './tenant-files.ts'
 
@@ -102,6 +105,11 @@ export function openFleetEngine(spec: TenantSpec, deps: TenantDeps): Promise<Eng
       cache: fileCache,
       keepsDeleted: true,
     }),
+    backups: new ObjectBackups({
+      store,
+      prefix: `${tenantPrefix(objectPrefix, spec.id)}/backups/`,
+      createOnly: true,
+    }),
     checkpoint: 'owner',
     isDev,
   })
@@ -115,6 +123,7 @@ async function openReplicated(
 ): Promise<OpenTenant> {
   const { clock, rng, log } = deps
   await using opened = new AsyncDisposableStack()
+  await clearTemporary(deps.files.dir(spec.id))
   const engine = opened.use(await openFleetEngine(spec, deps))
   const { data } = histories
   if (data.origin === 'restored' && data.pageSize * data.commit <= checkedBytesMax) check(engine)
@@ -130,6 +139,7 @@ async function openReplicated(
   const auxShipper = Shipper.attach(engine.aux, histories.aux, { ...options, shipDelayMs: auxiliaryDelayMs })
   const gate = new ReplicatedGate(progressOf(engine, shipper, deps), spec, clock)
   engine.gate = gate
+  allowFleetRestore(engine)
   cronsOf(engine).start()
   opened.move()
   return new ReplicatedTenant(spec, placement, { engine, shipper, auxShipper, gate, fence }, deps)

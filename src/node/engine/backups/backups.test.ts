@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { ZipFile } from 'yazl'
+import { saveUser } from '../../../../test/support/engine.ts'
+import { startMailServer } from '../../../../test/support/mail-server.ts'
 import { systemClock } from '../../../lib/clock.ts'
 import { silentLogger } from '../../../lib/obs/log.ts'
 import { systemRng } from '../../../lib/rng.ts'
@@ -15,8 +17,8 @@ import type { Database } from '../db/database.ts'
 import { type Engine, openEngine } from '../engine.ts'
 import { LocalStorage } from '../files/local-storage.ts'
 import { UploadedFile } from '../files/uploaded-file.ts'
-import { createBackup, runAutoBackup } from './backups.ts'
-import { allowRestore, importPbData, NotPbDataError, restoreBackup, swapContents } from './restore.ts'
+import { createBackup, exportTo, runAutoBackup } from './backups.ts'
+import { allowRestore, checkPbData, NotPbDataError, restoreBackup, swapContents } from './restore.ts'
 import { BackupBusyError } from './running.ts'
 import { ArchiveError, archiveNames, packArchive, unpackArchive } from './zip.ts'
 
@@ -68,7 +70,8 @@ test('a backup holds databases and files, and is imported elsewhere as it was', 
   const names = await archiveNames(join(engine.dir, 'backups/one.zip'))
   expect(names.sort()).toEqual(['auxiliary.db', 'data.db', 'storage/c/r/a.txt', 'storage/c/r/a.txt.attrs'])
   const target = join(root, 'imported')
-  await importPbData(join(engine.dir, 'backups/one.zip'), target)
+  await unpackArchive(join(engine.dir, 'backups/one.zip'), target)
+  await checkPbData(target)
   await using other = await open(target)
   expect(note(other.data)).toBe('one')
   expect(await readFile(join(target, 'storage/c/r/a.txt'), 'utf8')).toBe('hello')
@@ -94,7 +97,7 @@ test('a restore puts everything back, and a broken archive changes nothing', asy
   }
   allowRestore(engine, (unpacked, scratch) => restart(() => swapContents(dir, unpacked, scratch)))
   await writeFile(join(dir, 'backups/bad.zip'), 'no archive')
-  expect(restoreBackup(engine, 'bad.zip')).rejects.toBeInstanceOf(ArchiveError)
+  await expect(restoreBackup(engine, 'bad.zip')).rejects.toBeInstanceOf(ArchiveError)
   expect(note(engine.data)).toBe('after')
   await restoreBackup(engine, 'good.zip')
   expect(note(engine.data)).toBe('before')
@@ -118,6 +121,27 @@ test('one at a time; automatic ones are kept by number', async () => {
   expect(keys).toContain('a.zip')
 })
 
+test('a scheduled backup that fails is told to every superuser, and old ones still go', async () => {
+  for (const email of ['one@example.com', 'two@example.com'])
+    await saveUser(engine, '_superusers', { email, password: 'a-long-password' })
+  await writeFile(join(root, 'x.zip'), '')
+  for (const n of [1, 2, 3]) await engine.backups.put(`@auto_pb_backup_x_2000010100000${n}.zip`, join(root, 'x.zip'))
+  const server = await startMailServer()
+  await engine.settingsStore.save({
+    ...engine.settings,
+    backups: { ...engine.settings.backups, cronMaxKeep: 2 },
+    smtp: { ...engine.settings.smtp, enabled: true, host: '127.0.0.1', port: server.port },
+  })
+  await rm(join(engine.dir, '.pb_temp_to_delete'), { recursive: true, force: true })
+  await writeFile(join(engine.dir, '.pb_temp_to_delete'), 'no folder can be made here')
+  await runAutoBackup(engine).finally(() => server.stop())
+  expect(server.mails.map(({ subject, to }) => [subject, ...to]).sort()).toEqual([
+    ['[Acme system alert] Autobackup failure', 'one@example.com'],
+    ['[Acme system alert] Autobackup failure', 'two@example.com'],
+  ])
+  expect(await engine.backups.list()).toHaveLength(2)
+})
+
 async function archive(name: string, fill: (zip: ZipFile) => void, patch?: (bytes: Buffer) => Buffer): Promise<string> {
   const path = join(root, name)
   const zip = new ZipFile()
@@ -138,39 +162,49 @@ test('no archive writes outside its folder', async () => {
     const plain = 'a'.repeat(name.length)
     const path = await archive(`slip${i}.zip`, (zip) => zip.addBuffer(body, plain), renamed(plain, name))
     const target = join(root, 'deep/er', String(i))
-    expect(unpackArchive(path, target)).rejects.toBeInstanceOf(ArchiveError)
+    await expect(unpackArchive(path, target)).rejects.toBeInstanceOf(ArchiveError)
     await unpackArchive(path, target).catch(() => {})
     expect(existsSync(join(root, 'up.txt')) || existsSync(join(root, 'deep/up.txt'))).toBe(false)
   }
   const linked = await archive('link.zip', (zip) => zip.addBuffer(Buffer.from('/etc/passwd'), 'l', { mode: 0o120777 }))
-  expect(unpackArchive(linked, join(root, 'l'))).rejects.toBeInstanceOf(ArchiveError)
+  await expect(unpackArchive(linked, join(root, 'l'))).rejects.toBeInstanceOf(ArchiveError)
 })
 
 test('a bomb ends at its limit', async () => {
   const path = await archive('bomb.zip', (zip) => zip.addBuffer(Buffer.alloc(8 * 1024 * 1024), 'zeros'))
-  expect(unpackArchive(path, join(root, 'bomb'), { bytesMax: 1024 * 1024 })).rejects.toBeInstanceOf(ArchiveError)
+  await expect(unpackArchive(path, join(root, 'bomb'), { bytesMax: 1024 * 1024 })).rejects.toBeInstanceOf(ArchiveError)
 })
 
-test('what is no pb_data is refused and leaves nothing', async () => {
-  const target = join(root, 'target')
+test('what is no pb_data is refused', async () => {
   const noData = await archive('none.zip', (zip) => zip.addBuffer(Buffer.from('x'), 'readme.txt'))
   const badData = await archive('bad.zip', (zip) => zip.addBuffer(Buffer.alloc(4096, 1), 'data.db'))
-  for (const path of [noData, badData]) {
-    expect(importPbData(path, target)).rejects.toBeInstanceOf(NotPbDataError)
-    await importPbData(path, target).catch(() => {})
-    expect(await readdir(target)).toEqual([])
+  for (const [i, path] of [noData, badData].entries()) {
+    await unpackArchive(path, join(root, `target${i}`))
+    await expect(checkPbData(join(root, `target${i}`))).rejects.toBeInstanceOf(NotPbDataError)
   }
 })
 
-test('a directory is imported with what stands in its WAL, without its links', async () => {
+test('a backup holds what stands in the WAL, and no links', async () => {
   await setNote('in the WAL')
   await mkdir(join(engine.dir, 'storage'), { recursive: true })
   await symlink('/etc/passwd', join(engine.dir, 'storage/link'))
+  await exportTo(engine, join(root, 'export.zip'))
+  expect((await archiveNames(join(root, 'export.zip'))).sort()).toEqual(['auxiliary.db', 'data.db'])
   const target = join(root, 'copied')
-  await importPbData(engine.dir, target)
+  await unpackArchive(join(root, 'export.zip'), target)
   await using copy = await open(target)
   expect(note(copy.data)).toBe('in the WAL')
-  expect(existsSync(join(target, 'storage/link'))).toBe(false)
+})
+
+test('a file that cannot be packed ends the packing with its error', async () => {
+  const stream = () => new ReadableStream<Uint8Array>({ pull: (control) => control.error(new Error('broken')) })
+  async function* files() {
+    yield { name: 'storage/a', sizeBytes: 3, open: async () => new Blob(['abc']).stream() }
+    yield { name: 'storage/b', sizeBytes: 3, open: async () => stream() }
+  }
+  const dir = join(root, 'empty')
+  await mkdir(dir)
+  await expect(packArchive(join(root, 'broken.zip'), { dir, files: files() })).rejects.toThrow('broken')
 })
 
 test('packing says how far it is', async () => {

@@ -6,11 +6,13 @@
 
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { errorMessage } from '../../../lib/errors.ts'
 import { ObjectNotFoundError } from '../../../lib/object-store/object-store.ts'
-import { copyDatabase } from '../db/copy-process.ts'
 import { Database } from '../db/database.ts'
+import { copyDatabase } from '../db/database-work.ts'
 import type { Engine } from '../engine.ts'
 import { storedFileKeys } from '../files/file-keys.ts'
+import { sendSystemAlert } from '../mails/system-alert.ts'
 import { linkOrCopy } from './backup-storage.ts'
 import { whileBackupRuns } from './running.ts'
 import { type PackedFile, packArchive, type ZipProgress } from './zip.ts'
@@ -178,9 +180,20 @@ function generatedName(engine: Engine, prefix: string): string {
   return `${prefix}${app.slice(0, appNameMax)}_${at}.zip`
 }
 
-/** The scheduled backup: makes one, and keeps as many as the settings say. */
+/**
+ * The scheduled backup: makes one, and keeps as many as the settings say. A failure goes to the log and by mail to the
+ * superusers, and older backups are still counted.
+ */
 export async function runAutoBackup(engine: Engine): Promise<void> {
-  await createBackup(engine, '', autoPrefix)
+  try {
+    await createBackup(engine, '', autoPrefix)
+  } catch (error) {
+    engine.log.error('scheduled backup failed', { error })
+    const words = `Failed to create/upload automated backup. Raw error:\n${errorMessage(error)}`
+    const unsent = await sendSystemAlert(engine, 'Autobackup failure', words)
+    if (unsent.length > 0)
+      engine.log.warn('alert not sent to every superuser', { count: unsent.length, error: unsent[0] })
+  }
   const { cronMaxKeep } = engine.settings.backups
   if (cronMaxKeep <= 0) return
   const ours = (await engine.backups.list()).filter((each) => each.key.startsWith(autoPrefix))

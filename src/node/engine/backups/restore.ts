@@ -2,15 +2,16 @@
 // it, and folders change places; nothing is lost when any step fails, because the old contents are moved aside first and
 // moved back. In a fleet: files become objects, the database one more transaction (take-over.ts).
 
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, errorCode } from '../../../lib/errors.ts'
 import { Database } from '../db/database.ts'
+import { doDatabaseWork } from '../db/database-work.ts'
 import type { Engine } from '../engine.ts'
 import { RefusedError } from '../errors.ts'
 import { excludedFolders, inTemporaryFolder } from './backups.ts'
 import { whileBackupRuns } from './running.ts'
-import { ArchiveError, unpackArchive, type ZipProgress } from './zip.ts'
+import { unpackArchive } from './zip.ts'
 
 /**
  * Makes an unpacked and checked `pb_data` the content of an engine: all of it or nothing. `scratch` is an empty folder
@@ -69,12 +70,12 @@ export async function checkPbData(dir: string): Promise<void> {
       throw new NotPbDataError(`${name} is no database`, { cause: error })
     }
     try {
-      database.quickCheck()
       if (name === 'data.db' && database.get("SELECT 1 FROM sqlite_schema WHERE name = '_collections'") === null)
         throw new NotPbDataError('data.db has no _collections')
     } finally {
       await database.close()
     }
+    await doDatabaseWork({ type: 'check', path })
   }
 }
 
@@ -95,66 +96,4 @@ export async function swapContents(dir: string, fresh: string, old: string): Pro
     for (const [from, to] of moved.reverse()) await rename(to, from)
     throw error
   }
-}
-
-/**
- * Takes a `pb_data` directory's ZIP, or a copy of such a directory, into an empty one: what `pocketfleet tenant import`
- * does before the tenant is opened. Nothing stays in `dir` when it fails.
- */
-export async function importPbData(
-  source: string,
-  dir: string,
-  options: { readonly bytesMax?: number; readonly onProgress?: ZipProgress } = {},
-): Promise<void> {
-  await mkdir(dir, { recursive: true })
-  if ((await readdir(dir)).length > 0) throw new RefusedError(`${dir} is not empty`)
-  try {
-    if ((await stat(source)).isDirectory()) await copyPbData(source, dir, options.onProgress)
-    else await unpackArchive(source, dir, options)
-    await checkPbData(dir)
-  } catch (error) {
-    for (const name of await readdir(dir)) await rm(join(dir, name), { recursive: true, force: true })
-    if (error instanceof ArchiveError) throw new NotPbDataError('the archive cannot be used', { cause: error })
-    throw error
-  }
-}
-
-/** The databases are copied by SQLite, so that what still stands in a WAL comes along; links are left out. */
-async function copyPbData(source: string, dir: string, onProgress?: ZipProgress): Promise<void> {
-  let entries = 0
-  let bytes = 0
-  const noteFile = async (path: string) => {
-    bytes += (await stat(path)).size
-    onProgress?.({ entries: ++entries, bytes })
-  }
-  for (const name of ['data.db', 'auxiliary.db']) {
-    const path = join(source, name)
-    try {
-      await stat(path)
-    } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error
-      continue // checked afterwards
-    }
-    const database = Database.open({ path, checkpoint: 'owner' })
-    try {
-      database.vacuumInto(join(dir, name))
-    } finally {
-      await database.close()
-    }
-    await noteFile(join(dir, name))
-  }
-  const copyFolder = async (from: string, to: string, isTop: boolean) => {
-    for (const entry of await readdir(from, { withFileTypes: true })) {
-      if (isTop && (excludedFolders.includes(entry.name) || /\.db(?:-\w+)?$/.test(entry.name))) continue
-      const [path, target] = [join(from, entry.name), join(to, entry.name)]
-      if (entry.isDirectory()) {
-        await mkdir(target)
-        await copyFolder(path, target, false)
-      } else if (entry.isFile()) {
-        await Bun.write(target, Bun.file(path))
-        await noteFile(target)
-      }
-    }
-  }
-  await copyFolder(source, dir, true)
 }

@@ -92,27 +92,3 @@ test('a file that is no database is named', () => {
   writeFileSync(path, 'not a database, but long enough to look at '.repeat(100))
   expect(() => Database.open({ path, checkpoint: 'sqlite' })).toThrow(CorruptDatabaseError)
 })
-
-test('the content of another file replaces everything in one commit', async () => {
-  const path = join(dir, 'other.db')
-  const other = Database.open({ path, checkpoint: 'sqlite' })
-  await other.transaction(() => {
-    other.exec('CREATE TABLE u (name TEXT UNIQUE, n INTEGER)')
-    other.exec('CREATE INDEX u_n ON u (n)')
-    other.exec('CREATE VIEW v AS SELECT name FROM u WHERE n > 1')
-    for (let n = 1; n <= 3; n++) other.run('INSERT INTO u (rowid, name, n) VALUES (?, ?, ?)', [n * 10, `name ${n}`, n])
-  })
-  await other.close()
-  const before = db.commitSeq
-  await db.replaceContent(path)
-  expect(db.commitSeq).toBe(before + 1)
-  expect(db.all('SELECT rowid, name FROM u ORDER BY rowid')).toEqual(
-    [1, 2, 3].map((n) => ({ rowid: n * 10, name: `name ${n}` })),
-  )
-  expect(db.all('SELECT * FROM v')).toHaveLength(2)
-  expect(db.get("SELECT count(*) AS n FROM sqlite_schema WHERE name = 't'")).toEqual({ n: 0 })
-  const junk = join(dir, 'junk.db')
-  writeFileSync(junk, 'damaged '.repeat(1_000))
-  await expect(db.replaceContent(junk)).rejects.toThrow(CorruptDatabaseError)
-  expect(db.all('SELECT * FROM v')).toHaveLength(2)
-})

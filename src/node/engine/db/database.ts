@@ -11,7 +11,7 @@ import type { MaybePromise } from '../../../lib/result.ts'
 import { ReadRouter } from './read-router.ts'
 import { type ReaderPool, readDeadlineMsDefault } from './reader-process.ts'
 import { fromWire, type ReaderRows, toWire } from './reader-query.ts'
-import { quoteName, type Row, type SqlParams, type SqlValue } from './sql.ts'
+import type { Row, SqlParams, SqlValue } from './sql.ts'
 
 /** Prepared statements kept per connection; each holds a few KB. */
 const statementsMax = 64
@@ -211,8 +211,18 @@ export class Database {
     return result
   }
 
-  /** Runs DDL or several statements, unprepared; only inside {@link transaction}. */
+  /**
+   * Runs one statement, DDL mostly; only inside {@link transaction}. What follows its semicolon is not run: names and
+   * queries of tenants stand in such statements, and none of them may smuggle in another one.
+   */
   exec(sql: string): void {
+    if (this.#scope() === null) throw new Error('writes belong into a transaction')
+    runOnce(this.#writer.sqlite, sql)
+    this.#router?.forget()
+  }
+
+  /** Runs every statement of a text; only inside {@link transaction}. The text must be ours, or checked for its verbs. */
+  execScript(sql: string): void {
     if (this.#scope() === null) throw new Error('writes belong into a transaction')
     this.#writer.sqlite.run(sql)
     this.#router?.forget()
@@ -288,34 +298,14 @@ export class Database {
     return this.#writer.sqlite.serialize()
   }
 
-  /** Writes a consistent, compacted copy to a new file. */
-  vacuumInto(path: string): void {
-    this.#readerConnection().sqlite.run('VACUUM INTO ?', [path])
-  }
-
   /**
-   * Replaces everything by the content of another database file, in one transaction: tables with their rowids, then
-   * indexes, views and triggers. To whoever replicates this database it is one more transaction, so history goes on and
-   * the old content can be restored from it. Statements and caches made of the old content are the caller's to drop.
-   *
-   * Throws CorruptDatabaseError when the file is damaged; then nothing has changed.
+   * Runs `body`, which changes the database through another connection, while no write transaction is open or can start.
+   * To whoever replicates this database it is one more commit. Statements and caches made of the old content are the
+   * caller's to drop.
    */
-  async replaceContent(path: string): Promise<void> {
-    await this.#mutex.run(() => {
-      const { sqlite } = this.#writer
-      try {
-        sqlite.run('ATTACH DATABASE ? AS incoming', [path])
-        try {
-          takeOver(sqlite)
-        } finally {
-          sqlite.run('PRAGMA foreign_keys = ON')
-          sqlite.run('DETACH DATABASE incoming')
-        }
-      } catch (error) {
-        if (error instanceof CorruptDatabaseError) throw error
-        const text = error instanceof Error ? error.message : String(error)
-        throw new CorruptDatabaseError(`${path} cannot be taken over: ${text}`, { cause: error })
-      }
+  async changedElsewhere(body: () => Promise<void>): Promise<void> {
+    await this.#mutex.run(async () => {
+      await body()
       this.#router?.forget()
       this.#commitSeq++
       this.#onCommit?.()
@@ -385,63 +375,24 @@ export class Database {
   }
 }
 
-interface SchemaRow {
-  readonly type: string
-  readonly name: string
-  readonly sql: string | null
+/** Runs one statement that is not cached, and nothing that may stand behind it. */
+export function runOnce(sqlite: Sqlite, sql: string): void {
+  const statement = sqlite.prepare(sql)
+  try {
+    statement.run()
+  } finally {
+    statement.finalize()
+  }
 }
 
-/** SQLite's own tables (`sqlite_sequence`, statistics) come with what they belong to, or are made anew. */
-const ownObjects = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-
-/** Rows of one statement that is not cached: a kept one would hold on to the attached file. */
-function rowsOnce<T>(sqlite: Sqlite, sql: string): T[] {
+/** Rows of one statement that is not cached: a kept one would hold on to what it reads. */
+export function rowsOnce<T>(sqlite: Sqlite, sql: string): T[] {
   const statement = sqlite.prepare(sql)
   try {
     return statement.all() as T[]
   } finally {
     statement.finalize()
   }
-}
-
-function takeOver(sqlite: Sqlite): void {
-  const [check] = rowsOnce<{ quick_check: string }>(sqlite, 'PRAGMA incoming.quick_check(1)')
-  if (check?.quick_check !== 'ok') throw new CorruptDatabaseError(`the database is damaged: ${check?.quick_check}`)
-  sqlite.run('PRAGMA foreign_keys = OFF')
-  sqlite.run('BEGIN IMMEDIATE')
-  try {
-    copySchemaAndRows(sqlite)
-    sqlite.run('COMMIT')
-  } catch (error) {
-    if (sqlite.inTransaction) sqlite.run('ROLLBACK')
-    throw error
-  }
-}
-
-function copySchemaAndRows(sqlite: Sqlite): void {
-  const list = (schema: string) =>
-    rowsOnce<SchemaRow>(sqlite, `SELECT type, name, sql FROM ${schema}.sqlite_schema WHERE ${ownObjects}`)
-  for (const type of ['view', 'trigger', 'table'])
-    for (const each of list('main'))
-      if (each.type === type) sqlite.run(`DROP ${type} IF EXISTS main.${quoteName(each.name)}`)
-  const incoming = list('incoming')
-  const create = (each: SchemaRow) => {
-    if (each.sql === null) return // the index of a constraint, made with its table
-    if (!/^create\s/i.test(each.sql)) throw new Error(`${each.name} has no CREATE statement`)
-    sqlite.run(each.sql)
-  }
-  for (const table of incoming) {
-    if (table.type !== 'table') continue
-    create(table)
-    const columns = rowsOnce<{ name: string }>(sqlite, `PRAGMA incoming.table_info(${quoteName(table.name)})`)
-    const names = columns.map((column) => quoteName(column.name))
-    // Rows keep their rowid, which is the order of insertion; tables without one have no such column.
-    const hasRowid = !/without\s+rowid/i.test(table.sql ?? '') && !/^create\s+virtual/i.test(table.sql ?? '')
-    const all = (hasRowid ? ['rowid', ...names] : names).join(', ')
-    const source = `SELECT ${all} FROM incoming.${quoteName(table.name)}`
-    sqlite.run(`INSERT INTO main.${quoteName(table.name)} (${all}) ${source}`)
-  }
-  for (const type of ['index', 'view', 'trigger']) for (const each of incoming) if (each.type === type) create(each)
 }
 
 /** Compiled filters may number more values than their statement ends up naming; bun:sqlite refuses the surplus. */

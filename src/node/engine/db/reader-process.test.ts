@@ -30,7 +30,7 @@ beforeEach(async () => {
       readers: { pool, clock: systemClock },
     })
     databases.push(db)
-    await db.transaction(() => db.exec(`CREATE TABLE t (v); INSERT INTO t VALUES ('db ${name}')`))
+    await db.transaction(() => db.execScript(`CREATE TABLE t (v); INSERT INTO t VALUES ('db ${name}')`))
   }
 })
 afterEach(async () => {

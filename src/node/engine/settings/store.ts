@@ -75,6 +75,11 @@ export class SettingsStore {
     this.#use((await readStored(this.#deps)) ?? defaultSettings)
   }
 
+  /** Throws as {@link open} does unless the settings of another database could be used with this key. */
+  async checkReadable(database: Database): Promise<void> {
+    await readStored({ ...this.#deps, database })
+  }
+
   /** Calls `listener` after every change. @returns what stops that. */
   onChange(listener: (settings: Settings) => void): () => void {
     this.#listeners.add(listener)

@@ -17,7 +17,7 @@ beforeEach(async () => {
   const readers = { pool: readerPool(systemClock), clock: systemClock }
   db = Database.open({ path: join(dir, 'data.db'), checkpoint: 'owner', readers })
   await db.transaction(() =>
-    db.exec("CREATE TABLE t (a TEXT, b REAL, c BLOB); INSERT INTO t VALUES ('x', 1.5, x'ff61')"),
+    db.execScript("CREATE TABLE t (a TEXT, b REAL, c BLOB); INSERT INTO t VALUES ('x', 1.5, x'ff61')"),
   )
 })
 afterEach(async () => {

@@ -78,7 +78,7 @@ function write(data: Database, query: string): Promise<number> {
   return data.transaction(() => {
     const count = () => data.get<{ last: number; all: number }>('SELECT changes() AS last, total_changes() AS "all"')!
     const before = count()
-    data.exec(query)
+    data.execScript(query)
     const after = count()
     return after.all === before.all ? 0 : after.last // `changes()` keeps its value over statements that change no rows
   })
