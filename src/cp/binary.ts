@@ -230,6 +230,8 @@ export function union<T extends { readonly type: string }>(
 export function versioned<T>(
   version: number,
   inner: Codec<T>,
+  /** Earlier versions that can still be read; nothing writes them. */
+  older: Readonly<Record<number, Codec<T>>> = {},
 ): { encode(value: T): Uint8Array; decode(bytes: Uint8Array): T } {
   return {
     encode(value) {
@@ -241,8 +243,9 @@ export function versioned<T>(
     decode(input) {
       const from = new ByteReader(input)
       const found = from.byte()
-      if (found !== version) throw new DecodeError(`version ${found} is unknown, expected ${version}`)
-      const value = inner.read(from)
+      const codec = found === version ? inner : older[found]
+      if (codec === undefined) throw new DecodeError(`version ${found} is unknown, expected ${version}`)
+      const value = codec.read(from)
       if (from.left > 0) throw new DecodeError(`${from.left} bytes follow the record`)
       return value
     },

@@ -4,6 +4,7 @@ import { gatewayConversation, nodeConversation } from '../ipc/conversation.ts'
 import type { RpcServer } from '../ipc/server.ts'
 import type { ControlPlaneTimings } from './config.ts'
 import type { NodeService } from './services/nodes.ts'
+import { placementOf } from './services/placement/standbys.ts'
 import type { RouteTable } from './services/routing/table.ts'
 import type { TenantService } from './services/tenants.ts'
 import type { StateReader } from './state/state.ts'
@@ -35,10 +36,14 @@ export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
       const placement = state.placements.get(tenantId)
       const isOwner = placement !== undefined && placement.nodeId === nodeId && !tenants.isMoving(tenantId)
       if (tenant === undefined || tenant.status === 'deleted' || !isOwner) return { tenant: null }
-      return { tenant: specOf(tenant), placement }
+      return { tenant: specOf(tenant), placement: placementOf(state, placement) }
     },
     'placement.fenced': async (request) => {
       await tenants.fenced(request)
+      return { ok: true as const }
+    },
+    'placement.sealed': async (request) => {
+      await tenants.sealed(request)
       return { ok: true as const }
     },
   })

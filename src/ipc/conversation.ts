@@ -12,6 +12,7 @@ import {
   type OrderReplies,
 } from './messages/cp-node.ts'
 import { gatewayShapes, type MessageShapes, nodeShapes, orderShapes } from './messages/shapes.ts'
+import { type StandbyReplies, type StandbyRequest, standbyShapes, standbyVersion } from './messages/standby.ts'
 
 /** Every message is an object told apart by `type`. */
 export interface TypedMessage {
@@ -56,4 +57,12 @@ export const gatewayConversation: Conversation<GatewayRequest, GatewayReplies> =
   version: cpGatewayVersion,
   callers: ['gateway'],
   shapes: gatewayShapes,
+}
+
+/** Owner of a tenant → node that keeps its commits: the standby's ROUTER. */
+export const standbyConversation: Conversation<StandbyRequest, StandbyReplies> = {
+  name: 'standby',
+  version: standbyVersion,
+  callers: ['node'],
+  shapes: standbyShapes,
 }

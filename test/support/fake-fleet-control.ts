@@ -51,6 +51,7 @@ export class FakeFleetControl implements AsyncDisposable {
         this.fenced.push(message)
         return { ok: true }
       },
+      'placement.sealed': () => ({ ok: true }),
     }
     rpc.serve(nodeConversation, handlers)
     const publisher = openPublisher({

@@ -1,8 +1,10 @@
 // `/api/cp/tenants`: parse, call, translate.
 
 import { Elysia, t } from 'elysia'
+import { ackModes } from '../../ipc/messages/tenant.ts'
 import type { NodeId } from '../../lib/brand.ts'
 import type { CreateTenant, TenantService, TenantView, UpdateTenant } from '../services/tenants.ts'
+import { standbysOf } from '../state/placements.ts'
 import { refused } from './error-map.ts'
 import { listQuery, pageOf } from './lists.ts'
 
@@ -18,7 +20,7 @@ const superuser = t.Object({ email, password: t.String({ maxLength: 512 }) })
 const name = t.String({ minLength: 1, maxLength: 64 })
 const host = t.String({ minLength: 1, maxLength: 253 })
 const hosts = t.Array(host, { maxItems: 100 })
-const ackMode = t.Union([t.Literal('async'), t.Literal('sync')])
+const ackMode = t.Union(ackModes.map((mode) => t.Literal(mode)))
 
 const createBody = t.Object({
   id: name,
@@ -57,7 +59,12 @@ export function tenantBody({ tenant, placement }: TenantView) {
     ackMode,
     quotas: limits,
     metadata,
-    placement: placement && { nodeId: placement.nodeId, worker: placement.worker, epoch: placement.epoch },
+    placement: placement && {
+      nodeId: placement.nodeId,
+      worker: placement.worker,
+      epoch: placement.epoch,
+      standbys: standbysOf(placement),
+    },
     created: pocketBaseTime(tenant.createdAtMs),
     updated: pocketBaseTime(tenant.updatedAtMs),
   }
@@ -148,6 +155,16 @@ export const tenantRoutes = (tenants: TenantService) => {
         return tenantBody(moved.value)
       },
       { body: t.Optional(t.Object({ node: t.Optional(name) })) },
+    )
+    .post(
+      '/:id/force-takeover',
+      async ({ params }) => {
+        const forced = await tenants.forceTakeover(params.id)
+        if (!forced.ok) throw refused(forced.error)
+        return tenantBody(forced.value)
+      },
+      // The acceptance is part of the request, so that nobody loses data by a slip.
+      { body: t.Object({ acceptLoss: t.Literal(true) }) },
     )
     .post(
       '/:id/superusers',

@@ -1,6 +1,6 @@
 // What the object store knows about a tenant that this control plane does not: its identity and its highest epoch.
 
-import type { TenantLimits } from '../../ipc/messages/tenant.ts'
+import { type AckMode, ackModes, type TenantLimits } from '../../ipc/messages/tenant.ts'
 import { isSlug, isTenantId, type TenantId, type Txid } from '../../lib/brand.ts'
 import { fromUtf8 } from '../../lib/bytes.ts'
 import { AppError } from '../../lib/errors.ts'
@@ -14,7 +14,7 @@ export interface TenantIdentity {
   readonly slug: string
   readonly domains: readonly string[]
   readonly plan: string | null
-  readonly ackMode: 'async' | 'sync' | null
+  readonly ackMode: AckMode | null
   readonly limits: TenantLimits | null
   readonly createdAtMs: number | null
 }
@@ -117,7 +117,7 @@ function parseIdentity(id: TenantId, body: string): TenantIdentity {
     slug,
     domains: Array.isArray(domains) ? domains.filter((each): each is string => typeof each === 'string') : [],
     plan: typeof plan === 'string' ? plan : null,
-    ackMode: ackMode === 'sync' || ackMode === 'async' ? ackMode : null,
+    ackMode: ackModes.find((mode) => mode === ackMode) ?? null,
     limits: parseLimits(limits),
     createdAtMs: typeof createdAtMs === 'number' && Number.isSafeInteger(createdAtMs) ? createdAtMs : null,
   }

@@ -148,8 +148,8 @@ export class NodeService {
           const worker = (state.placements.get(id as TenantId)?.worker ?? 0) % byWorker.length
           byWorker[worker] = byWorker[worker]! + 1
         }
-        const { id, region, labels, tenantsMax } = row
-        return { id, region, labels, tenantsMax, tenantsPlaced, cpu: load?.cpu ?? 0, byWorker }
+        const { id, region, zone, labels, tenantsMax } = row
+        return { id, region, zone, labels, tenantsMax, tenantsPlaced, cpu: load?.cpu ?? 0, byWorker }
       })
   }
 

@@ -13,6 +13,7 @@ import { specOf } from '../state/tenants.ts'
 import { runTenantJob, TenantJobError } from './jobs.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
+import { placementOf } from './placement/standbys.ts'
 import type { Propose } from './proposer.ts'
 
 export type OperationKind = 'preview' | TenantOperation['type']
@@ -164,7 +165,9 @@ export class OperationService {
       }
       const placement = state.placements.get(tenantId)
       // While its node is down the tenant is about to move.
-      return placement === undefined || nodes.stateOf(placement.nodeId) === 'down' ? null : placement
+      return placement === undefined || nodes.stateOf(placement.nodeId) === 'down'
+        ? null
+        : placementOf(state, placement)
     }
     switch (operation.type) {
       case 'restore': {

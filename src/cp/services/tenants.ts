@@ -1,7 +1,7 @@
 // Tenants: make, change, move, take back. Each change is first decided in the log and then carried out at the node; what
 // a crash leaves half done, `reconcile` finds in the state and finishes. Every order is idempotent.
 
-import type { AckMode, Placement, TenantLimits } from '../../ipc/messages/tenant.ts'
+import { type AckMode, needsStandbys, type TenantLimits } from '../../ipc/messages/tenant.ts'
 import { type Epoch, isSlug, type NodeId, type Slug, type TenantId } from '../../lib/brand.ts'
 import { type Clock, sleep } from '../../lib/clock.ts'
 import { AppError, errorMessage, OverloadedError } from '../../lib/errors.ts'
@@ -11,11 +11,13 @@ import { err, ok, type Result } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
 import type { ControlPlaneConfig, ControlPlaneTimings } from '../config.ts'
 import type { RejectReason } from '../state/command.ts'
+import { type PlacementRow, standbysOf } from '../state/placements.ts'
 import type { StateReader } from '../state/state.ts'
 import { type Superuser, specOf, type Tenant } from '../state/tenants.ts'
 import type { TenantHistory } from './history.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
+import { chooseStandbys, placementOf } from './placement/standbys.ts'
 import { type Choice, choosePlace } from './placement/strategy.ts'
 import { planDefault, plans } from './plans.ts'
 import type { Propose } from './proposer.ts'
@@ -62,7 +64,7 @@ export class NodeOrderError extends AppError {
 
 export interface TenantView {
   readonly tenant: Tenant
-  readonly placement: Placement | null
+  readonly placement: PlacementRow | null
 }
 
 export interface TenantServiceDeps {
@@ -90,6 +92,8 @@ const nodePollMs = 50
 /** Tenants moved at once away from one node. */
 const moveConcurrency = 8
 const lossBoundMs = 5_000
+/** An owner that is behind by more than this seems to have no store; a tenant that is open should stay open then. */
+const storeOutMs = 5_000
 const domainPattern = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+$/
 
 export class TenantService {
@@ -131,6 +135,7 @@ export class TenantService {
     const outcome = await propose({ type: 'tenant.create', tenant, nodeId: place.nodeId, worker: place.worker })
     if (!outcome.ok) return err(outcome.error)
     const setupPath = await this.#finishCreation(tenant.id)
+    await this.#renewStandbys(tenant.id)
     const made = this.find(tenant.id)
     if (made === null) return err('not_found') // deleted in the meantime
     return ok({ ...made, setupUrl: setupPath === null ? null : this.#urlOf(made.tenant) + setupPath })
@@ -192,7 +197,8 @@ export class TenantService {
     const after = this.find(before.id)
     if (after === null) return err('not_found')
     await this.#tellNode(after)
-    return ok(after)
+    await this.#renewStandbys(before.id)
+    return ok(this.find(before.id) ?? after)
   }
 
   /** Takes it offline and frees its names. Its objects stay. */
@@ -288,13 +294,60 @@ export class TenantService {
     if (placement === undefined || placement.nodeId !== request.nodeId || placement.epoch > request.seenEpoch) return
     const { nodeId, worker, epoch } = placement
     await this.#deps.propose({
-      type: 'tenant.assign',
+      type: 'tenant.place',
       id: request.tenantId,
       nodeId,
       worker,
       expected: epoch,
       seen: request.seenEpoch,
+      standbys: standbysOf(placement),
+      forget: false,
     })
+  }
+
+  /** An owner has asked all earlier standbys, so nobody has to any more. */
+  async sealed(request: {
+    readonly nodeId: NodeId
+    readonly tenantId: TenantId
+    readonly epoch: Epoch
+  }): Promise<void> {
+    const { tenantId: id, nodeId, epoch } = request
+    const placement = this.#deps.state.placements.get(id)
+    if (placement === undefined || placement.nodeId !== nodeId || placement.epoch !== epoch) return
+    if (placement.standbySets.length > 1) await this.#deps.propose({ type: 'tenant.sealed', id, epoch })
+  }
+
+  /**
+   * Opens a tenant whose standbys do not answer, without asking them: what they alone hold is lost. For an admin who
+   * knows that they will not come back.
+   */
+  async forceTakeover(reference: string): Promise<Result<TenantView, TenantRefusal>> {
+    const { state, propose, nodes, log } = this.#deps
+    const tenant = findTenant(state, reference)
+    const placement = tenant && state.placements.get(tenant.id)
+    if (tenant === undefined || placement === undefined) return err('not_found')
+    if (tenant.status !== 'active' && tenant.status !== 'suspended') return err('not_active')
+    const { tenantId: id, nodeId, worker, epoch, standbySets } = placement
+    const isOwnerGone = nodes.stateOf(nodeId) === 'down'
+    const place = isOwnerGone
+      ? choosePlace(nodes.candidates(), { region: tenant.region, excluded: nodeId })
+      : { nodeId, worker }
+    if (place === null) return err('no_node')
+    const standbys = this.#standbysFor(id, place.nodeId)
+    const outcome = await propose({
+      type: 'tenant.place',
+      id,
+      ...place,
+      expected: epoch,
+      seen: epoch,
+      standbys,
+      forget: true,
+    })
+    if (!outcome.ok) return err(outcome.error)
+    log.warn('takeover was forced, standbys were not asked', { tenant: id, epoch, standbySets })
+    const view = this.find(id)!
+    await this.#tellNode(view)
+    return ok(view)
   }
 
   /** One look at everything that is unfinished: creations, deletions, draining nodes, nodes that are down. */
@@ -310,6 +363,8 @@ export class TenantService {
         if (nodeState !== 'down') work.push(() => this.#releaseDeleted(tenant.id))
       } else if (mustLeave) {
         work.push(() => this.#moveAway(tenant, placement, nodeState !== 'down'))
+      } else if (tenant.status === 'active' && this.#lacksStandbys(tenant, placement)) {
+        work.push(() => this.#renewStandbys(tenant.id))
       } else if (tenant.status === 'created') {
         if (state.operations.get(tenant.id) === undefined) work.push(() => this.#finishCreation(tenant.id))
       }
@@ -359,7 +414,7 @@ export class TenantService {
     const order = {
       type: 'tenant.create',
       tenant: specOf(tenant),
-      placement,
+      placement: placementOf(state, placement),
       superuser: tenant.pendingSuperuser,
     } as const
     const reply = await orders.give<'tenant.create'>(placement.nodeId, order, timings.orderMs).catch((cause) => {
@@ -384,8 +439,57 @@ export class TenantService {
     await propose({ type: 'placement.remove', id })
   }
 
+  #standbysFor(id: TenantId, owner: NodeId): readonly NodeId[] {
+    const { state, nodes } = this.#deps
+    const tenant = state.tenants.get(id)
+    const placement = state.placements.get(id)
+    if (tenant === undefined || !needsStandbys(tenant.ackMode)) return []
+    const current = placement === undefined ? [] : standbysOf(placement).filter((node) => this.#standsBy(node))
+    return chooseStandbys(nodes.candidates(), owner, current)
+  }
+
+  #standsBy(node: NodeId): boolean {
+    return this.#deps.nodes.stateOf(node) !== 'down' && !this.#deps.nodes.isDraining(node)
+  }
+
+  /** Whether other standbys are needed and can be had. A new set takes effect with a new epoch, which needs the store. */
+  #lacksStandbys(tenant: Tenant, placement: PlacementRow): boolean {
+    const current = standbysOf(placement)
+    const isRight = needsStandbys(tenant.ackMode)
+      ? current.length > 0 && current.every((node) => this.#standsBy(node))
+      : current.length === 0
+    if (isRight) return false
+    const lagMs = this.#deps.nodes.view(placement.nodeId)?.load?.replicationLagMsMax ?? 0
+    const next = this.#standbysFor(tenant.id, placement.nodeId)
+    return lagMs <= storeOutMs && !Bun.deepEquals(next, current)
+  }
+
+  /** Under a new epoch, so that a successor knows by the tail's epoch whom to ask. */
+  async #renewStandbys(id: TenantId): Promise<void> {
+    const { state, propose, log } = this.#deps
+    const tenant = state.tenants.get(id)
+    const placement = state.placements.get(id)
+    if (tenant === undefined || placement === undefined || !this.#lacksStandbys(tenant, placement)) return
+    const { nodeId, worker, epoch } = placement
+    const standbys = this.#standbysFor(id, nodeId)
+    const outcome = await propose({
+      type: 'tenant.place',
+      id,
+      nodeId,
+      worker,
+      expected: epoch,
+      seen: epoch,
+      standbys,
+      forget: false,
+    })
+    if (!outcome.ok) return
+    log.info('standbys changed', { tenant: id, owner: nodeId, standbys })
+    const view = this.find(id)
+    if (view !== null) await this.#tellNode(view)
+  }
+
   /** From a node that is down without asking it: the next slot in the object store is what makes this safe. */
-  async #moveAway(tenant: Tenant, placement: Placement, isAlive: boolean): Promise<void> {
+  async #moveAway(tenant: Tenant, placement: PlacementRow, isAlive: boolean): Promise<void> {
     const wish = { region: tenant.region, excluded: placement.nodeId }
     const place = choosePlace(this.#deps.nodes.candidates(), wish)
     if (place === null) return // nobody else: the same node resumes when it returns
@@ -394,7 +498,7 @@ export class TenantService {
 
   async #move(
     id: TenantId,
-    from: Placement,
+    from: PlacementRow,
     to: Choice,
     { release }: { readonly release: boolean },
   ): Promise<Result<null, RejectReason>> {
@@ -414,7 +518,15 @@ export class TenantService {
           .catch((cause) => {
             throw new NodeOrderError(`node ${from.nodeId} did not let go of tenant ${id}`, { cause })
           })
-      const outcome = await propose({ type: 'tenant.assign', id, ...to, expected: from.epoch, seen: from.epoch })
+      const outcome = await propose({
+        type: 'tenant.place',
+        id,
+        ...to,
+        expected: from.epoch,
+        seen: from.epoch,
+        standbys: this.#standbysFor(id, to.nodeId),
+        forget: false,
+      })
       if (outcome.ok)
         log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })
       return outcome
@@ -427,7 +539,8 @@ export class TenantService {
   /** The node hears of it anyway, from the broadcast; the order makes it certain when the node answers. */
   async #tellNode({ tenant, placement }: TenantView): Promise<void> {
     if (placement === null || this.#deps.nodes.stateOf(placement.nodeId) === 'down') return
-    const order = { type: 'tenant.update', tenant: specOf(tenant), placement } as const
+    const told = placementOf(this.#deps.state, placement)
+    const order = { type: 'tenant.update', tenant: specOf(tenant), placement: told } as const
     await this.#deps.orders
       .give<'tenant.update'>(placement.nodeId, order, this.#deps.timings.orderMs)
       .catch((error) => this.#unfinished('update', tenant.id, error))

@@ -10,6 +10,7 @@ import { plans } from '../services/plans.ts'
 import { apply } from './apply.ts'
 import { type Command, commands } from './command.ts'
 import type { TenantOperation } from './operations.ts'
+import { placementRows } from './placements.ts'
 import { ClusterState, StateBatch } from './state.ts'
 import type { Tenant } from './tenants.ts'
 
@@ -193,4 +194,68 @@ test('commands keep their bytes; unknown and damaged ones are refused', () => {
       }
     }),
   )
+})
+
+test('sets of standbys are kept until an owner above them has sealed, and forgotten only on demand', () => {
+  const machine = new Machine()
+  for (const id of ['n1', 'n2', 'n3']) machine.run(node(id))
+  machine.run(create(tenant(1)))
+  const { id } = tenant(1)
+  let expected = 1
+  const place = (standbys: readonly string[], change: Partial<Extract<Command, { type: 'tenant.place' }>> = {}) => {
+    const command: Command = {
+      type: 'tenant.place',
+      id,
+      nodeId: 'n1' as NodeId,
+      worker: 0,
+      expected: expected as Epoch,
+      seen: expected as Epoch,
+      standbys: standbys as NodeId[],
+      forget: false,
+      ...change,
+    }
+    const outcome = machine.run(command)
+    if (outcome === 'ok') expected++
+    return outcome
+  }
+  const sets = () => machine.state.placements.get(id)!.standbySets.map(({ epoch, nodeIds }) => `${epoch}:${nodeIds}`)
+  expect(place(['n2'])).toBe('ok')
+  expect(place(['n2'])).toBe('ok') // the same nodes: one set for both epochs
+  expect(place(['n3'])).toBe('ok')
+  expect(sets()).toEqual(['2:n2', '4:n3'])
+  expect(place(['n9'])).toBe('node_not_found')
+  expect(machine.run({ type: 'tenant.sealed', id, epoch: 3 as Epoch })).toBe('ok')
+  expect(sets()).toEqual(['2:n2', '4:n3']) // epoch 3 acknowledged by the first set
+  expect(machine.run({ type: 'tenant.sealed', id, epoch: 5 as Epoch })).toBe('stale_epoch')
+  expect(machine.run({ type: 'tenant.sealed', id, epoch: 4 as Epoch })).toBe('ok')
+  expect(sets()).toEqual(['4:n3'])
+  expect(place([])).toBe('ok')
+  expect(sets()).toEqual(['4:n3', '5:'])
+  machine.run({ type: 'tenant.sealed', id, epoch: 5 as Epoch })
+  expect(sets()).toEqual([])
+  for (let n = 0; n < 16; n++) expect(place([n % 2 === 0 ? 'n2' : 'n3'])).toBe('ok')
+  expect(place(['n2'])).toBe('standbys_unasked')
+  expect(place(['n2'], { forget: true })).toBe('ok')
+  expect(sets()).toEqual([`${expected}:n2`])
+  machine.checkRows()
+})
+
+test('placements of the first version, without standbys, are still read', () => {
+  const { id } = tenant(1)
+  const row = new Uint8Array([1, id.length, ...new TextEncoder().encode(id), 2, 110, 49, 3, 7])
+  expect(placementRows.decode(row)).toEqual({
+    tenantId: id,
+    nodeId: 'n1' as NodeId,
+    worker: 3,
+    epoch: 7 as Epoch,
+    standbySets: [],
+  })
+  expect(
+    Buffer.from(
+      placementRows.encode({
+        ...placementRows.decode(row),
+        standbySets: [{ epoch: 7 as Epoch, nodeIds: ['n2' as NodeId] }],
+      }),
+    ).toString('hex'),
+  ).toBe('020f74656e616e7430303030303030303102' + '6e310307' + '0107' + '01026e32')
 })

@@ -1,6 +1,6 @@
 // Tenants: `s/t/<id>` in RocksDB. A deleted tenant leaves its row as a tombstone, for ids are never used again.
 
-import type { AckMode, TenantLimits, TenantSpec, TenantStatus } from '../../ipc/messages/tenant.ts'
+import { ackModes, type TenantLimits, type TenantSpec, type TenantStatus } from '../../ipc/messages/tenant.ts'
 import type { Slug, TenantId } from '../../lib/brand.ts'
 import { branded, type Codec, list, mapOf, nullable, oneOf, struct, text, varint, versioned } from '../binary.ts'
 
@@ -27,7 +27,6 @@ export const tenantStatuses = [
   'archived',
   'deleted',
 ] as const satisfies TenantStatus[]
-export const ackModes = ['async', 'sync'] as const satisfies AckMode[]
 export const outageModes = ['spool', 'refuse'] as const
 
 export const limitsCodec: Codec<TenantLimits> = struct<TenantLimits>({

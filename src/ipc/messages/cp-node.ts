@@ -61,6 +61,13 @@ export type NodeRequest =
       readonly epoch: Epoch
       readonly seenEpoch: Epoch
     }
+  /** It has asked the standbys of all earlier epochs and sealed: nobody has to ask those again. */
+  | {
+      readonly type: 'placement.sealed'
+      readonly nodeId: NodeId
+      readonly tenantId: TenantId
+      readonly epoch: Epoch
+    }
 
 export interface NodeReplies {
   'node.register': { readonly heartbeatMs: number; readonly leaseMs: number }
@@ -68,6 +75,7 @@ export interface NodeReplies {
   'node.heartbeat': { readonly known: boolean; readonly leaseMs: number }
   'placement.get': { readonly tenant: TenantSpec; readonly placement: Placement } | { readonly tenant: null }
   'placement.fenced': { readonly ok: true }
+  'placement.sealed': { readonly ok: true }
 }
 
 /** Control plane → node: orders. Each is idempotent, so that it may be repeated after a lost reply. */

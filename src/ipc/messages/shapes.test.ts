@@ -47,6 +47,7 @@ const good = [
   { type: 'node.heartbeat', nodeId: 'node-1', incarnation: 'x', workers, load, draining: false },
   { type: 'placement.get', nodeId: 'node-1', tenantId: tenant.id },
   { type: 'placement.fenced', nodeId: 'node-1', tenantId: tenant.id, epoch: 1, seenEpoch: 2 },
+  { type: 'placement.sealed', nodeId: 'node-1', tenantId: tenant.id, epoch: 2 },
   { type: 'tenant.create', tenant, placement, superuser: { email: 'a@b.example', passwordHash: 'x'.repeat(60) } },
   { type: 'tenant.release', tenantId: tenant.id, epoch: 1 },
   { type: 'tenant.update', tenant, placement },

@@ -134,6 +134,12 @@ export const nodeShapes: MessageShapes<NodeRequest> = {
     epoch,
     seenEpoch: epoch,
   }),
+  'placement.sealed': object<Of<NodeRequest, 'placement.sealed'>>({
+    type: oneOf('placement.sealed'),
+    nodeId,
+    tenantId,
+    epoch,
+  }),
 }
 
 const email = text(nameMax)

@@ -5,6 +5,7 @@ import { type Candidate, choosePlace } from './strategy.ts'
 const candidate = (id: string, over: Partial<Candidate> = {}): Candidate => ({
   id: id as NodeId,
   region: 'eu',
+  zone: 'z1',
   labels: {},
   tenantsPlaced: 10,
   tenantsMax: 100,

@@ -5,6 +5,7 @@ import type { NodeId } from '../../../lib/brand.ts'
 export interface Candidate {
   readonly id: NodeId
   readonly region: string
+  readonly zone: string
   readonly labels: Readonly<Record<string, string>>
   readonly tenantsPlaced: number
   /** How many it can hold open at once: what it weighs by. */
