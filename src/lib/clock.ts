@@ -37,6 +37,11 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   })
 }
 
+/** Calls `callback` once the event loop has taken in what has arrived meanwhile. No time passes by it, so it is no timer. */
+export function afterArrivals(callback: () => void): void {
+  setImmediate(callback)
+}
+
 /** A clock that stands still until {@link advance} moves it; timers fire in order of their due time. */
 export class SimClock implements Clock {
   #nowMs: number

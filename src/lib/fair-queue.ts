@@ -12,10 +12,11 @@ interface Lane<T> {
   head: number
 }
 
-export class FairQueue<T> {
+/** @typeParam K what owners are told apart by. */
+export class FairQueue<T, K = string> {
   readonly #limits: FairQueueLimits
   /** In the order of their turns. Lanes without items are not kept. */
-  readonly #lanes = new Map<string, Lane<T>>()
+  readonly #lanes = new Map<K, Lane<T>>()
   #size = 0
 
   constructor(limits: FairQueueLimits) {
@@ -26,13 +27,13 @@ export class FairQueue<T> {
     return this.#size
   }
 
-  sizeOf(owner: string): number {
+  sizeOf(owner: K): number {
     const lane = this.#lanes.get(owner)
     return lane === undefined ? 0 : lane.items.length - lane.head
   }
 
   /** @returns false when a limit is reached; then nothing was added. */
-  push(owner: string, item: T): boolean {
+  push(owner: K, item: T): boolean {
     if (this.#size >= this.#limits.itemsMax || this.sizeOf(owner) >= this.#limits.itemsMaxOfOne) return false
     const lane = this.#lanes.get(owner)
     if (lane === undefined) this.#lanes.set(owner, { items: [item], head: 0 })
@@ -45,7 +46,7 @@ export class FairQueue<T> {
    * The oldest item of the owner whose turn it is, or null. The owner's next turn comes after everybody else's.
    * @param mayTake owners that it refuses keep their place.
    */
-  shift(mayTake: (owner: string) => boolean = () => true): T | null {
+  shift(mayTake: (owner: K) => boolean = () => true): T | null {
     for (const [owner, lane] of this.#lanes) {
       if (!mayTake(owner)) continue
       const item = lane.items[lane.head++]!
@@ -64,7 +65,7 @@ export class FairQueue<T> {
   }
 
   /** Takes one item out of its owner's lane. @returns false when it is not there any more. */
-  remove(owner: string, item: T): boolean {
+  remove(owner: K, item: T): boolean {
     const lane = this.#lanes.get(owner)
     const at = lane?.items.indexOf(item, lane.head) ?? -1
     if (lane === undefined || at < 0) return false
@@ -75,7 +76,7 @@ export class FairQueue<T> {
   }
 
   /** Takes out everything of one owner, oldest first. */
-  removeAll(owner: string): T[] {
+  removeAll(owner: K): T[] {
     const lane = this.#lanes.get(owner)
     if (lane === undefined) return []
     this.#lanes.delete(owner)

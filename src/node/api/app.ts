@@ -26,6 +26,7 @@ import { type Route, Router } from './router.ts'
 import { settingsRoutes } from './settings.ts'
 import { sqlRoutes } from './sql.ts'
 import type { Connections, TenantHost, TenantLease } from './tenant-host.ts'
+import { Turns } from './turns.ts'
 
 export interface TenantAppOptions {
   readonly host: TenantHost
@@ -69,6 +70,8 @@ export class TenantApi {
   readonly #host: TenantHost
   readonly #router = new Router()
   readonly #onAnswered: ((answered: Answered) => void) | null
+  /** Made with the first request, whose tenant has the clock. */
+  #turns: Turns | null = null
 
   constructor(options: TenantAppOptions) {
     this.#host = options.host
@@ -99,6 +102,25 @@ export class TenantApi {
     if (lease instanceof Response) return lease
     const { engine } = lease
     const startedMs = engine.clock.monotonic()
+    this.#turns ??= new Turns(engine.clock)
+    const turn = this.#turns.enter(engine.data)
+    const begin = () => this.#begin(lease, request, connections, path, rawQuery, startedMs)
+    if (turn === undefined) return begin()
+    return turn.then(begin, (error: unknown) => {
+      lease.release()
+      return (toApiError(error) ?? badRequest()).toResponse()
+    })
+  }
+
+  #begin(
+    lease: TenantLease,
+    request: Request,
+    connections: Connections | null,
+    path: string,
+    rawQuery: string,
+    startedMs: number,
+  ): MaybePromise<Response> {
+    const { engine } = lease
     const realIp = resolveRealIp(request.headers, lease.remoteAddress, engine.settings.trustedProxy)
     const event = new RequestEvent({ request, lease, connections, path, rawQuery, realIp })
     const done = (response: Response, error: unknown) => this.#finish(event, response, error, startedMs)

@@ -108,6 +108,7 @@ export class Database {
   #reader: Connection | null = null
   readonly #mutex = new Mutex(writersWaitingMax)
   #commitSeq = 0
+  #writerMs = 0
   #onCommit: (() => void) | null = null
   readonly #router: ReadRouter | null
   #closed = false
@@ -154,6 +155,11 @@ export class Database {
   /** Counts committed write transactions of this object; what the output gate waits for. */
   get commitSeq(): number {
     return this.#commitSeq
+  }
+
+  /** Time that statements which write, and commits, have taken so far, ms. */
+  get writerMs(): number {
+    return this.#writerMs
   }
 
   /** Called synchronously after each commit, still under the write mutex. One listener: the shipper. */
@@ -206,7 +212,7 @@ export class Database {
   /** Runs one statement that changes rows; only inside {@link transaction}. */
   run(sql: string, params: SqlParams = []): { readonly changes: number } {
     if (this.#scope() === null) throw new Error('writes belong into a transaction')
-    const result = this.#writer.statement(sql).run(...(params as SqlValue[]))
+    const result = this.#timed(() => this.#writer.statement(sql).run(...(params as SqlValue[])))
     this.#router?.noteChanges(result.changes)
     return result
   }
@@ -224,7 +230,7 @@ export class Database {
   /** Runs every statement of a text; only inside {@link transaction}. The text must be ours, or checked for its verbs. */
   execScript(sql: string): void {
     if (this.#scope() === null) throw new Error('writes belong into a transaction')
-    this.#writer.sqlite.run(sql)
+    this.#timed(() => this.#writer.sqlite.run(sql))
     this.#router?.forget()
   }
 
@@ -241,7 +247,7 @@ export class Database {
       this.#writer.sqlite.run('BEGIN IMMEDIATE')
       try {
         result = await scopes.run([...(scopes.getStore() ?? []), scope], body)
-        this.#writer.sqlite.run('COMMIT')
+        this.#timed(() => this.#writer.sqlite.run('COMMIT'))
       } catch (error) {
         if (this.#writer.sqlite.inTransaction) this.#writer.sqlite.run('ROLLBACK')
         throw error
@@ -355,6 +361,15 @@ export class Database {
 
   #readerConnection(): Connection {
     return (this.#reader ??= new Connection(this.#options))
+  }
+
+  #timed<T>(write: () => T): T {
+    const clock = this.#options.readers?.clock
+    if (clock === undefined) return write()
+    const startedMs = clock.monotonic()
+    const result = write()
+    this.#writerMs += clock.monotonic() - startedMs
+    return result
   }
 
   #ask(

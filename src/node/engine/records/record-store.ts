@@ -1,7 +1,7 @@
 // Saving and deleting records: validation, hooks, files, unique indexes, cascades. PocketBase: core/db.go,
 // core/record_model.go.
 
-import type { Clock } from '../../../lib/clock.ts'
+import { afterArrivals, type Clock } from '../../../lib/clock.ts'
 import type { Logger } from '../../../lib/obs/log.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
 import type { Rng } from '../../../lib/rng.ts'
@@ -31,6 +31,8 @@ import { EngineRecord } from './record.ts'
 const cascadeMax = 100_000
 /** Deeper chains of cascades are a loop of data. */
 const cascadeDepthMax = 100
+/** How long the changes of one transaction may keep others of the process waiting, ms. */
+const breathMs = 2
 
 export interface SaveOptions {
   /** Skips field validation; for changes that the engine itself makes. */
@@ -55,6 +57,8 @@ export class RecordStore {
   /** Statements by collection, made once per version of the collections. */
   #statements = new Map<string, { insert: string; update: string; columns: readonly string[] }>()
   #version = -1
+  /** When others of the process last had their turn, as far as this store knows. */
+  #breathedAtMs = 0
 
   constructor(deps: RecordStoreDeps) {
     this.#deps = deps
@@ -87,6 +91,7 @@ export class RecordStore {
   async save(record: EngineRecord, options: SaveOptions = {}): Promise<void> {
     if (record.collection.isView) throw new RefusedError('records of a view cannot be changed')
     const { chains, data } = this.#deps
+    if (data.inTransaction) await this.#breathe()
     const { isNew } = record
     const event = { record }
     const uploaded: UploadedFile[] = []
@@ -140,6 +145,7 @@ export class RecordStore {
       throw new RefusedError('the delete would take too many records along')
     const { chains, data } = this.#deps
     const { collection } = record
+    await this.#breathe()
     if (collection.isSuperusers) this.#keepOneSuperuser()
     const event = { record }
     await triggerRecord(chains.onRecordDelete, event, () =>
@@ -156,6 +162,21 @@ export class RecordStore {
     await data.afterCommit(async () => {
       await this.#removeRecordFiles(record)
       await triggerRecord(chains.onRecordAfterDeleteSuccess, event, () => {})
+    })
+  }
+
+  /**
+   * Lets others have their turn between the changes of one transaction: a cascade may take a hundred thousand records
+   * along. The transaction keeps its tenant's writers out meanwhile; neighbours and readers go on.
+   */
+  #breathe(): MaybePromise<void> {
+    const nowMs = this.#deps.clock.monotonic()
+    if (nowMs - this.#breathedAtMs < breathMs) return
+    return new Promise((resolve) => {
+      afterArrivals(() => {
+        this.#breathedAtMs = this.#deps.clock.monotonic()
+        resolve()
+      })
     })
   }
 

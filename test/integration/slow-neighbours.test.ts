@@ -1,5 +1,5 @@
-// Goal: whatever a tenant asks, the process answers others meanwhile, and the answer is the one it would have given in
-// place. Method: a table too large for reads in place, queries that never end, and requests beside them.
+// Goal: whatever a tenant asks or does, the process answers others meanwhile, and its own answer is the one it would have
+// got alone. Method: a table too large for reads in place, queries that never end, long deletes, and requests beside them.
 
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { systemClock } from '../../src/lib/clock.ts'
@@ -167,4 +167,33 @@ test('queries that never end are ended at the deadline; a neighbour does not not
   for (const { json } of answers) expect(json.message).toMatch(/too long|ran longer/)
   const after = await list('posts', { filter: 'title = "post 123"' })
   expect(after.json.totalItems).toBe(1)
+}, 30_000)
+
+test('a delete that takes thousands along lets neighbours in between', async () => {
+  const { engine } = tenant
+  const authors = engine.collections.require('authors')
+  await create('parts', {
+    fields: [{ name: 'owner', type: 'relation', collectionId: authors.id, maxSelect: 1, cascadeDelete: true }],
+    indexes: ['CREATE INDEX parts_owner ON parts (owner)'],
+  })
+  const count = 5_000
+  const owner = 'c'.repeat(15)
+  await engine.transaction(() => {
+    engine.data.run('INSERT INTO authors (id, name) VALUES (?, ?)', [owner, 'author c'])
+    for (let i = 0; i < count; i++)
+      engine.data.run('INSERT INTO parts (id, owner) VALUES (?, ?)', [String(i).padStart(15, '0'), owner])
+  })
+  let isDone = false
+  const deleting = engine.records.delete(engine.records.findById(authors, owner)!).then(() => {
+    isDone = true
+  })
+  let meanwhile = 0
+  while (!isDone) {
+    expect((await ask(neighbour, 'GET', '/api/health')).status).toBe(200)
+    meanwhile++
+    await new Promise<void>((resolve) => void systemClock.setTimer(0, resolve))
+  }
+  await deleting
+  expect(meanwhile).toBeGreaterThan(5)
+  expect(engine.data.get('SELECT count(*) AS n FROM parts')).toEqual({ n: 0 })
 }, 30_000)
