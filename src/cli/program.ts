@@ -13,6 +13,7 @@ import { registerReader } from './reader.ts'
 import { registerServe } from './serve.ts'
 import { registerSuperuser } from './superuser.ts'
 import { registerTenant } from './tenant.ts'
+import { registerUpkeep } from './upkeep.ts'
 import { registerWorker } from './worker.ts'
 
 /** Runs one command line; returns the exit code. Never throws. */
@@ -38,6 +39,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   registerWorker(program, setExitCode)
   registerReader(program)
   registerJob(program)
+  registerUpkeep(program)
   registerDatabaseWork(program, setExitCode)
   program
     .command('version')

@@ -5,7 +5,7 @@
 import type { NodeLoad, NodeOrder, NodeReplies } from '../ipc/messages/cp-node.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
 import type { WireError } from '../lib/errors.ts'
-import { parseBoundedLines } from './lines.ts'
+import { parseBoundedLines } from '../lib/lines.ts'
 
 /** Orders that a worker carries out; the supervisor itself answers the others. */
 export type WorkerOrder = Exclude<NodeOrder, { readonly type: 'node.drain' }>

@@ -6,7 +6,7 @@ import type { Txid } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
 import { candidateRangesMax, type DeletionCandidates } from './history-manifest.ts'
-import { decodeLtxHeader, type LtxHeader, type LtxWriter, ltxHeaderBytes } from './ltx/header.ts'
+import { decodeLtxHeader, ltxHeaderBytes } from './ltx/header.ts'
 import { type HistoryLocation, isSeal, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
 import { readReservations } from './reservation.ts'
 import {
@@ -69,7 +69,7 @@ export async function retainHistory(
   const options = signal === undefined ? {} : { signal }
   const listed = await listLtx(at, options)
   const held = await readReservations(at, nowMs, signal)
-  const files = await withFacts(at, listed, nowMs - policy.everyMs, signal)
+  const files = await withTimes(at, listed, nowMs - policy.everyMs, signal)
   const tail = listed.reduce((max, { maxTxid }) => Math.max(max, maxTxid), 0) as Txid
   const retained = (isSettled: boolean) => ({ txid: tail, atMs: nowMs, isSettled })
   const nothing = { filesDeleted: 0, bytesDeleted: 0 }
@@ -108,52 +108,36 @@ interface PassFile extends RetainedFile {
 }
 
 /**
- * The files with what their headers say. Young files are taken by their upload time, which is never before that of their
- * transactions: they are kept anyway.
+ * The files with the times of their transactions, which stand in their headers. Young ones are taken by their upload time,
+ * which is never before: they are kept anyway.
  */
-async function withFacts(
+async function withTimes(
   at: HistoryLocation,
   files: readonly LtxFile[],
   oldMs: number,
   signal: AbortSignal | undefined,
 ): Promise<readonly PassFile[]> {
-  const old = files.filter(({ modifiedAtMs }) => modifiedAtMs <= oldMs)
-  const headers = new Map<LtxFile, LtxHeader>()
-  const queue = [...old]
+  const timed: PassFile[] = []
+  const queue = [...files]
   const lane = async () => {
     for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
-      const header = await headerOf(at, file, signal)
-      if (header !== null) headers.set(file, header)
+      const { level, minTxid, maxTxid, sizeBytes, modifiedAtMs } = file
+      const timestampMs = modifiedAtMs > oldMs ? modifiedAtMs : await timeOf(at, file, signal)
+      if (timestampMs !== null) timed.push({ level, minTxid, maxTxid, sizeBytes, timestampMs, isSeal: isSeal(file) })
     }
   }
   await Promise.all(Array.from({ length: headersInFlight }, lane))
-  const writers = new Map<Txid, LtxWriter>()
-  for (const [{ level, maxTxid }, { writer }] of headers) if (level === 0) writers.set(maxTxid, writer)
-  return files.flatMap((file): PassFile[] => {
-    const { level, minTxid, maxTxid, sizeBytes, modifiedAtMs } = file
-    const facts = { level, minTxid, maxTxid, sizeBytes }
-    if (modifiedAtMs > oldMs) return [{ ...facts, timestampMs: modifiedAtMs, isSeal: isSeal(file) }]
-    const header = headers.get(file)
-    if (header === undefined) return [] // gone meanwhile
-    const isFirst = level === 0 && header.walSize === 0 && isOthers(header.writer, writers.get((minTxid - 1) as Txid))
-    return [{ ...facts, timestampMs: header.timestampMs, isSeal: isSeal(file) || isFirst }]
-  })
-}
-
-/** Of a slot whose predecessor is gone, nobody knows any more whether the same owner wrote both. */
-function isOthers(writer: LtxWriter, before: LtxWriter | undefined): boolean {
-  return before === undefined || before.epoch !== writer.epoch || before.incarnation !== writer.incarnation
+  return timed
 }
 
 /** null when the file is gone meanwhile. */
-async function headerOf(
-  at: HistoryLocation,
-  file: LtxFile,
-  signal: AbortSignal | undefined,
-): Promise<LtxHeader | null> {
+async function timeOf(at: HistoryLocation, file: LtxFile, signal: AbortSignal | undefined): Promise<number | null> {
+  // A directory has the time as modification time.
+  if (at.store.layout === 'file') return file.modifiedAtMs
   try {
     const range = { from: 0, to: ltxHeaderBytes }
-    return decodeLtxHeader(await at.store.get(ltxKey(at, file), signal === undefined ? { range } : { range, signal }))
+    const bytes = await at.store.get(ltxKey(at, file), signal === undefined ? { range } : { range, signal })
+    return decodeLtxHeader(bytes).timestampMs
   } catch (error) {
     if (error instanceof ObjectNotFoundError) return null
     throw error

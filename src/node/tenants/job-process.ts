@@ -8,10 +8,10 @@ import { systemClock } from '../../lib/clock.ts'
 import { childEnvironment } from '../../lib/config/child-environment.ts'
 import { AppError, errorCode, errorMessage, type WireError } from '../../lib/errors.ts'
 import { readLifeLine } from '../../lib/life-line.ts'
+import { parseBoundedLines } from '../../lib/lines.ts'
 import { type ObjectStoreConfig, openObjectStore } from '../../lib/object-store/open.ts'
 import { systemRng } from '../../lib/rng.ts'
 import { selfCommand } from '../../lib/self-command.ts'
-import { parseBoundedLines } from '../lines.ts'
 import { runJob } from './job-runner.ts'
 
 export type JobReport = JobReports[TenantJob['type']]

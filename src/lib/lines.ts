@@ -1,3 +1,5 @@
+// Lines out of a stream, where the other end may send anything.
+
 /** Calls `onLine` for each line, without its end; resolves at the end of the stream, or once a line exceeds the bound. */
 export async function parseBoundedLines(
   input: ReadableStream<Uint8Array>,

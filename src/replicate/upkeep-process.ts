@@ -1,0 +1,226 @@
+// Upkeep in a process of its own, one for each that uses it: merging reads whole databases, which would hold up every
+// tenant of a worker. The process starts with the first piece of work and ends when there is none for a while. Both ends
+// speak JSON lines over its standard input and output.
+
+import { mkdir, rm } from 'node:fs/promises'
+import { constants, setPriority } from 'node:os'
+import { type Clock, systemClock } from '../lib/clock.ts'
+import { childEnvironment } from '../lib/config/child-environment.ts'
+import { AppError, errorCode, errorMessage, TimeoutError, type WireError } from '../lib/errors.ts'
+import { readLifeLine } from '../lib/life-line.ts'
+import { parseBoundedLines } from '../lib/lines.ts'
+import { Mutex } from '../lib/mutex.ts'
+import { type ObjectStoreConfig, openObjectStore } from '../lib/object-store/open.ts'
+import { selfCommand } from '../lib/self-command.ts'
+import type { MergeJob } from './compaction.ts'
+import type { ManifestFile } from './history-manifest.ts'
+import { mergeFiles, Pacer } from './merge-files.ts'
+import type { RetentionPolicy } from './retention.ts'
+import { type RetentionOutcome, type RetentionState, retainHistory } from './retention-pass.ts'
+import type { UpkeepRunner } from './upkeep.ts'
+
+/** Pieces of work that may wait for their turn; more are refused and found due again later. */
+const waitingMax = 10_000
+/** One piece may take this long, ms: far above merging a large database at the slowest rate. */
+const workMs = 6 * 3_600_000
+/** Without work the process ends after this, ms: it takes some 60 MB. */
+const idleMs = 30_000
+/** A retention pass may name thousands of ranges. */
+const lineCharsMax = 4 * 1024 * 1024
+
+/** Plain data: it crosses a pipe, and holds the store's secret. */
+export interface UpkeepConfig {
+  readonly objectStore: ObjectStoreConfig
+  /** A folder of this process alone; emptied at the start. */
+  readonly scratchDir: string
+  /** Read and written together, on average. */
+  readonly bytesPerSecond: number
+  readonly policy: RetentionPolicy
+}
+
+type Work =
+  | { readonly type: 'merge'; readonly prefix: string; readonly job: MergeJob }
+  | { readonly type: 'retain'; readonly prefix: string; readonly state: RetentionState }
+
+type Answer =
+  | { readonly ok: true; readonly value: ManifestFile | RetentionOutcome }
+  | { readonly ok: false; readonly error: WireError }
+
+/** What the process threw. */
+export class UpkeepError extends AppError {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** The process went away under its work: idle for too long, or killed from outside. */
+class UpkeepEndedError extends AppError {
+  readonly code = 'upkeep_ended'
+}
+
+export class UpkeepProcess implements UpkeepRunner {
+  readonly #config: UpkeepConfig
+  readonly #clock: Clock
+  readonly #command: readonly string[]
+  readonly #turn = new Mutex(waitingMax)
+  #child: Child | null = null
+  #isClosed = false
+
+  constructor(config: UpkeepConfig, deps: { readonly clock: Clock; readonly command?: readonly string[] }) {
+    this.#config = config
+    this.#clock = deps.clock
+    this.#command = deps.command ?? selfCommand(['upkeep'])
+  }
+
+  async merge(prefix: string, job: MergeJob): Promise<ManifestFile> {
+    // The other end is this program, of the same version: an answer has the type of its question.
+    return (await this.#do({ type: 'merge', prefix, job })) as ManifestFile
+  }
+
+  async retain(prefix: string, state: RetentionState): Promise<RetentionOutcome> {
+    const { candidates, restoreMsMax } = state
+    return (await this.#do({ type: 'retain', prefix, state: { candidates, restoreMsMax } })) as RetentionOutcome
+  }
+
+  /** The process that works, if there is one. */
+  get pid(): number | null {
+    return this.#child?.isAlive ? this.#child.pid : null
+  }
+
+  /** Ends the process; what was under way is found due again. */
+  close(): void {
+    this.#isClosed = true
+    this.#child?.kill()
+  }
+
+  #do(work: Work): Promise<ManifestFile | RetentionOutcome> {
+    return this.#turn.run(async () => {
+      try {
+        return await (await this.#alive()).ask(work, this.#clock)
+      } catch (error) {
+        if (!(error instanceof UpkeepEndedError) || this.#isClosed) throw error
+        return (await this.#alive()).ask(work, this.#clock) // once, by a fresh one: all work may be repeated
+      }
+    })
+  }
+
+  async #alive(): Promise<Child> {
+    if (this.#isClosed) throw new UpkeepEndedError('upkeep was closed')
+    if (this.#child?.isAlive) return this.#child
+    await rm(this.#config.scratchDir, { recursive: true, force: true })
+    await mkdir(this.#config.scratchDir, { recursive: true, mode: 0o700 })
+    this.#child = new Child(this.#command, this.#config)
+    return this.#child
+  }
+}
+
+class Child {
+  readonly #process: Bun.Subprocess<'pipe', 'pipe', 'inherit'>
+  #pending: PromiseWithResolvers<Answer> | null = null
+  #isAlive = true
+
+  constructor(command: readonly string[], config: UpkeepConfig) {
+    this.#process = Bun.spawn([...command], {
+      stdin: 'pipe',
+      stdout: 'pipe',
+      stderr: 'inherit',
+      env: childEnvironment(),
+    })
+    this.#process.unref()
+    this.#say(config)
+    void this.#listen()
+  }
+
+  get isAlive(): boolean {
+    return this.#isAlive
+  }
+
+  get pid(): number {
+    return this.#process.pid
+  }
+
+  kill(): void {
+    this.#isAlive = false
+    this.#process.kill('SIGKILL')
+  }
+
+  async ask(work: Work, clock: Clock): Promise<ManifestFile | RetentionOutcome> {
+    const pending = Promise.withResolvers<Answer>()
+    this.#pending = pending
+    const cancel = clock.setTimer(workMs, () => {
+      pending.reject(new TimeoutError(`upkeep of ${work.prefix} took longer than ${workMs} ms`))
+      this.kill()
+    })
+    try {
+      if (!this.#isAlive) throw new UpkeepEndedError('the process ended')
+      this.#say(work)
+      const answer = await pending.promise
+      if (!answer.ok) throw new UpkeepError(answer.error.code, answer.error.message)
+      return answer.value
+    } finally {
+      cancel()
+      this.#pending = null
+    }
+  }
+
+  #say(line: UpkeepConfig | Work): void {
+    try {
+      this.#process.stdin.write(`${JSON.stringify(line)}\n`)
+      void this.#process.stdin.flush()
+    } catch {
+      this.#isAlive = false // its end of the pipe is gone; whoever asked hears it from the other pipe
+    }
+  }
+
+  async #listen(): Promise<void> {
+    try {
+      await parseBoundedLines(this.#process.stdout, lineCharsMax, (line) =>
+        this.#pending?.resolve(JSON.parse(line) as Answer),
+      )
+    } finally {
+      this.kill()
+      this.#pending?.reject(new UpkeepEndedError('the process ended'))
+    }
+  }
+}
+
+/** The process itself: works until its standard input ends, or until nobody asks. */
+export async function runUpkeep(clock: Clock = systemClock): Promise<void> {
+  setPriority(constants.priority.PRIORITY_LOW) // requests come first
+  const ready = Promise.withResolvers<(work: Work) => Promise<Answer>>()
+  const idle = () => clock.setTimer(idleMs, () => process.exit(0))
+  let cancel = idle()
+  let working: Promise<void> = Promise.resolve()
+  const { config, ended } = await readLifeLine(undefined, (line) => {
+    const work = JSON.parse(line) as Work // written by our own program, of the same version
+    working = working.then(async () => {
+      cancel()
+      const answer = await (await ready.promise)(work)
+      await Bun.write(Bun.stdout, `${JSON.stringify(answer)}\n`)
+      cancel = idle()
+    })
+  })
+  ready.resolve(await worker(config as UpkeepConfig, clock))
+  await ended
+  process.exit(0)
+}
+
+async function worker(config: UpkeepConfig, clock: Clock): Promise<(work: Work) => Promise<Answer>> {
+  const { scratchDir, bytesPerSecond, policy } = config
+  const store = await openObjectStore(config.objectStore)
+  const pacer = new Pacer(clock, bytesPerSecond)
+  return async (work) => {
+    const at = { store, prefix: work.prefix }
+    try {
+      const value =
+        work.type === 'merge'
+          ? await mergeFiles(at, work.job, { clock, scratchDir, pacer })
+          : await retainHistory(at, work.state, { clock, policy })
+      return { ok: true, value }
+    } catch (error) {
+      return { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
+    }
+  }
+}
