@@ -1,10 +1,11 @@
-// `tenant create|list|show|delete|adopt|import|migrate`.
+// `tenant create|list|show|delete|adopt|import|migrate`; the verbs of time are in `tenant-time-travel.ts`.
 
 import type { Command } from 'commander'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf, secretOption } from './client.ts'
 import { print, renderDetails, renderTable } from './output.ts'
 import { importTenant } from './tenant-import.ts'
+import { registerTimeTravel } from './tenant-time-travel.ts'
 
 export interface TenantBody {
   readonly id: string
@@ -111,20 +112,21 @@ export function registerTenant(program: Command): void {
   const take = tenant
     .command('import')
     .description(
-      'replace the content of a tenant by an existing pb_data directory; may be repeated after an interruption',
+      'replace the content of a tenant by an existing pb_data directory or its ZIP; may be repeated after an interruption',
     )
-    .argument('<directory>', 'a pb_data of PocketBase v0.23 or later')
+    .argument('<dir|zip>', 'a pb_data of PocketBase v0.23 or later, or a backup of one')
     .requiredOption('--tenant <id|slug>', 'the tenant that takes it over')
     .option('--yes', 'do not ask')
-  addClientFlags(take).action(async (directory: string, options: { tenant: string; yes?: true; json?: true }) => {
+  addClientFlags(take).action(async (source: string, options: { tenant: string; yes?: true; json?: true }) => {
     if (!options.yes)
       throw new ConfigError(`this replaces everything in ${options.tenant}: repeat the command with --yes`)
-    const result = await importTenant(clientOf(take), directory, options.tenant)
+    const result = await importTenant(clientOf(take), source, options.tenant)
     print(
       result,
       options.json === true,
-      ({ files, bytes, collections }) =>
-        `imported ${collections} collections and ${files} files (${bytes} bytes) into ${options.tenant}`,
+      ({ files, filesKept, bytes, collections }) =>
+        `imported ${collections} collections and ${files} files (${bytes} bytes) into ${options.tenant}` +
+        (filesKept > 0 ? `; ${filesKept} files were there already` : ''),
     )
   })
 
@@ -139,4 +141,6 @@ export function registerTenant(program: Command): void {
     })
     print(moved, options.json === true, describe)
   })
+
+  registerTimeTravel(tenant)
 }
