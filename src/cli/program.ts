@@ -54,12 +54,20 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   }
 }
 
+/** Flags that PocketBase spells otherwise: a command line that starts PocketBase should start us. */
+const pocketBaseFlags: Readonly<Record<string, string>> = {
+  '--encryptionEnv': '--encryption-env',
+  '--https': '--https-addr',
+}
+
 /** `--flag=value` as two arguments, or an unknown flag would be compared with its value and get no suggestion. */
 function splitAssignments(args: readonly string[]): string[] {
   const end = args.indexOf('--')
   return args.flatMap((arg, index) => {
-    const match = end >= 0 && index > end ? null : /^(--[a-z0-9-]+)=(.*)$/s.exec(arg)
-    return match ? [match[1]!, match[2]!] : [arg]
+    if (end >= 0 && index > end) return [arg]
+    const match = /^(--[a-zA-Z0-9-]+)=(.*)$/s.exec(arg)
+    const flag = match?.[1] ?? arg
+    return match ? [pocketBaseFlags[flag] ?? flag, match[2]!] : [pocketBaseFlags[flag] ?? flag]
   })
 }
 

@@ -1,30 +1,39 @@
 // `superuser upsert|create|update|delete|otp|ips`: who may administer one tenant, on a standalone directory; `upsert`
 // also on a tenant of a fleet.
 
-import { existsSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../lib/clock.ts'
-import { ConfigError } from '../lib/errors.ts'
+import { ConfigError, errorMessage } from '../lib/errors.ts'
 import { createLogger } from '../lib/obs/log.ts'
 import { systemRng } from '../lib/rng.ts'
 import type { Engine } from '../node/engine/engine.ts'
 import { CliError } from './cli-error.ts'
 import { addClientFlags, clientOf, secretOption } from './client.ts'
+import { encryptionKey } from './encryption-key.ts'
 import { exitFailed, exitNotFound } from './exit-codes.ts'
 import { print } from './output.ts'
 
 interface SuperuserFlags {
   readonly dir?: string
+  readonly encryptionEnv?: string
   readonly tenant?: string
   readonly passwordFile?: string
   readonly json?: true
 }
 
-/** Opens the directory beside a server that may be running: SQLite keeps the two apart. */
-async function withEngine<T>(dir: string | undefined, work: (engine: Engine) => Promise<T>): Promise<T> {
-  const path = resolve(dir ?? './pb_data')
-  if (!existsSync(join(path, 'data.db'))) throw new ConfigError(`--dir: ${path} holds no data.db`)
+/**
+ * Opens the directory beside a server that may be running: SQLite keeps the two apart. A new directory is made, as
+ * PocketBase does, so that the first superuser can be there before the first start.
+ */
+async function withEngine<T>(flags: SuperuserFlags, work: (engine: Engine) => Promise<T>): Promise<T> {
+  const path = resolve(flags.dir ?? './pb_data')
+  try {
+    mkdirSync(path, { recursive: true })
+  } catch (error) {
+    throw new ConfigError(`--dir: cannot use ${path}: ${errorMessage(error)}`, { cause: error })
+  }
   const { openEngine } = await import('../node/engine/engine.ts')
   const { PasswordQueue } = await import('../node/engine/auth/password.ts')
   const { LocalStorage } = await import('../node/engine/files/local-storage.ts')
@@ -37,6 +46,7 @@ async function withEngine<T>(dir: string | undefined, work: (engine: Engine) => 
     passwords: new PasswordQueue().lane(),
     files: new LocalStorage(join(path, 'storage')),
     checkpoint: 'sqlite',
+    encryptionKey: encryptionKey(flags.encryptionEnv),
   })
   try {
     return await work(engine)
@@ -63,6 +73,7 @@ export function registerSuperuser(program: Command): void {
       .command(usage)
       .description(about)
       .option('--dir <PATH>', 'data directory of a standalone tenant; default ./pb_data')
+      .option('--encryption-env <NAME>', 'environment variable with the 32 characters that encrypt the settings')
       .option('--password-file <PATH>', 'read the password from a file')
 
   const upsert = verb('upsert <email> [password]', 'create a superuser, or set the password of an existing one')
@@ -74,7 +85,7 @@ export function registerSuperuser(program: Command): void {
         await clientOf(upsert).request('POST', path, { email, password })
       } else {
         const { upsertSuperuser } = await import('../node/engine/auth/superusers.ts')
-        await withEngine(flags.dir, (engine) => upsertSuperuser(engine, email, password))
+        await withEngine(flags, (engine) => upsertSuperuser(engine, email, password))
       }
       print({ saved: email }, flags.json === true, () => `saved superuser ${email}`)
     },
@@ -83,7 +94,7 @@ export function registerSuperuser(program: Command): void {
   verb('create <email> [password]', 'create a superuser').action(
     async (email: string, argument: string | undefined, flags: SuperuserFlags) => {
       const { createSuperuser } = await import('../node/engine/auth/superusers.ts')
-      await withEngine(flags.dir, (engine) => createSuperuser(engine, email, passwordOf(argument, flags)))
+      await withEngine(flags, (engine) => createSuperuser(engine, email, passwordOf(argument, flags)))
       console.log(`created superuser ${email}`)
     },
   )
@@ -91,7 +102,7 @@ export function registerSuperuser(program: Command): void {
   verb('update <email> [password]', 'set the password of a superuser').action(
     async (email: string, argument: string | undefined, flags: SuperuserFlags) => {
       const { updateSuperuser } = await import('../node/engine/auth/superusers.ts')
-      await withEngine(flags.dir, (engine) => updateSuperuser(engine, email, passwordOf(argument, flags)))
+      await withEngine(flags, (engine) => updateSuperuser(engine, email, passwordOf(argument, flags)))
       console.log(`updated superuser ${email}`)
     },
   )
@@ -99,7 +110,7 @@ export function registerSuperuser(program: Command): void {
   verb('delete <email>', 'delete a superuser; the last one stays').action(
     async (email: string, flags: SuperuserFlags) => {
       const { deleteSuperuser } = await import('../node/engine/auth/superusers.ts')
-      const isDeleted = await withEngine(flags.dir, (engine) => deleteSuperuser(engine, email))
+      const isDeleted = await withEngine(flags, (engine) => deleteSuperuser(engine, email))
       if (!isDeleted) throw new CliError(`there is no superuser ${email}`, exitNotFound)
       console.log(`deleted superuser ${email}`)
     },
@@ -108,7 +119,7 @@ export function registerSuperuser(program: Command): void {
   verb('otp <email>', 'make a one-time password for a superuser who cannot get mails').action(
     async (email: string, flags: SuperuserFlags) => {
       const { createSuperuserOtp } = await import('../node/engine/auth/superusers.ts')
-      const otp = await withEngine(flags.dir, (engine) => createSuperuserOtp(engine, email))
+      const otp = await withEngine(flags, (engine) => createSuperuserOtp(engine, email))
       console.log(`OTP id    ${otp.otpId}\npassword  ${otp.password}\nvalid     ${otp.validS} seconds`)
     },
   )
@@ -116,7 +127,7 @@ export function registerSuperuser(program: Command): void {
   verb('ips [addresses...]', 'set from where superusers may come; none: from anywhere').action(
     async (addresses: string[], flags: SuperuserFlags) => {
       const { setSuperuserIps } = await import('../node/engine/auth/superusers.ts')
-      await withEngine(flags.dir, (engine) => setSuperuserIps(engine, addresses))
+      await withEngine(flags, (engine) => setSuperuserIps(engine, addresses))
       console.log(
         addresses.length === 0
           ? 'superusers may come from anywhere'

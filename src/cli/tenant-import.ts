@@ -1,91 +1,73 @@
-// `tenant import DIR`: takes an existing `pb_data` into a tenant of a fleet. Files first, then the database in one
-// transaction; an interrupted import is simply started again.
+// `tenant import DIR|ZIP`: takes an existing PocketBase app into a tenant of a fleet. Files first, then the database in
+// one transaction: an import that is interrupted has changed nothing that clients see, and started again it sends only
+// the files that are not there yet.
 
-import { Database as Sqlite } from 'bun:sqlite'
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { stat } from 'node:fs/promises'
 import { grantScheme, platformImportPath } from '../ipc/messages/grant.ts'
-import { ConfigError, errorMessage } from '../lib/errors.ts'
+import { AppError, errorMessage } from '../lib/errors.ts'
 import { CliError } from './cli-error.ts'
 import { type ApiClient, failure } from './client.ts'
 import { exitUnreachable } from './exit-codes.ts'
+import { openImportSource, type SourceFile, type UploadBody } from './import-source.ts'
 import { Progress } from './progress.ts'
 
 /** Uploads under way at once. */
 const uploadsMax = 8
-/** One file may take this long, ms. */
-const uploadTimeoutMs = 10 * 60_000
+/** One file may take this long, ms: 5 GB at 3 MB/s. */
+const uploadTimeoutMs = 30 * 60_000
 
 export interface ImportResult {
   readonly tenant: string
+  /** All files of records, and how many of them an earlier import had sent. */
   readonly files: number
+  readonly filesKept: number
   readonly bytes: number
   readonly collections: number
 }
 
-/** Throws ConfigError for a directory that is no `pb_data`, CliError for what the fleet answers. */
-export async function importTenant(client: ApiClient, directory: string, reference: string): Promise<ImportResult> {
-  const root = resolve(directory)
-  if (!existsSync(join(root, 'data.db'))) throw new ConfigError(`${root} holds no data.db; is it a pb_data?`)
-  const work = mkdtempSync(join(tmpdir(), 'pocketfleet-import-'))
-  try {
-    const snapshot = join(work, 'data.db')
-    takeSnapshot(join(root, 'data.db'), snapshot)
-    const files = listFiles(join(root, 'storage'))
-    const bytes = files.reduce((sum, file) => sum + file.sizeBytes, statSync(snapshot).size)
-    const progress = new Progress('importing', bytes)
-    const grants = new Grants(client, reference)
-    await inParallel(files, uploadsMax, async (file) => {
-      const path = `${platformImportPath}/files/${file.key.split('/').map(encodeURIComponent).join('/')}`
-      await send(client, grants, 'PUT', path, file.path)
-      progress.add(file.sizeBytes)
-    })
-    const answer = await send(client, grants, 'POST', platformImportPath, snapshot)
-    progress.add(statSync(snapshot).size)
-    progress.end()
-    const { collections } = JSON.parse(answer) as { collections: number }
-    return { tenant: reference, files: files.length, bytes, collections }
-  } finally {
-    rmSync(work, { recursive: true, force: true })
+/** Throws ConfigError or ArchiveError for what is no `pb_data`, CliError for what the fleet answers. */
+export async function importTenant(client: ApiClient, path: string, reference: string): Promise<ImportResult> {
+  await using source = await openImportSource(path)
+  const grants = new Grants(client, reference)
+  const { size } = await stat(source.database)
+  let files = 0
+  let bytes = size
+  for await (const file of source.files()) {
+    files++
+    bytes += file.sizeBytes
   }
+  const present = await filesOf(client, grants)
+  const progress = new Progress('importing', bytes)
+  let filesKept = 0
+  await inParallel(source.files(), uploadsMax, async (file) => {
+    if (present.get(file.key) === file.sizeBytes) filesKept++
+    else await send(client, grants, 'PUT', `${platformImportPath}/files/${keyPath(file)}`, file.open)
+    progress.add(file.sizeBytes)
+  })
+  const answer = await send(client, grants, 'POST', platformImportPath, async () => Bun.file(source.database))
+  progress.add(size)
+  progress.end()
+  const { collections } = JSON.parse(answer) as { collections: number }
+  return { tenant: reference, files, filesKept, bytes, collections }
 }
 
-/** A consistent copy, whether or not a server writes to the original. */
-function takeSnapshot(from: string, to: string): void {
-  try {
-    const source = new Sqlite(from, { readonly: true })
-    try {
-      source.run('VACUUM INTO ?', [to])
-    } finally {
-      source.close()
+function keyPath({ key }: SourceFile): string {
+  return key.split('/').map(encodeURIComponent).join('/')
+}
+
+/** Sizes of the files that are there, by key. */
+async function filesOf(client: ApiClient, grants: Grants): Promise<ReadonlyMap<string, number>> {
+  const present = new Map<string, number>()
+  for (let next = ''; ; ) {
+    const path = `${platformImportPath}/files?next=${encodeURIComponent(next)}`
+    const page = JSON.parse(await send(client, grants, 'GET', path, null)) as {
+      files: { key: string; sizeBytes: number }[]
+      next: string | null
     }
-  } catch (error) {
-    throw new ConfigError(`${from} cannot be read as a database: ${errorMessage(error)}`, { cause: error })
+    for (const { key, sizeBytes } of page.files) present.set(key, sizeBytes)
+    if (page.next === null) return present
+    next = page.next
   }
-}
-
-interface LocalFile {
-  readonly key: string
-  readonly path: string
-  readonly sizeBytes: number
-}
-
-/** Uploads of records: `{collection}/{record}/{name}`; thumbs and attribute files are made anew where needed. */
-function listFiles(storage: string): LocalFile[] {
-  if (!existsSync(storage)) return []
-  const folders = (path: string) => readdirSync(path, { withFileTypes: true }).filter((each) => each.isDirectory())
-  return folders(storage).flatMap((collection) =>
-    folders(join(storage, collection.name)).flatMap((record) => {
-      const folder = join(storage, collection.name, record.name)
-      return readdirSync(folder, { withFileTypes: true })
-        .filter((each) => each.isFile() && !each.name.endsWith('.attrs'))
-        .map((each) => {
-          const path = join(folder, each.name)
-          return { key: `${collection.name}/${record.name}/${each.name}`, path, sizeBytes: statSync(path).size }
-        })
-    }),
-  )
 }
 
 /** One grant for many requests, renewed when it has expired. */
@@ -113,18 +95,24 @@ class Grants {
   }
 }
 
-async function send(client: ApiClient, grants: Grants, method: string, path: string, file: string): Promise<string> {
+async function send(
+  client: ApiClient,
+  grants: Grants,
+  method: string,
+  path: string,
+  open: (() => Promise<UploadBody>) | null,
+): Promise<string> {
   for (let attempt = 1; ; attempt++) {
     let response: Response
     try {
       response = await fetch(client.url + path, {
         method,
         headers: { authorization: grantScheme + (await grants.get()), 'x-tenant-id': grants.reference },
-        body: Bun.file(file),
+        ...(open !== null && { body: await open() }),
         signal: AbortSignal.timeout(uploadTimeoutMs),
       })
     } catch (error) {
-      if (error instanceof CliError) throw error
+      if (error instanceof AppError || error instanceof CliError) throw error // ours: the grant, the archive
       throw new CliError(`cannot reach the fleet at ${client.url}: ${errorMessage(error)}`, exitUnreachable, {
         cause: error,
       })
@@ -136,11 +124,9 @@ async function send(client: ApiClient, grants: Grants, method: string, path: str
   }
 }
 
-async function inParallel<T>(items: readonly T[], lanes: number, work: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values()
-  await Promise.all(
-    Array.from({ length: lanes }, async () => {
-      for (const item of queue) await work(item)
-    }),
-  )
+async function inParallel<T>(items: AsyncGenerator<T>, lanes: number, work: (item: T) => Promise<void>): Promise<void> {
+  const lane = async () => {
+    for (let next = await items.next(); !next.done; next = await items.next()) await work(next.value)
+  }
+  await Promise.all(Array.from({ length: lanes }, lane))
 }

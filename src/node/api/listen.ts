@@ -5,7 +5,7 @@ import { type Clock, sleep } from '../../lib/clock.ts'
 import { ConfigError, errorCode, errorMessage } from '../../lib/errors.ts'
 
 export interface Listener {
-  /** `http://host:port` as bound. */
+  /** `http://host:port` or `https://…` as bound. */
   readonly url: string
   /** Stops accepting, lets requests under way end for a while, then cuts what is left. */
   close(): Promise<void>
@@ -28,6 +28,7 @@ export function listen(
   address: { readonly host: string; readonly port: number },
   flag: string,
   clock: Clock,
+  tls: { readonly cert: string; readonly key: string } | null = null,
 ): Listener {
   try {
     const server = Bun.serve({
@@ -38,11 +39,12 @@ export function listen(
       development: false, // an uncaught error must not send out a page of source code
       reusePort: false,
       fetch: app.fetch,
+      ...(tls !== null && { tls: { cert: tls.cert, key: tls.key } }),
     })
     app.server = server as unknown as NonNullable<typeof app.server>
     const host = server.hostname?.includes(':') ? `[${server.hostname}]` : server.hostname
     return {
-      url: `http://${host}:${server.port}`,
+      url: `${tls === null ? 'http' : 'https'}://${host}:${server.port}`,
       async close() {
         const waiting = new AbortController()
         await Promise.race([server.stop(), sleep(clock, drainMs, waiting.signal).catch(() => {})]) // rejects only when aborted below

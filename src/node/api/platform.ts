@@ -33,6 +33,7 @@ export function platformRoutes(options: PlatformOptions): readonly Route[] {
       return handle(event)
     }
   return [
+    { method: 'GET', path: `${platformImportPath}/files`, limit: 'own', handle: granted('import', listFiles) },
     { method: 'PUT', path: `${platformImportPath}/files/*key`, limit: 'own', handle: granted('import', importFile) },
     { method: 'POST', path: platformImportPath, limit: 'own', handle: granted('import', importDatabase) },
   ]
@@ -47,6 +48,12 @@ function requireGrant(event: RequestEvent, action: GrantAction, { secrets, keys 
   if (!grant?.ok || !route.ok || grant.value.action !== action || grant.value.tenantId !== route.value.tenantId)
     throw unauthorized('The request requires a grant of the fleet.')
   event.engine.log.info('platform operation granted', { action, admin: grant.value.admin })
+}
+
+/** What an interrupted import has sent already, in pages. */
+async function listFiles(event: RequestEvent): Promise<Response> {
+  const page = await event.engine.files.base.list?.(event.query.get('next') || null)
+  return event.json(200, page ?? { files: [], next: null })
 }
 
 async function importFile(event: RequestEvent): Promise<Response> {

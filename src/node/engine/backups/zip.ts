@@ -4,7 +4,7 @@
 import { createWriteStream } from 'node:fs'
 import { mkdir, open, readdir, stat } from 'node:fs/promises'
 import { dirname, join, resolve, sep } from 'node:path'
-import { Readable } from 'node:stream'
+import { Readable, Transform } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import type { ReadableStream as NodeStream } from 'node:stream/web'
 import { type Entry, open as openZip, type ZipFile as ZipReader } from 'yauzl'
@@ -122,10 +122,9 @@ export async function unpackArchive(
       const name = entry.fileName
       if (name.endsWith('/')) continue // folders are made for their files
       const target = targetOf(root, name)
-      const type = (entry.externalFileAttributes >>> 16) & 0o170000
-      if (type !== 0 && type !== 0o100000) throw new ArchiveError(`${JSON.stringify(name)} is no plain file`)
+      checkPlainFile(entry)
       await mkdir(dirname(target), { recursive: true })
-      const allowed = Math.min(bytesMax - bytes, ratioFreeBytes + entry.compressedSize * ratioMax)
+      const allowed = Math.min(bytesMax - bytes, bytesAllowed(entry))
       bytes += await unpackEntry(zip, entry, target, allowed)
       options.onProgress?.({ entries, bytes })
     }
@@ -137,19 +136,91 @@ export async function unpackArchive(
   }
 }
 
+/** An entry of an archive that is read where it lies. */
+export interface ArchiveEntry {
+  /** As it stands there: checked by nobody. */
+  readonly name: string
+  /** What the archive says; {@link open} fails as soon as there is more. */
+  readonly sizeBytes: number
+  /** The unpacked content; fails with ArchiveError for a bomb or damage. */
+  readonly open: () => Promise<Readable>
+}
+
+export interface Archive extends AsyncDisposable {
+  /** All plain files, in the order of the archive. */
+  entries(): AsyncGenerator<ArchiveEntry>
+}
+
+/** Opens an archive without unpacking it; several entries may be read at once. */
+export async function openForReading(path: string): Promise<Archive> {
+  const reader = await openArchive(path) // contents are read from here, however often the entries are listed
+  return {
+    async *entries() {
+      const listing = await openArchive(path)
+      try {
+        let count = 0
+        for await (const entry of entriesOf(listing)) {
+          if (++count > entriesMax) throw new ArchiveError(`more than ${entriesMax} entries`)
+          if (entry.fileName.endsWith('/')) continue
+          checkPlainFile(entry)
+          yield {
+            name: entry.fileName,
+            sizeBytes: entry.uncompressedSize,
+            open: async () => bounded(await streamOf(reader, entry), entry),
+          }
+        }
+      } finally {
+        listing.close()
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      reader.close()
+    },
+  }
+}
+
 /** The names in an archive, without unpacking it. */
 export async function archiveNames(path: string): Promise<string[]> {
-  const zip = await openArchive(path)
-  try {
-    const names: string[] = []
-    for await (const entry of entriesOf(zip)) {
-      names.push(entry.fileName)
-      if (names.length > entriesMax) throw new ArchiveError(`more than ${entriesMax} entries`)
-    }
-    return names
-  } finally {
-    zip.close()
-  }
+  await using archive = await openForReading(path)
+  const names: string[] = []
+  for await (const { name } of archive.entries()) names.push(name)
+  return names
+}
+
+/** Links and devices have no place in a backup. */
+function checkPlainFile(entry: Entry): void {
+  const type = (entry.externalFileAttributes >>> 16) & 0o170000
+  if (type !== 0 && type !== 0o100000) throw new ArchiveError(`${JSON.stringify(entry.fileName)} is no plain file`)
+}
+
+/** The size in the header is only what somebody wrote there. */
+function bytesAllowed(entry: Entry): number {
+  return Math.min(unpackedBytesDefault, ratioFreeBytes + entry.compressedSize * ratioMax)
+}
+
+function streamOf(zip: ZipReader, entry: Entry): Promise<Readable> {
+  return new Promise((done, fail) =>
+    zip.openReadStream(entry, (error, stream) =>
+      error ? fail(new ArchiveError('the archive is damaged', { cause: error })) : done(stream),
+    ),
+  )
+}
+
+function bounded(source: Readable, entry: Entry): Readable {
+  const bytesMax = bytesAllowed(entry)
+  let bytes = 0
+  const counter = new Transform({
+    transform(chunk: Uint8Array, _, done) {
+      bytes += chunk.length
+      if (bytes > bytesMax) done(new ArchiveError(`${JSON.stringify(entry.fileName)} unpacks to too much`))
+      else done(null, chunk)
+    },
+  })
+  pipeline(source, counter).catch((error: unknown) => {
+    const damaged = new ArchiveError('the archive is damaged', { cause: error })
+    counter.destroy(error instanceof AppError ? error : damaged)
+  })
+  return counter
 }
 
 function targetOf(root: string, name: string): string {
@@ -161,15 +232,12 @@ function targetOf(root: string, name: string): string {
 }
 
 async function unpackEntry(zip: ZipReader, entry: Entry, target: string, bytesMax: number): Promise<number> {
-  const source = await new Promise<Readable>((done, fail) =>
-    zip.openReadStream(entry, (error, stream) => (error ? fail(error) : done(stream))),
-  )
+  const source = await streamOf(zip, entry)
   const file = await open(target, 'wx', 0o600)
   let bytes = 0
   try {
     for await (const chunk of source as AsyncIterable<Uint8Array>) {
       bytes += chunk.length
-      // The size in the header is only what somebody wrote there.
       if (bytes > bytesMax) throw new ArchiveError(`${JSON.stringify(entry.fileName)} unpacks to too much`)
       await file.write(chunk)
     }

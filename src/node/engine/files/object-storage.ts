@@ -13,7 +13,14 @@ import {
 } from '../../../lib/object-store/object-store.ts'
 import { contentTypeOf, isMediaType, sniffBytes, sniffContentType } from './content-type.ts'
 import type { FileCache } from './file-cache.ts'
-import { assertFileKey, type FileStorage, originalNameMax, type StoredFile, thumbsPrefix } from './storage.ts'
+import {
+  assertFileKey,
+  type FilePage,
+  type FileStorage,
+  originalNameMax,
+  type StoredFile,
+  thumbsPrefix,
+} from './storage.ts'
 import type { UploadedFile } from './uploaded-file.ts'
 
 /** Larger files do not enter the cache, bytes: one of them would push out hundreds of small ones. */
@@ -97,6 +104,12 @@ export class ObjectStorage implements FileStorage {
       if (error instanceof ObjectNotFoundError) return null
       throw error
     }
+  }
+
+  async list(next: string | null): Promise<FilePage> {
+    const page = await this.#store.list({ prefix: this.#prefix, next })
+    const files = page.objects.map(({ key, sizeBytes }) => ({ key: key.slice(this.#prefix.length), sizeBytes }))
+    return { files, next: page.next }
   }
 
   async delete(key: string): Promise<void> {

@@ -21,6 +21,12 @@ export interface StoredFile {
   body(range?: ByteRange): Promise<Blob | ReadableStream<Uint8Array>>
 }
 
+export interface FilePage {
+  readonly files: readonly { readonly key: string; readonly sizeBytes: number }[]
+  /** Pass it back to go on; null at the end. */
+  readonly next: string | null
+}
+
 /** Keys are `{collectionId}/{recordId}/{filename}`, checked by {@link assertFileKey}. */
 export interface FileStorage {
   /** Stores a new file. The name is never used twice, so an existing key is an error. */
@@ -29,6 +35,8 @@ export interface FileStorage {
   open(key: string): Promise<StoredFile | null>
   /** All of a file, past every cache: for backups. The stream must be read or cancelled. null when there is none. */
   stream(key: string): Promise<{ readonly sizeBytes: number; readonly body: ReadableStream<Uint8Array> } | null>
+  /** Files in the order of their keys, thumbs included; only where the store can list at little cost. */
+  list?(next: string | null): Promise<FilePage>
   /** Deletes one file and its thumbs; a missing one is no error. */
   delete(key: string): Promise<void>
   /** Deletes everything below `prefix`, which ends in `/`. */

@@ -1,0 +1,95 @@
+// Goal: the command line of a standalone tenant is PocketBase's: superusers on a directory that is made on the way,
+// encrypted settings, domains with TLS. Method: the program itself, as a process.
+
+import { Database as Sqlite } from 'bun:sqlite'
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { freePort } from '../../src/lib/free-port.ts'
+import { programCommand, runCli } from '../support/fleet.ts'
+import { until } from '../support/wait.ts'
+
+const key = 'k'.repeat(32)
+const tls = join(import.meta.dir, '../support/tls')
+let root: string
+let dir: string
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'pf-cli-'))
+  dir = join(root, 'new/pb_data')
+})
+afterEach(() => rmSync(root, { recursive: true, force: true }))
+
+const superuser = (...args: string[]) => runCli('source', ['superuser', ...args, `--dir=${dir}`], { MY_KEY: key })
+
+function read<T>(sql: string): T[] {
+  const sqlite = new Sqlite(join(dir, 'data.db'), { readonly: true })
+  try {
+    return sqlite.query(sql).all() as T[]
+  } finally {
+    sqlite.close()
+  }
+}
+
+/** A server that is stopped after `work`, or ends by itself where there is none: its exit code and what it says. */
+async function serve(args: readonly string[], work: (() => Promise<void>) | null = null) {
+  const child = Bun.spawn([...programCommand('source'), 'serve', '--mode=standalone', `--dir=${dir}`, ...args], {
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+    env: { ...process.env, MY_KEY: key },
+  })
+  try {
+    await (work === null ? child.exited : work())
+  } finally {
+    if (child.exitCode === null) child.kill('SIGTERM')
+  }
+  const [out, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()])
+  return { code: await child.exited, text: out + errors }
+}
+
+test('superusers on a directory that was not there', async () => {
+  await superuser('upsert', 'one@example.com', 'a-long-password', '--encryptionEnv=MY_KEY')
+  await superuser('create', 'two@example.com', 'a-long-password', '--encryptionEnv', 'MY_KEY')
+  await superuser('update', 'two@example.com', 'another-password', '--encryption-env=MY_KEY')
+  await superuser('delete', 'one@example.com', '--encryptionEnv=MY_KEY')
+  expect(await superuser('otp', 'two@example.com', '--encryptionEnv=MY_KEY').catch((error) => error.message)).toContain(
+    'OTP auth is not enabled',
+  )
+  expect(await superuser('ips', '10.0.0.0/24', '127.0.0.1', '--encryptionEnv=MY_KEY')).toContain('10.0.0.0/24')
+  expect(read('SELECT email FROM _superusers')).toEqual([{ email: 'two@example.com' }])
+  // The settings are encrypted, and closed to whoever lacks the key.
+  expect(read<{ value: string }>("SELECT value FROM _params WHERE id = 'settings'")[0]!.value).not.toContain('{')
+  await expect(superuser('ips')).rejects.toThrow(/no encryption key was given/)
+  await expect(superuser('ips', 'nowhere', '--encryptionEnv=MY_KEY')).rejects.toThrow(/Invalid IP/)
+  await expect(superuser('delete', 'two@example.com', '--encryptionEnv=MY_KEY')).rejects.toThrow()
+  await expect(superuser('update', 'none@example.com', 'x', '--encryptionEnv=MY_KEY')).rejects.toThrow(/doesn't exist/)
+}, 60_000)
+
+test('domains need a certificate, and then plain HTTP sends over to it', async () => {
+  const refused = await serve(['example.com'])
+  expect(refused).toMatchObject({ code: 2 })
+  expect(refused.text).toContain('needs --tls-cert and --tls-key')
+  expect((await serve(['--https=127.0.0.1:0'])).text).toContain('needs --tls-cert and --tls-key')
+  const [http, https] = [freePort(), freePort()]
+  const flags = [`--tls-cert=${join(tls, 'fleet.test.crt')}`, `--tls-key=${join(tls, 'fleet.test.key')}`]
+  const served = await serve(
+    ['app.fleet.test', ...flags, `--http=127.0.0.1:${http}`, `--https=127.0.0.1:${https}`],
+    async () => {
+      const health = () => fetch(`https://127.0.0.1:${https}/api/health`, { tls: { rejectUnauthorized: false } })
+      await until('an answer over TLS', async () => (await health()).status === 200)
+      const plain = (init: RequestInit, host = 'app.fleet.test') =>
+        fetch(`http://127.0.0.1:${http}/api/health?a=1`, { ...init, redirect: 'manual', headers: { host } })
+      const over = await plain({})
+      expect([over.status, over.headers.get('location')]).toEqual([
+        302,
+        `https://app.fleet.test:${https}/api/health?a=1`,
+      ])
+      expect((await plain({ method: 'POST', body: 'secret' })).status).toBe(400)
+      expect((await plain({}, 'evil.example')).status).toBe(400)
+    },
+  )
+  expect(served.code).toBe(0)
+  expect(existsSync(join(dir, 'data.db'))).toBe(true)
+}, 60_000)
