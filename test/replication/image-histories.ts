@@ -23,8 +23,11 @@ export class ImageHistory implements Disposable {
   readonly images: Uint8Array[] = []
   readonly sizes: number[] = []
 
-  constructor(store: ObjectStore, options: { readonly pageSize?: number; readonly autoVacuum?: boolean } = {}) {
-    this.at = { store, prefix }
+  constructor(
+    store: ObjectStore,
+    options: { readonly pageSize?: number; readonly autoVacuum?: boolean; readonly prefix?: string } = {},
+  ) {
+    this.at = { store, prefix: options.prefix ?? prefix }
     this.pageSize = options.pageSize ?? 4_096
     this.db = new Sqlite(join(this.#dir, 'source.db'), { create: true })
     this.db.run(`PRAGMA page_size = ${this.pageSize}`)

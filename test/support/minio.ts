@@ -35,6 +35,7 @@ export async function startMinio(path: string, dir: string, bucket = 'pocketflee
         MINIO_ROOT_USER: accessKey,
         MINIO_ROOT_PASSWORD: secretKey,
         MINIO_BROWSER: 'off',
+        MINIO_PROMETHEUS_AUTH_TYPE: 'public',
         CI: '1',
       },
     },

@@ -1,0 +1,63 @@
+// `bun run bench replication`: side by side with official Litestream, the same data and the same stores in one run. Where
+// Litestream or MinIO is not installed, its figures are left out.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Figure } from '../report.ts'
+import { benchColdOpen, benchRestore, type RestoreSize } from './restore-bench.ts'
+import { benchLag, benchMany, benchRequests, benchThroughput, type ManySize } from './ship-bench.ts'
+import { type BenchStore, directoryStore, minioStore } from './stores.ts'
+
+export interface ReplicationSize {
+  readonly restores: readonly RestoreSize[]
+  readonly coldOpens: number
+  readonly loadBytes: number
+  readonly ticks: number
+  readonly requestsMs: number
+  readonly many: ManySize
+}
+
+export const fullReplication: ReplicationSize = {
+  restores: [
+    { name: '1 MB', sizeBytes: 1e6, rounds: 5 },
+    { name: '100 MB', sizeBytes: 100e6, rounds: 3 },
+    { name: '1 GB', sizeBytes: 1e9, rounds: 2 },
+  ],
+  coldOpens: 40,
+  loadBytes: 200e6,
+  ticks: 400,
+  requestsMs: 20_000,
+  many: { openCount: 1_000, closedCount: 10_000, theirCount: 1_000 },
+}
+export const smokeReplication: ReplicationSize = {
+  restores: [{ name: '1 MB', sizeBytes: 1e6, rounds: 1 }],
+  coldOpens: 1,
+  loadBytes: 2e6,
+  ticks: 3,
+  requestsMs: 500,
+  many: { openCount: 2, closedCount: 3, theirCount: 2 },
+}
+
+export async function benchReplication(size: ReplicationSize): Promise<Figure[]> {
+  const dir = mkdtempSync(join(tmpdir(), 'pf-bench-replication-'))
+  const figures: Figure[] = [{ name: 'cores shared by all programs', value: cpus().length, unit: 'cores' }]
+  const restores = async (store: BenchStore) => {
+    for (const each of size.restores) figures.push(...(await benchRestore(dir, store, each)))
+    figures.push(...(await benchColdOpen(dir, store, size.coldOpens)))
+  }
+  try {
+    await using directory = await directoryStore(join(dir, 'objects'))
+    figures.push(...(await benchThroughput(dir, directory, size.loadBytes)))
+    figures.push(...(await benchLag(dir, directory, size.ticks)))
+    figures.push(...(await benchMany(dir, directory, size.many)))
+    await restores(directory)
+    await using minio = await minioStore(join(dir, 'minio'))
+    if (minio === null) return figures
+    figures.push(...(await benchRequests(dir, minio, size.requestsMs)))
+    await restores(minio)
+    return figures
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
