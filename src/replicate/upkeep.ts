@@ -1,6 +1,7 @@
 // Keeps one open history short: knows its files as they are shipped, sees when a merge or a retention pass is due, has it
 // done elsewhere, and gives the manifest. It asks the store for nothing while nothing is shipped, and holds no timer.
 
+import { assert } from '../lib/assert.ts'
 import type { Txid } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
 import { errorMessage } from '../lib/errors.ts'
@@ -160,6 +161,23 @@ export class HistoryUpkeep {
     )
     this.#state = { ...this.#state, candidates, retained }
     if (filesDeleted > 0) this.#deps.log.info('files deleted', { prefix: this.#at.prefix, filesDeleted, bytesDeleted })
+  }
+}
+
+/** The manifest of a history that has just begun. */
+export function firstManifest(created: HistoryPosition): HistoryManifest {
+  const { txid, timestampMs, pageSize, commit, writer, tailSizeBytes } = created
+  assert(txid === 1, 'a history begins with TXID 1')
+  const checksum = checksumText(created.checksum)
+  return {
+    epoch: writer.epoch,
+    tail: { txid, timestampMs, checksum },
+    pageSize,
+    commit,
+    files: [{ level: 0, minTxid: txid, maxTxid: txid, sizeBytes: tailSizeBytes, timestampMs, checksum }],
+    candidates: null,
+    retained: null,
+    restoreMsMax: 0,
   }
 }
 

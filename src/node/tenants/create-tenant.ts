@@ -6,9 +6,12 @@ import type { Placement, TenantSpec } from '../../ipc/messages/tenant.ts'
 import { alphanumeric, randomText } from '../../lib/id.ts'
 import { NeverShippedError } from '../../replicate/errors.ts'
 import { createHistory, openHistory } from '../../replicate/history.ts'
+import type { HistoryManifest } from '../../replicate/history-manifest.ts'
+import { firstManifest } from '../../replicate/upkeep.ts'
 import { findByEmail } from '../engine/auth/lookup.ts'
 import { createInstallerPath } from '../engine/auth/superusers.ts'
 import { superusersName } from '../engine/collections/collection.ts'
+import type { Database } from '../engine/db/database.ts'
 import type { Engine } from '../engine/engine.ts'
 import { PasswordValue } from '../engine/fields/value.ts'
 import { EngineRecord } from '../engine/records/record.ts'
@@ -42,21 +45,32 @@ export async function createTenant(
   const history = { epoch, clock, rng }
   await files.markDirty(spec.id)
   const shipped = new Set<DatabaseName>()
+  const begun: { [Name in DatabaseName]?: HistoryManifest } = {}
+  const begin = async (name: DatabaseName, database: Database) => {
+    begun[name] = firstManifest(await createHistory(historyOf(name, placement, deps), database, history))
+  }
   for (const name of databaseNames) if (await takeOver(name)) shipped.add(name)
   if (shipped.has('data.db')) return { existed: true, setupPath: null }
 
   const hooks = await openHooksDatabase(files.path(spec.id, 'hooks.db'))
   try {
-    if (!shipped.has('hooks.db')) await createHistory(historyOf('hooks.db', placement, deps), hooks, history)
+    if (!shipped.has('hooks.db')) await begin('hooks.db', hooks)
   } finally {
     await hooks.close()
   }
   await using engine = await openFleetEngine(spec, deps)
   if (superuser !== null) await putSuperuser(engine, superuser)
   const setupPath = superuser === null ? await createInstallerPath(engine) : null
-  if (!shipped.has('auxiliary.db')) await createHistory(historyOf('auxiliary.db', placement, deps), engine.aux, history)
+  if (!shipped.has('auxiliary.db')) await begin('auxiliary.db', engine.aux)
   await writeManifest(deps, { tenant: spec, facts: noFacts, updatedAtMs: clock.now() })
-  await createHistory(historyOf('data.db', placement, deps), engine.data, history)
+  await begin('data.db', engine.data)
+  // Only now is it known where the histories stand. Without this they would be listed at the first opening.
+  const hooksFact = begun['hooks.db'] === undefined ? null : { anyEnabled: false, txid: begun['hooks.db'].tail.txid }
+  await writeManifest(deps, {
+    tenant: spec,
+    facts: { ...noFacts, databases: begun, hooks: hooksFact },
+    updatedAtMs: clock.now(),
+  })
   return { existed: false, setupPath }
 
   /** What an earlier attempt shipped is the truth; local files without a history are remains of one that did not. */

@@ -4,7 +4,7 @@
 
 import type { TenantSpec } from '../../ipc/messages/tenant.ts'
 import { isTenantId, type TenantId, type Txid } from '../../lib/brand.ts'
-import { fromUtf8, utf8 } from '../../lib/bytes.ts'
+import { equalBytes, fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { ObjectNotFoundError, type ObjectStore } from '../../lib/object-store/object-store.ts'
 import { decodeHistoryManifest, encodeHistoryManifest, type HistoryManifest } from '../../replicate/history-manifest.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
@@ -63,6 +63,39 @@ export async function readFacts({ store, objectPrefix }: ManifestPlace, id: Tena
     if (error instanceof ObjectNotFoundError) return null
     throw error
   }
+}
+
+/**
+ * Changes facts of a tenant that nobody has open, and leaves its identity as it is.
+ *
+ * @returns false, and nothing changed, when there is no manifest, or somebody wrote it while `change` was under way: then
+ *   the tenant is in use, and its owner writes what is true.
+ */
+export async function changeFacts(
+  { store, objectPrefix }: ManifestPlace,
+  id: TenantId,
+  updatedAtMs: number,
+  change: (facts: TenantFacts) => Promise<TenantFacts>,
+): Promise<boolean> {
+  const key = manifestKey(objectPrefix, id)
+  const read = async () => {
+    try {
+      return await store.get(key)
+    } catch (error) {
+      if (error instanceof ObjectNotFoundError) return null
+      throw error
+    }
+  }
+  const before = await read()
+  const facts = before && decodeFacts(before)
+  if (before === null || facts === null) return false
+  const changed = await change(facts)
+  if (changed === facts) return true
+  const now = await read()
+  if (now === null || !equalBytes(before, now)) return false
+  const { tenant } = JSON.parse(fromUtf8(before)) as { readonly tenant: TenantSpec } // written as it was read
+  await writeManifest({ store, objectPrefix }, { tenant, facts: changed, updatedAtMs })
+  return true
 }
 
 function manifestKey(objectPrefix: string, id: TenantId): string {
