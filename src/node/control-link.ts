@@ -118,6 +118,15 @@ export class ControlLink {
     )
   }
 
+  sealed(tenantId: TenantId, epoch: Epoch): Promise<{ readonly ok: true }> {
+    const { nodeId } = this.#facts
+    const { signal } = this.#closing
+    return this.#client.request(
+      { type: 'placement.sealed', nodeId, tenantId, epoch },
+      { deadlineMs: placementDeadlineMs, idempotent: true, signal },
+    )
+  }
+
   async close(): Promise<void> {
     this.#closing.abort(new DOMException('the node is closing', 'AbortError'))
     this.#client.close()

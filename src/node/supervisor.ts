@@ -19,10 +19,12 @@ import { randomText } from '../lib/id.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { Metrics } from '../lib/obs/metrics.ts'
 import type { Rng } from '../lib/rng.ts'
+import { StandbyLogs } from '../replicate/standby-log.ts'
 import { version } from '../version.ts'
 import type { ListenAddress, TenantNodeConfig, WorkerConfig } from './config.ts'
 import { ControlLink } from './control-link.ts'
 import { type KnownPlacement, PlacementCache } from './placement-cache.ts'
+import { serveStandby } from './standby-server.ts'
 import { WorkerProcess } from './worker-process.ts'
 import { totalLoad, type WorkerOrder, type WorkerQuestion } from './worker-protocol.ts'
 
@@ -72,7 +74,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
   const placements = PlacementCache.open(join(config.dir, 'placements'), log)
   const messaging = opened.adopt(openMessaging({ role: 'node', secrets, log }), (it) => it.close())
   const server = opened.adopt(
-    openRpcServer({ messaging, bind: config.ipcBind, allow: ['control-plane'], clock, log }),
+    openRpcServer({ messaging, bind: config.ipcBind, allow: ['control-plane', 'node'], clock, log }),
     (it) => it.close(),
   )
   let link: ControlLink | null = null
@@ -124,11 +126,13 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
   opened.defer(async () => {
     await Promise.all(workers.map((worker) => worker.stop()))
   })
+  const standbyLogs = new StandbyLogs(join(config.dir, 'standby'))
+  serveStandby(server, standbyLogs)
   serveOrders(server, { workers, placements, link })
   await Promise.all(workers.map((worker) => worker.start()))
   link.hurry()
   const http = opened.adopt(
-    serveHttp(config.http, { workers, link, meter, metrics: deps.metrics ?? new Metrics() }),
+    serveHttp(config.http, { workers, link, meter, standbyLogs, metrics: deps.metrics ?? new Metrics() }),
     (it) => it.stop(),
   )
   log.info('tenant node started', { node: config.nodeId, workers: config.workers, ipc: server.address })
@@ -232,6 +236,7 @@ async function answerQuestion(
     await placements.delete(question.tenantId)
     return link.fenced(question.tenantId, question)
   }
+  if (question.type === 'placement.sealed') return link.sealed(question.tenantId, question.epoch)
   const { tenantId } = question
   const known = placements.get(tenantId)
   let answer: Awaited<ReturnType<ControlLink['placement']>>
@@ -339,10 +344,14 @@ function serveHttp(
     readonly workers: readonly WorkerProcess[]
     readonly link: ControlLink
     readonly meter: LoadMeter
+    readonly standbyLogs: StandbyLogs
     readonly metrics: Metrics
   },
 ) {
-  const { workers, link, meter, metrics } = parts
+  const { workers, link, meter, standbyLogs, metrics } = parts
+  metrics.gauge({ name: 'node_standby_bytes', help: "Other nodes' commits held until the store has them." }, (set) =>
+    set(standbyLogs.heldBytes),
+  )
   metrics.gauge({ name: 'node_tenants_open', help: 'Tenants open on this node.' }, (set) =>
     set(meter.totals().tenantsOpen),
   )

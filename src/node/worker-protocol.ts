@@ -14,6 +14,7 @@ export type WorkerOrder = Exclude<NodeOrder, { readonly type: 'node.drain' }>
 export type WorkerQuestion =
   | { readonly type: 'placement.get'; readonly tenantId: TenantId }
   | { readonly type: 'placement.fenced'; readonly tenantId: TenantId; readonly epoch: Epoch; readonly seenEpoch: Epoch }
+  | { readonly type: 'placement.sealed'; readonly tenantId: TenantId; readonly epoch: Epoch }
 
 /** Reachability of the control plane and the lease that it gave. */
 export interface LinkState {

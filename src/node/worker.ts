@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeReplies } from '../ipc/messages/cp-node.ts'
 import { routeHeaderKeys } from '../ipc/messages/route-header.ts'
+import { openMessaging } from '../ipc/zmq/context.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
 import { systemClock } from '../lib/clock.ts'
 import { lockWhenFree } from '../lib/dir-lock.ts'
@@ -18,16 +19,19 @@ import { systemRng } from '../lib/rng.ts'
 import { tenantApp } from './api/app.ts'
 import { listen } from './api/listen.ts'
 import { platformRoutes } from './api/platform.ts'
+import { exportRoutes } from './api/platform-export.ts'
 import type { TenantHost } from './api/tenant-host.ts'
 import type { WorkerConfig } from './config.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { FileCache } from './engine/files/file-cache.ts'
 import { startEvictor } from './tenants/evictor.ts'
+import { ExportDesk } from './tenants/export-desk.ts'
 import { JobDesk } from './tenants/job-desk.ts'
 import { jobRunnerIn } from './tenants/job-process.ts'
 import { openTenant, type TenantDeps } from './tenants/open-tenant.ts'
-import { ackHeaderName, cutOffMs, withRequestedAck } from './tenants/output-gate.ts'
+import { ackHeaderName, withRequestedAck } from './tenants/output-gate.ts'
 import { TenantPool } from './tenants/pool.ts'
+import { StandbyClients } from './tenants/standby-clients.ts'
 import { TenantInactiveError, WrongOwnerError } from './tenants/tenant-errors.ts'
 import { TenantFiles } from './tenants/tenant-files.ts'
 import { OrderDesk } from './worker-orders.ts'
@@ -71,8 +75,14 @@ export async function runWorker(): Promise<never> {
   const store = opened.adopt(await openObjectStore(config.objectStore, { clock, rng }), (it) => it.close())
   const files = new TenantFiles(config.dir, clock)
   const cacheDir = join(config.dir, 'cache', `worker-${config.index}`)
-  const scratchDir = join(config.dir, 'scratch', `worker-${config.index}`)
+  const scratchDir = await emptyFolder(join(config.dir, 'scratch', `worker-${config.index}`))
+  const run = jobRunnerIn(config)
   const link = new Link()
+  const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)
+  const standbys = opened.adopt(
+    new StandbyClients({ open: () => openMessaging({ role: 'node', secrets, log }), clock, log }),
+    (it) => it.close(),
+  )
   const deps: TenantDeps = {
     clock,
     rng,
@@ -83,9 +93,20 @@ export async function runWorker(): Promise<never> {
     fileCache: await FileCache.open({ dir: cacheDir, bytesMax: fileCacheBytesMax }),
     passwords: new PasswordQueue(),
     isDev: config.isDev,
-    isControlPlaneLost: () => link.lostMs() > cutOffMs,
+    leaseLostMs: () => link.lostMs(),
+    standbys,
+    onSealed: ({ tenantId, epoch, standbySets = [] }) => {
+      if (standbySets.length < 2) return
+      desk
+        .ask({ type: 'placement.sealed', tenantId, epoch })
+        .catch((error) => log.warn('sealing was not reported', { tenant: tenantId, error })) // the next opening will
+    },
+    onStandbyLost: (id) => {
+      pool
+        .closeNow(id)
+        .catch((error) => log.warn('tenant could not be closed to renew its standbys', { tenant: id, error }))
+    },
   }
-  const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)
   const keys = routeHeaderKeys(secrets)
   const pool = new TenantPool(
     { tenantsMax: config.tenantsMax, idleMs: config.idleMs, memoryBytesMax: config.memoryBytesMax },
@@ -104,17 +125,22 @@ export async function runWorker(): Promise<never> {
   )
   opened.defer(() => pool.close())
   opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs }))
+  const exports = opened.adopt(
+    new ExportDesk({ store, objectPrefix: config.objectPrefix, clock, log, dir: join(scratchDir, 'exports'), run }),
+    (it) => it.close(),
+  )
   const host = { acquire: (request: Request) => pool.acquire(request) } satisfies TenantHost
   const listener = listen(
-    acknowledging(tenantApp({ host, routes: platformRoutes({ secrets, keys }) })),
+    acknowledging(
+      tenantApp({ host, routes: [...platformRoutes({ secrets, keys }), ...exportRoutes({ secrets, keys }, exports)] }),
+    ),
     config.listen,
     '--worker-ports',
     clock,
   )
   opened.defer(() => listener.close())
-  const jobs = opened.adopt(
-    new JobDesk({ pool, files, clock, log, scratchDir: await emptyFolder(scratchDir), run: jobRunnerIn(config) }),
-    (it) => it.close(),
+  const jobs = opened.adopt(new JobDesk({ pool, files, clock, log, scratchDir: join(scratchDir, 'jobs'), run }), (it) =>
+    it.close(),
   )
   const orders = new OrderDesk(pool, jobs, deps)
 

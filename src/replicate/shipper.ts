@@ -5,6 +5,7 @@
 //                                                                                        │ 412
 //                                                               our own file? durable ◄──┴──► fenced, for ever
 
+import { statSync } from 'node:fs'
 import { assert } from '../lib/assert.ts'
 import type { Txid } from '../lib/brand.ts'
 import { type Cancel, type Clock, sleep } from '../lib/clock.ts'
@@ -82,6 +83,8 @@ export class Shipper {
   #pendingSinceMs: number | null = null
   #failures = 0
   #filesSinceLook = 0
+  /** Monotonic time of the last answer of the store. */
+  #heardAtMs = Number.NEGATIVE_INFINITY
 
   private constructor(source: ReplicaSource, position: HistoryPosition, options: ShipperOptions) {
     this.#source = source
@@ -138,6 +141,17 @@ export class Shipper {
     return since === null ? 0 : this.#options.clock.monotonic() - since
   }
 
+  /** When the store answered last, by the monotonic clock. */
+  get heardAtMs(): number {
+    return this.#heardAtMs
+  }
+
+  /** Bytes of the WAL that the store does not have. */
+  get unshippedBytes(): number {
+    const sizeBytes = statSync(this.#source.walPath, { throwIfNoEntry: false })?.size ?? 0
+    return Math.max(0, sizeBytes - this.#walBytes())
+  }
+
   /** Failed attempts in a row; 0 while the store answers. */
   get failuresInRow(): number {
     return this.#failures
@@ -174,6 +188,22 @@ export class Shipper {
       this.#waiters.add(waiter)
       this.#kick()
     })
+  }
+
+  /**
+   * Looks whether another owner has taken the next slot, and is fenced then. For owners that nothing else tells.
+   * Rejects while the store fails.
+   */
+  async look(signal: AbortSignal): Promise<void> {
+    if (this.#fenced !== null || this.#isClosed) return
+    const { at, txid, writer } = this.#position
+    const next = (txid + 1) as Txid
+    const found = await getSlot(at, next, { signal })
+    this.#heardAtMs = this.#options.clock.monotonic()
+    if (found === null || this.#fenced !== null || this.#isClosed) return
+    const { epoch, incarnation } = found.header.writer
+    if (epoch === writer.epoch && incarnation === writer.incarnation) return // shipped in the meantime
+    this.#fence(new FencedError(at.prefix, next, epoch))
   }
 
   /** Ships everything committed so far; throws as {@link waitDurable} does. */
@@ -318,6 +348,7 @@ export class Shipper {
     }
     this.#pending = null
     this.#filesSinceLook++
+    this.#heardAtMs = this.#options.clock.monotonic()
     this.#confirm(pending, pending)
   }
 

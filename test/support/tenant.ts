@@ -20,6 +20,7 @@ import { createTenant } from '../../src/node/tenants/create-tenant.ts'
 import { runJob } from '../../src/node/tenants/job-runner.ts'
 import { openTenant, type TenantDeps } from '../../src/node/tenants/open-tenant.ts'
 import type { OpenTenant } from '../../src/node/tenants/pool.ts'
+import { StandbyClients } from '../../src/node/tenants/standby-clients.ts'
 import { TenantFiles } from '../../src/node/tenants/tenant-files.ts'
 
 export function specOfTest(id: TenantId): TenantSpec {
@@ -59,7 +60,16 @@ export class TenantBench implements AsyncDisposable {
       fileCache,
       passwords: new PasswordQueue(),
       isDev: false,
-      isControlPlaneLost: () => false,
+      leaseLostMs: () => 0,
+      standbys: new StandbyClients({
+        open: () => {
+          throw new Error('no standbys here')
+        },
+        clock: systemClock,
+        log: silentLogger,
+      }),
+      onSealed: () => {},
+      onStandbyLost: () => {},
     }
   }
 

@@ -1,14 +1,17 @@
 // From a placement to a tenant that answers: seal and restore, open, replicate. Whoever opens it closes it, on every path.
 
-import type { Placement, TenantSpec } from '../../ipc/messages/tenant.ts'
-import type { Epoch } from '../../lib/brand.ts'
+import type { Placement, StandbyRef, TenantSpec } from '../../ipc/messages/tenant.ts'
+import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { ObjectStore } from '../../lib/object-store/object-store.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { Rng } from '../../lib/rng.ts'
 import { StaleEpochError } from '../../replicate/errors.ts'
 import { type OpenedHistory, openHistory } from '../../replicate/history.ts'
+import type { Recover } from '../../replicate/seal.ts'
 import { Shipper } from '../../replicate/shipper.ts'
+import { acksMinOf, StandbyCouncil, type StandbyNode } from '../../replicate/standby-council.ts'
+import { StandbyStream, StandbysBehindError } from '../../replicate/standby-stream.ts'
 import type { PasswordQueue } from '../engine/auth/password.ts'
 import { ObjectBackups } from '../engine/backups/backup-storage.ts'
 import { clearTemporary } from '../engine/backups/backups.ts'
@@ -18,12 +21,15 @@ import { type Engine, openEngine } from '../engine/engine.ts'
 import type { FileCache } from '../engine/files/file-cache.ts'
 import { ObjectStorage } from '../engine/files/object-storage.ts'
 import { logsOf } from '../engine/logs/log-store.ts'
-import { tenantPrefix, writeIdentity } from './manifest.ts'
+import { readFacts, type TenantFacts, tenantPrefix } from './manifest.ts'
 import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
 import type { OpenTenant } from './pool.ts'
+import { SlotWatch } from './slot-watch.ts'
+import type { StandbyClients } from './standby-clients.ts'
 import { allowFleetRestore } from './tenant-content.ts'
 import { WrongOwnerError } from './tenant-errors.ts'
 import type { DatabaseName, TenantFiles } from './tenant-files.ts'
+import { TenantUpkeep } from './tenant-upkeep.ts'
 
 export interface TenantDeps {
   readonly clock: Clock
@@ -35,8 +41,17 @@ export interface TenantDeps {
   readonly fileCache: FileCache
   readonly passwords: PasswordQueue
   readonly isDev: boolean
-  /** Neither the control plane nor, where the caller says it fails, the object store was heard of for too long. */
-  readonly isControlPlaneLost: () => boolean
+  /** Merges and deletes files of histories, where it holds up nobody. */
+  readonly upkeep: UpkeepRunner
+  /** A tenant was closed: when its histories need a look; null for never. */
+  readonly onUpkeepDue: (id: TenantId, dueAtMs: number | null) => void
+  /** How long the control plane has given this node no lease, ms; 0 while it has one. */
+  readonly leaseLostMs: () => number
+  readonly standbys: StandbyClients
+  /** The owner under this placement has sealed, and asked all standbys of earlier epochs before. */
+  readonly onSealed: (placement: Placement) => void
+  /** The tenant should be closed and opened again, so that its standbys promise anew. */
+  readonly onStandbyLost: (id: TenantId) => void
 }
 
 /** `auxiliary.db` holds logs: outside the loss bound, and not worth a request a second. */
@@ -60,14 +75,20 @@ export async function openTenant(spec: TenantSpec, placement: Placement, deps: T
   const aside = files.isClean(id) ? null : await files.setAside(id)
   await files.markDirty(id)
   try {
+    const council = councilOf(placement, deps)
     const [data, aux] = await Promise.all([
-      takeOver('data.db', placement, deps),
+      takeOver('data.db', placement, deps, council),
       takeOver('auxiliary.db', placement, deps),
+      takeOver('hooks.db', placement, deps),
     ])
+    if (council !== null) {
+      deps.onSealed(placement)
+      void council.releaseOthers(data.writer)
+    }
     if (data.origin === 'restored' && aside !== null)
       log.warn('local commits were overtaken, kept as an orphan', { tenant: id, orphan: await aside.keep() })
     else await aside?.drop()
-    return await openReplicated(spec, placement, { data, aux }, deps)
+    return await openReplicated(spec, placement, { data, aux, council }, deps)
   } catch (error) {
     if (!(error instanceof StaleEpochError)) {
       await aside?.drop() // the files themselves are still there, and so is the next attempt
@@ -80,10 +101,31 @@ export async function openTenant(spec: TenantSpec, placement: Placement, deps: T
   }
 }
 
-function takeOver(name: DatabaseName, placement: Placement, deps: TenantDeps): Promise<OpenedHistory> {
+function takeOver(
+  name: DatabaseName,
+  placement: Placement,
+  deps: TenantDeps,
+  council: StandbyCouncil | null = null,
+): Promise<OpenedHistory> {
   const { clock, rng, files } = deps
   const { tenantId: id, epoch } = placement
-  return openHistory(historyOf(name, placement, deps), files.path(id, name), { epoch, clock, rng })
+  const recover: Recover | null = council && ((tail, writer, at) => council.recover(tail, writer, at))
+  const options = { epoch, clock, rng, ...(recover && { recover }) }
+  return openHistory(historyOf(name, placement, deps), files.path(id, name), options)
+}
+
+/** null for a tenant that never had standbys. Only `data.db` has them: what it holds is what is acknowledged. */
+function councilOf(placement: Placement, { standbys, log }: TenantDeps): StandbyCouncil | null {
+  const { tenantId, standbySets = [] } = placement
+  if (standbySets.length === 0) return null
+  const nodes = new Map<string, StandbyNode>()
+  const nodeOf = (ref: StandbyRef) => {
+    const known = nodes.get(ref.nodeId) ?? standbys.node(ref, tenantId)
+    nodes.set(ref.nodeId, known)
+    return known
+  }
+  const sets = standbySets.map((set) => ({ epoch: set.epoch, nodes: set.nodes.map(nodeOf) }))
+  return new StandbyCouncil({ sets, own: sets.at(-1)!.nodes, log: log.with({ tenant: tenantId }) })
 }
 
 export function historyOf(name: DatabaseName, { tenantId }: Placement, { store, objectPrefix }: TenantDeps) {
@@ -118,7 +160,7 @@ export function openFleetEngine(spec: TenantSpec, deps: TenantDeps): Promise<Eng
 async function openReplicated(
   spec: TenantSpec,
   placement: Placement,
-  histories: { readonly data: OpenedHistory; readonly aux: OpenedHistory },
+  histories: { readonly data: OpenedHistory; readonly aux: OpenedHistory; readonly council: StandbyCouncil | null },
   deps: TenantDeps,
 ): Promise<OpenTenant> {
   const { clock, rng, log } = deps
@@ -137,12 +179,22 @@ async function openReplicated(
   const shipper = Shipper.attach(engine.data, data, options)
   opened.defer(() => void shipper.close({ deadlineMs: 0 }))
   const auxShipper = Shipper.attach(engine.aux, histories.aux, { ...options, shipDelayMs: auxiliaryDelayMs })
-  const gate = new ReplicatedGate(progressOf(engine, shipper, deps), spec, clock)
+  const stream = streamOf(placement, histories.council, { engine, shipper }, deps)
+  const watch = new SlotWatch({
+    clock,
+    log: log.with({ tenant: spec.id }),
+    leaseLostMs: deps.leaseLostMs,
+    storeHeardAtMs: () => shipper.heardAtMs,
+    look: (signal) => shipper.look(signal),
+  })
+  opened.defer(() => watch.close())
+  const gate = new ReplicatedGate(progressOf({ engine, shipper, stream }), watch, spec, clock)
   engine.gate = gate
+  engine.data.admission = () => gate.admit()
   allowFleetRestore(engine)
   cronsOf(engine).start()
   opened.move()
-  return new ReplicatedTenant(spec, placement, { engine, shipper, auxShipper, gate, fence }, deps)
+  return new ReplicatedTenant(spec, placement, { engine, shipper, auxShipper, stream, watch, gate, fence }, deps)
 }
 
 function check(engine: Engine): void {
@@ -172,14 +224,57 @@ class Fence {
   }
 }
 
-function progressOf(engine: Engine, shipper: Shipper, { isControlPlaneLost }: TenantDeps): ShipProgress {
-  const whenDurable = () => shipper.waitDurable(engine.data.commitSeq, ackDeadlineMs)
+/** null where too few standbys have promised: then the store answers for them. */
+function streamOf(
+  { tenantId, standbySets = [] }: Placement,
+  council: StandbyCouncil | null,
+  { engine, shipper }: { readonly engine: Engine; readonly shipper: Shipper },
+  { clock, log, onStandbyLost }: TenantDeps,
+): StandbyStream | null {
+  const own = standbySets.at(-1)?.nodes ?? []
+  if (council === null || own.length === 0) return null
+  const acksMin = acksMinOf(own.length)
+  const peers = council.peers(shipper.writer)
+  if (peers.length < acksMin) {
+    log.warn('too few standbys have promised, the store answers alone', {
+      tenant: tenantId,
+      peers: peers.length,
+      acksMin,
+    })
+    return null
+  }
+  return new StandbyStream(engine.data, shipper, {
+    clock,
+    log: log.with({ tenant: tenantId }),
+    peers,
+    acksMin,
+    firstSeq: council.firstSeq,
+    // A successor that asked it has sealed or will; the next slot tells.
+    onRefused: (outcome) => outcome === 'unknown' && onStandbyLost(tenantId),
+  })
+}
+
+function progressOf(parts: {
+  readonly engine: Engine
+  readonly shipper: Shipper
+  readonly stream: StandbyStream | null
+}): ShipProgress {
+  const { shipper, stream } = parts
+  const { data } = parts.engine
+  const whenDurable = () => shipper.waitDurable(data.commitSeq, ackDeadlineMs)
   return {
     get isDurable() {
-      return shipper.durableSeq >= engine.data.commitSeq
+      return shipper.durableSeq >= data.commitSeq
     },
+    get isOnStandbys() {
+      return stream !== null && stream.storedSeq >= data.commitSeq
+    },
+    hasStandbys: stream !== null,
     get lagMs() {
       return shipper.lagMs
+    },
+    get spoolBytes() {
+      return shipper.unshippedBytes
     },
     get isFenced() {
       return shipper.fencedBy !== null
@@ -187,38 +282,29 @@ function progressOf(engine: Engine, shipper: Shipper, { isControlPlaneLost }: Te
     get isStoreFailing() {
       return shipper.failuresInRow > 0
     },
-    get isCutOff() {
-      return isControlPlaneLost()
-    },
     whenDurable,
+    whenOnStandbys: () => stream?.waitStored(data.commitSeq) ?? Promise.reject(new StandbysBehindError('no standbys')),
     whenWithin: whenDurable, // what is older than the bound is durable once everything up to now is
   }
+}
+
+interface Parts {
+  readonly shipper: Shipper
+  readonly auxShipper: Shipper
+  readonly stream: StandbyStream | null
+  readonly watch: SlotWatch
+  readonly gate: ReplicatedGate
+  readonly fence: Fence
 }
 
 class ReplicatedTenant implements OpenTenant {
   readonly placement: Placement
   readonly engine: Engine
-  readonly #parts: {
-    readonly shipper: Shipper
-    readonly auxShipper: Shipper
-    readonly gate: ReplicatedGate
-    readonly fence: Fence
-  }
+  readonly #parts: Parts
   readonly #deps: TenantDeps
   #spec: TenantSpec
 
-  constructor(
-    spec: TenantSpec,
-    placement: Placement,
-    parts: {
-      readonly engine: Engine
-      readonly shipper: Shipper
-      readonly auxShipper: Shipper
-      readonly gate: ReplicatedGate
-      readonly fence: Fence
-    },
-    deps: TenantDeps,
-  ) {
+  constructor(spec: TenantSpec, placement: Placement, parts: Parts & { readonly engine: Engine }, deps: TenantDeps) {
     this.#spec = spec
     this.placement = placement
     this.engine = parts.engine
@@ -254,7 +340,7 @@ class ReplicatedTenant implements OpenTenant {
   }
 
   async close(): Promise<void> {
-    const { shipper, auxShipper, fence } = this.#parts
+    const { shipper, auxShipper, stream, watch, fence } = this.#parts
     const { files, log } = this.#deps
     const { id } = this.#spec
     const options = { deadlineMs: closeDeadlineMs }
@@ -264,7 +350,9 @@ class ReplicatedTenant implements OpenTenant {
       await cronsOf(this.engine).stop()
       await logsOf(this.engine).flush()
       shipped = await Promise.all([shipper.close(options), auxShipper.close(options)])
+      await stream?.close({ isShipped: shipped[0] === true })
     } finally {
+      watch.close()
       await this.engine.close()
     }
     if (shipped.every(Boolean) && !fence.isClosed) return files.markClean(id)

@@ -6,19 +6,23 @@ import { WritesRefusedError } from '../engine/errors.ts'
 import {
   type AckPolicy,
   ackDeadlineMs,
-  cutOffMs,
   ReplicatedGate,
   type ShipProgress,
   spoolAgeMsMax,
+  spoolBytesMax,
   withRequestedAck,
 } from './output-gate.ts'
 
 class Progress implements ShipProgress {
   isDurable = true
+  isOnStandbys = false
+  hasStandbys = false
   lagMs = 0
+  spoolBytes = 0
   isFenced = false
   isStoreFailing = false
-  isCutOff = false
+  readonly onStandbys = Promise.withResolvers<void>()
+  whenOnStandbys = () => this.onStandbys.promise
   readonly durable = Promise.withResolvers<void>()
   readonly within = Promise.withResolvers<void>()
   whenDurable = () => this.durable.promise
@@ -30,7 +34,8 @@ const async: AckPolicy = { ackMode: 'async', lossBoundMs: 5_000, onStoreOutage: 
 function setUp(policy: AckPolicy = async) {
   const progress = new Progress()
   const clock = new SimClock()
-  return { progress, clock, gate: new ReplicatedGate(progress, policy, clock) }
+  const ownership = { may: true, touches: 0, mayWrite: () => ownership.may, touch: () => void ownership.touches++ }
+  return { progress, clock, ownership, gate: new ReplicatedGate(progress, ownership, policy, clock) }
 }
 
 test('async passes at once within the bound and waits beyond it', async () => {
@@ -60,12 +65,75 @@ test('while the store is out, async spools for a while, or refuses where the ten
   expect(await refusing).toBeInstanceOf(WritesRefusedError)
 })
 
-test('a node that hears of neither store nor control plane answers no write', () => {
-  const { progress, gate } = setUp()
-  Object.assign(progress, { isDurable: false, lagMs: cutOffMs + 1, isStoreFailing: true, isCutOff: true })
-  expect(() => gate.pass()).toThrow(WritesRefusedError)
-  progress.isCutOff = false
+test('a spool above its size is no place for more', async () => {
+  const { progress, clock, gate } = setUp()
+  Object.assign(progress, { isDurable: false, lagMs: 60_000, isStoreFailing: true, spoolBytes: spoolBytesMax + 1 })
+  const refusing = Promise.resolve(gate.pass()).catch((error: unknown) => error)
+  await clock.advance(ackDeadlineMs)
+  expect(await refusing).toBeInstanceOf(WritesRefusedError)
+})
+
+test('a node that may not be the owner any more takes no write, and each answer counts as traffic', () => {
+  const { progress, ownership, gate } = setUp()
+  expect(gate.admit()).toBeUndefined()
+  ownership.may = false
+  expect(() => gate.admit()).toThrow(WritesRefusedError)
+  ownership.may = true
+  progress.isFenced = true
+  expect(() => gate.admit()).toThrow(WritesRefusedError)
+  progress.isFenced = false
+  void gate.pass()
+  expect(ownership.touches).toBe(1)
+})
+
+test('quorum answers by its standbys, by the store where they fail, and waits for the end of a long outage', async () => {
+  const { progress, clock, gate } = setUp({ ...async, ackMode: 'quorum' })
+  Object.assign(progress, { isDurable: false, hasStandbys: true, isOnStandbys: true })
   expect(gate.pass()).toBeUndefined()
+  progress.isOnStandbys = false
+  let waiting = Promise.resolve(gate.pass())
+  progress.onStandbys.resolve()
+  await waiting
+  const broken = setUp({ ...async, ackMode: 'quorum' })
+  Object.assign(broken.progress, { isDurable: false, hasStandbys: true })
+  waiting = Promise.resolve(broken.gate.pass())
+  broken.progress.onStandbys.reject(new Error('behind'))
+  broken.progress.durable.resolve()
+  await waiting
+  const alone = setUp({ ...async, ackMode: 'quorum' })
+  alone.progress.isDurable = false
+  const outcome = Promise.resolve(alone.gate.pass()).catch((error: unknown) => error)
+  await alone.clock.advance(ackDeadlineMs)
+  expect(await outcome).toBeInstanceOf(WritesRefusedError)
+  Object.assign(progress, { isOnStandbys: true, isStoreFailing: true, lagMs: spoolAgeMsMax })
+  expect(gate.pass()).toBeUndefined()
+  progress.lagMs = spoolAgeMsMax + 1
+  const late = Promise.resolve(gate.pass()).catch((error: unknown) => error)
+  await clock.advance(ackDeadlineMs)
+  expect(await late).toBeInstanceOf(WritesRefusedError)
+})
+
+test('quorum+sync needs both; X-Ack adds to the mode whichever it does not have', async () => {
+  for (const [mode, header] of [
+    ['quorum+sync', null],
+    ['sync', 'quorum'],
+    ['quorum', 'sync'],
+    ['async', 'Quorum+Sync'],
+  ] as const) {
+    const { progress, gate } = setUp({ ...async, ackMode: mode })
+    Object.assign(progress, { isDurable: false, hasStandbys: true, isOnStandbys: true })
+    let passed = false
+    const waiting = Promise.resolve(withRequestedAck(header, () => gate.pass())).then(() => (passed = true))
+    progress.onStandbys.resolve()
+    await Bun.sleep(0)
+    expect(passed).toBe(false)
+    progress.durable.resolve()
+    await waiting
+    Object.assign(progress, { isDurable: true, isOnStandbys: false })
+    expect(withRequestedAck(header, () => gate.pass())).toBeInstanceOf(Promise)
+    Object.assign(progress, { isDurable: true, isOnStandbys: true })
+    expect(withRequestedAck(header, () => gate.pass())).toBeUndefined()
+  }
 })
 
 test('sync waits for the store, and refuses at the deadline', async () => {

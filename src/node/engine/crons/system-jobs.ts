@@ -46,6 +46,7 @@ export function cronsOf(engine: Engine): CronScheduler {
 
 /** A tenant that may be somebody else's by now (no store, no control plane) runs no jobs: its gate throws. */
 async function whenAllowed(engine: Engine, run: () => Promise<void>): Promise<void> {
+  await engine.gate.admit()
   await engine.gate.pass()
   await run()
 }

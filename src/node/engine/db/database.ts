@@ -110,6 +110,7 @@ export class Database {
   #commitSeq = 0
   #writerMs = 0
   #onCommit: (() => void) | null = null
+  #admission: (() => MaybePromise<void>) | null = null
   readonly #router: ReadRouter | null
   #closed = false
 
@@ -165,6 +166,11 @@ export class Database {
   /** Called synchronously after each commit, still under the write mutex. One listener: the shipper. */
   set onCommit(listener: (() => void) | null) {
     this.#onCommit = listener
+  }
+
+  /** Asked before each write begins; what it throws refuses the write. */
+  set admission(check: (() => MaybePromise<void>) | null) {
+    this.#admission = check
   }
 
   /** Whether the caller runs inside a transaction of this database. */
@@ -240,6 +246,8 @@ export class Database {
    */
   async transaction<T>(body: () => MaybePromise<T>): Promise<T> {
     if (this.#scope() !== null) return body()
+    const admitted = this.#admission?.()
+    if (admitted !== undefined) await admitted
     await this.#mutex.acquire()
     const scope: TransactionScope = { database: this, active: true, afterCommit: [], afterRollback: [] }
     let result: T

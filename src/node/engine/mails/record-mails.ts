@@ -60,6 +60,7 @@ async function send(
 ): Promise<void> {
   const { meta } = host.settings
   const filled = fillTemplate(template, new Map([...commonValues(host, record), ...Object.entries(values)]))
+  await host.gate.admit() // another owner may send it too
   await host.gate.pass() // a mail may tell of a change that must be durable first
   await mailerOf(host).send({
     from: { name: meta.senderName, address: meta.senderAddress },

@@ -44,7 +44,7 @@ test('nothing leaves before the gate opens, and the order stays', async () => {
   const gate = new Promise<void>((resolve) => {
     open = resolve
   })
-  const { broker } = newBroker({ pass: () => gate })
+  const { broker } = newBroker({ admit() {}, pass: () => gate })
   const client = broker.connect('', () => {})!
   broker.deliver([{ clients: [client], message: encodeMessage('a', '1') }])
   broker.deliver([{ clients: [client], message: encodeMessage('b', '2') }])
