@@ -16,6 +16,8 @@ import { readLifeLine } from '../lib/life-line.ts'
 import { openObjectStore } from '../lib/object-store/open.ts'
 import { createLogger } from '../lib/obs/log.ts'
 import { systemRng } from '../lib/rng.ts'
+import { defaultRetention } from '../replicate/retention.ts'
+import { UpkeepProcess } from '../replicate/upkeep-process.ts'
 import { tenantApp } from './api/app.ts'
 import { listen } from './api/listen.ts'
 import { platformRoutes } from './api/platform.ts'
@@ -34,6 +36,7 @@ import { TenantPool } from './tenants/pool.ts'
 import { StandbyClients } from './tenants/standby-clients.ts'
 import { TenantInactiveError, WrongOwnerError } from './tenants/tenant-errors.ts'
 import { TenantFiles } from './tenants/tenant-files.ts'
+import { passClosed, UpkeepSchedule } from './tenants/upkeep-schedule.ts'
 import { OrderDesk } from './worker-orders.ts'
 import {
   decodeLine,
@@ -51,6 +54,8 @@ const lockMs = 5_000
 const answerMs = 10_000
 /** Copies of uploaded files on this disk. */
 const fileCacheBytesMax = 256 * 1024 * 1024
+/** Of merges and deletions, read and written together: a quarter of a gigabit. */
+const upkeepBytesPerSecond = 32 * 1024 * 1024
 
 /** Serves until it is told to stop or its supervisor is gone, and ends the process; throws when it cannot start. */
 export async function runWorker(): Promise<never> {
@@ -83,6 +88,23 @@ export async function runWorker(): Promise<never> {
     new StandbyClients({ open: () => openMessaging({ role: 'node', secrets, log }), clock, log }),
     (it) => it.close(),
   )
+  const upkeep = new UpkeepProcess(
+    {
+      objectStore: config.objectStore,
+      scratchDir: join(config.dir, 'upkeep', `worker-${config.index}`),
+      bytesPerSecond: upkeepBytesPerSecond,
+      policy: defaultRetention,
+    },
+    { clock },
+  )
+  opened.defer(() => upkeep.close())
+  const schedule = new UpkeepSchedule({
+    clock,
+    log,
+    path: join(config.dir, `upkeep-${config.index}.json`),
+    isOurs: async (id) => pool.peek(id) === null && (await isPlacedHere(id)),
+    pass: (id) => passClosed(id, deps),
+  })
   const deps: TenantDeps = {
     clock,
     rng,
@@ -93,6 +115,8 @@ export async function runWorker(): Promise<never> {
     fileCache: await FileCache.open({ dir: cacheDir, bytesMax: fileCacheBytesMax }),
     passwords: new PasswordQueue(),
     isDev: config.isDev,
+    upkeep,
+    onUpkeepDue: (id, dueAtMs) => schedule.note(id, dueAtMs),
     leaseLostMs: () => link.lostMs(),
     standbys,
     onSealed: ({ tenantId, epoch, standbySets = [] }) => {
@@ -123,6 +147,7 @@ export async function runWorker(): Promise<never> {
       memoryBytes: () => process.memoryUsage.rss(),
     },
   )
+  opened.defer(() => schedule.stop())
   opened.defer(() => pool.close())
   opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs }))
   const exports = opened.adopt(
@@ -196,6 +221,13 @@ export async function runWorker(): Promise<never> {
     if (tenant.status !== 'active' && tenant.status !== 'created')
       throw new TenantInactiveError(`tenant ${id} is ${tenant.status}`)
     return openTenant(tenant, placement, deps)
+  }
+
+  async function isPlacedHere(id: TenantId): Promise<boolean> {
+    const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
+    if (known.tenant === null) return false
+    const { nodeId, worker } = known.placement
+    return nodeId === config.nodeId && worker % config.workers === config.index
   }
 
   /** Commits that a crash kept from the store go there now, not with the next request, which may never come. */

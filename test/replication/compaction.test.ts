@@ -16,8 +16,8 @@ import { rollBackTo } from '../../src/replicate/point-in-time.ts'
 import { release, reserve } from '../../src/replicate/reservation.ts'
 import { planOrThrow } from '../../src/replicate/restore.ts'
 import { testWithPeers } from '../support/peers.ts'
+import { UpkeepHere } from '../support/upkeep-here.ts'
 import { Owner, prefix, restoredHash, sha256 } from './histories.ts'
-import { UpkeepHere } from './upkeep-here.ts'
 
 const day = 24 * 3_600_000
 

@@ -22,6 +22,7 @@ import { openTenant, type TenantDeps } from '../../src/node/tenants/open-tenant.
 import type { OpenTenant } from '../../src/node/tenants/pool.ts'
 import { StandbyClients } from '../../src/node/tenants/standby-clients.ts'
 import { TenantFiles } from '../../src/node/tenants/tenant-files.ts'
+import { UpkeepHere } from './upkeep-here.ts'
 
 export function specOfTest(id: TenantId): TenantSpec {
   return {
@@ -43,6 +44,7 @@ export class TenantBench implements AsyncDisposable {
   readonly dir: string
   readonly deps: TenantDeps
   readonly clock: Clock
+  readonly upkeep: UpkeepHere
   readonly #open = new Set<OpenTenant>()
   #scratches = 0
   #epoch = 0
@@ -50,6 +52,7 @@ export class TenantBench implements AsyncDisposable {
   private constructor(store: ObjectStore, clock: Clock, fileCache: FileCache, dir: string) {
     this.dir = dir
     this.clock = clock
+    this.upkeep = new UpkeepHere(store, clock)
     this.deps = {
       clock,
       rng: systemRng,
@@ -59,6 +62,8 @@ export class TenantBench implements AsyncDisposable {
       files: new TenantFiles(dir, clock),
       fileCache,
       passwords: new PasswordQueue(),
+      upkeep: this.upkeep,
+      onUpkeepDue: () => {},
       isDev: false,
       leaseLostMs: () => 0,
       standbys: new StandbyClients({
@@ -125,6 +130,7 @@ export class TenantBench implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const tenant of this.#open) await tenant.close()
+    this.upkeep[Symbol.dispose]()
     rmSync(this.dir, { recursive: true, force: true })
   }
 }

@@ -12,6 +12,7 @@ import type { Recover } from '../../replicate/seal.ts'
 import { Shipper } from '../../replicate/shipper.ts'
 import { acksMinOf, StandbyCouncil, type StandbyNode } from '../../replicate/standby-council.ts'
 import { StandbyStream, StandbysBehindError } from '../../replicate/standby-stream.ts'
+import type { UpkeepRunner } from '../../replicate/upkeep.ts'
 import type { PasswordQueue } from '../engine/auth/password.ts'
 import { ObjectBackups } from '../engine/backups/backup-storage.ts'
 import { clearTemporary } from '../engine/backups/backups.ts'
@@ -21,7 +22,7 @@ import { type Engine, openEngine } from '../engine/engine.ts'
 import type { FileCache } from '../engine/files/file-cache.ts'
 import { ObjectStorage } from '../engine/files/object-storage.ts'
 import { logsOf } from '../engine/logs/log-store.ts'
-import { readFacts, type TenantFacts, tenantPrefix } from './manifest.ts'
+import { readFacts, tenantPrefix } from './manifest.ts'
 import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
 import type { OpenTenant } from './pool.ts'
 import { SlotWatch } from './slot-watch.ts'
@@ -76,11 +77,17 @@ export async function openTenant(spec: TenantSpec, placement: Placement, deps: T
   await files.markDirty(id)
   try {
     const council = councilOf(placement, deps)
-    const [data, aux] = await Promise.all([
+    const startedAtMs = deps.clock.monotonic()
+    const [data, aux, hooks, facts] = await Promise.all([
       takeOver('data.db', placement, deps, council),
       takeOver('auxiliary.db', placement, deps),
       takeOver('hooks.db', placement, deps),
+      readFacts(deps, id),
     ])
+    const openMs = deps.clock.monotonic() - startedAtMs
+    const histories = { 'data.db': data, 'auxiliary.db': aux, 'hooks.db': hooks }
+    const upkeep = new TenantUpkeep(spec, histories, facts, deps)
+    upkeep.openingTook(openMs)
     if (council !== null) {
       deps.onSealed(placement)
       void council.releaseOthers(data.writer)
@@ -88,7 +95,7 @@ export async function openTenant(spec: TenantSpec, placement: Placement, deps: T
     if (data.origin === 'restored' && aside !== null)
       log.warn('local commits were overtaken, kept as an orphan', { tenant: id, orphan: await aside.keep() })
     else await aside?.drop()
-    return await openReplicated(spec, placement, { data, aux, council }, deps)
+    return await openReplicated(spec, placement, { data, aux, council, upkeep }, deps)
   } catch (error) {
     if (!(error instanceof StaleEpochError)) {
       await aside?.drop() // the files themselves are still there, and so is the next attempt
@@ -160,14 +167,19 @@ export function openFleetEngine(spec: TenantSpec, deps: TenantDeps): Promise<Eng
 async function openReplicated(
   spec: TenantSpec,
   placement: Placement,
-  histories: { readonly data: OpenedHistory; readonly aux: OpenedHistory; readonly council: StandbyCouncil | null },
+  histories: {
+    readonly data: OpenedHistory
+    readonly aux: OpenedHistory
+    readonly council: StandbyCouncil | null
+    readonly upkeep: TenantUpkeep
+  },
   deps: TenantDeps,
 ): Promise<OpenTenant> {
   const { clock, rng, log } = deps
   await using opened = new AsyncDisposableStack()
   await clearTemporary(deps.files.dir(spec.id))
   const engine = opened.use(await openFleetEngine(spec, deps))
-  const { data } = histories
+  const { data, upkeep } = histories
   if (data.origin === 'restored' && data.pageSize * data.commit <= checkedBytesMax) check(engine)
   const fence = new Fence()
   const options = {
@@ -176,9 +188,13 @@ async function openReplicated(
     log,
     onFenced: (error: { readonly foundEpoch: number }) => fence.close(error.foundEpoch),
   }
-  const shipper = Shipper.attach(engine.data, data, options)
+  const shipper = Shipper.attach(engine.data, data, { ...options, onShipped: upkeep.shipped('data.db') })
   opened.defer(() => void shipper.close({ deadlineMs: 0 }))
-  const auxShipper = Shipper.attach(engine.aux, histories.aux, { ...options, shipDelayMs: auxiliaryDelayMs })
+  const auxShipper = Shipper.attach(engine.aux, histories.aux, {
+    ...options,
+    shipDelayMs: auxiliaryDelayMs,
+    onShipped: upkeep.shipped('auxiliary.db'),
+  })
   const stream = streamOf(placement, histories.council, { engine, shipper }, deps)
   const watch = new SlotWatch({
     clock,
@@ -194,7 +210,13 @@ async function openReplicated(
   allowFleetRestore(engine)
   cronsOf(engine).start()
   opened.move()
-  return new ReplicatedTenant(spec, placement, { engine, shipper, auxShipper, stream, watch, gate, fence }, deps)
+  upkeep.start(engine)
+  return new ReplicatedTenant(
+    spec,
+    placement,
+    { engine, shipper, auxShipper, stream, watch, gate, fence, upkeep },
+    deps,
+  )
 }
 
 function check(engine: Engine): void {
@@ -295,6 +317,7 @@ interface Parts {
   readonly watch: SlotWatch
   readonly gate: ReplicatedGate
   readonly fence: Fence
+  readonly upkeep: TenantUpkeep
 }
 
 class ReplicatedTenant implements OpenTenant {
@@ -331,7 +354,7 @@ class ReplicatedTenant implements OpenTenant {
   async update(spec: TenantSpec): Promise<void> {
     this.#spec = spec
     this.#parts.gate.setPolicy(spec)
-    await writeIdentity(this.#deps, { tenant: spec, updatedAtMs: this.#deps.clock.now() })
+    await this.#parts.upkeep.identify(spec)
   }
 
   async flush(): Promise<void> {
@@ -340,12 +363,14 @@ class ReplicatedTenant implements OpenTenant {
   }
 
   async close(): Promise<void> {
-    const { shipper, auxShipper, stream, watch, fence } = this.#parts
+    const { shipper, auxShipper, stream, watch, fence, upkeep } = this.#parts
     const { files, log } = this.#deps
     const { id } = this.#spec
     const options = { deadlineMs: closeDeadlineMs }
     let shipped: readonly boolean[]
+    const nextCronAtMs = cronsOf(this.engine).nextWakeMs(this.#deps.clock.now())
     try {
+      await upkeep.stop()
       // What the engine still has to write comes first, or it would be committed after the tail was shipped.
       await cronsOf(this.engine).stop()
       await logsOf(this.engine).flush()
@@ -355,6 +380,7 @@ class ReplicatedTenant implements OpenTenant {
       watch.close()
       await this.engine.close()
     }
+    if (!fence.isClosed) this.#deps.onUpkeepDue(id, await upkeep.close(nextCronAtMs))
     if (shipped.every(Boolean) && !fence.isClosed) return files.markClean(id)
     if (!fence.isClosed) return // the folder stays dirty: the next opening ships what is left
     const aside = await files.setAside(id)

@@ -2,25 +2,32 @@
 // changed what a restore reads, but not per commit. No timer, and no request while nothing is written.
 
 import type { TenantSpec } from '../../ipc/messages/tenant.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { errorMessage } from '../../lib/errors.ts'
+import type { ObjectStore } from '../../lib/object-store/object-store.ts'
+import type { Logger } from '../../lib/obs/log.ts'
 import type { OpenedHistory } from '../../replicate/history.ts'
 import type { ShippedFile } from '../../replicate/history-manifest.ts'
+import { defaultRetention } from '../../replicate/retention.ts'
 import { HistoryUpkeep, type UpkeepRunner } from '../../replicate/upkeep.ts'
+import type { Engine } from '../engine/engine.ts'
+import { sweepDeletedFiles } from '../engine/files/deleted-files.ts'
 import { noFacts, type TenantFacts, writeManifest } from './manifest.ts'
-import type { TenantDeps } from './open-tenant.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
 /** Between two manifests of a tenant that stays open, ms: each is a PUT, and a missed one only costs a listing. */
 const writePauseMs = 60_000
 
-export interface OpenFact {
-  readonly opened: OpenedHistory
-  /** How long the restore took, ms; null when the local files fitted. */
-  readonly restoreMs: number | null
+export interface UpkeepDeps {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly store: ObjectStore
+  readonly objectPrefix: string
+  readonly upkeep: UpkeepRunner
 }
 
 export class TenantUpkeep {
-  readonly #deps: TenantDeps
+  readonly #deps: UpkeepDeps
   readonly #histories = new Map<DatabaseName, HistoryUpkeep>()
   #spec: TenantSpec
   #facts: TenantFacts
@@ -28,28 +35,28 @@ export class TenantUpkeep {
   #isClosed = false
   #writtenAtMs: number
   #writing: Promise<void> = Promise.resolve()
+  #sweeping: Promise<void> = Promise.resolve()
+  readonly #restored: readonly DatabaseName[]
 
   /** @param facts what the manifest says; null when there is none. */
   constructor(
     spec: TenantSpec,
-    histories: Readonly<Partial<Record<DatabaseName, OpenFact>>>,
+    histories: Readonly<Record<DatabaseName, OpenedHistory>>,
     facts: TenantFacts | null,
-    deps: TenantDeps & { readonly upkeep: UpkeepRunner },
+    deps: UpkeepDeps,
   ) {
     this.#spec = spec
-    this.#facts = facts ?? noFacts
+    this.#facts = { ...(facts ?? noFacts), hooks: hooksAt(facts, histories['hooks.db']) }
     this.#deps = deps
+    this.#restored = databaseNames.filter((name) => histories[name].origin === 'restored')
     this.#writtenAtMs = deps.clock.monotonic()
     for (const name of databaseNames) {
-      const fact = histories[name]
-      if (fact === undefined) continue
-      const history = new HistoryUpkeep(fact.opened, this.#facts.databases[name] ?? null, {
+      const history = new HistoryUpkeep(histories[name], this.#facts.databases[name] ?? null, {
         clock: deps.clock,
         log: deps.log.with({ tenant: spec.id }),
         runner: deps.upkeep,
         onChange: () => this.#changed(),
       })
-      if (fact.restoreMs !== null) history.restoreTook(fact.restoreMs)
       this.#histories.set(name, history)
     }
   }
@@ -63,9 +70,23 @@ export class TenantUpkeep {
     }
   }
 
-  /** Starts what time alone has made due. */
-  work(): void {
+  /** The opening took so long, where it had to restore: deletions leave others twice that time. */
+  openingTook(durationMs: number): void {
+    for (const name of this.#restored) this.#histories.get(name)!.restoreTook(durationMs)
+  }
+
+  /** The tenant is open: starts what time alone has made due. */
+  start(engine: Engine): void {
     for (const history of this.#histories.values()) history.work()
+    this.#sweeping = this.#sweep(engine).catch((error: unknown) =>
+      this.#deps.log.warn('deleted files were not removed', { tenant: this.#spec.id, error: errorMessage(error) }),
+    )
+  }
+
+  /** Before the databases close: starts nothing more, and waits for what needs them. */
+  async stop(): Promise<void> {
+    this.abandon()
+    await this.#sweeping
   }
 
   /** Another identity. Written at once: `tenant adopt` reads it. */
@@ -105,6 +126,17 @@ export class TenantUpkeep {
     for (const history of this.#histories.values()) history.close()
   }
 
+  /** Files that were deleted so long ago that no promised point wants them back. */
+  async #sweep(engine: Engine): Promise<void> {
+    const cutoffMs = this.#deps.clock.now() - defaultRetention.hourlyMs
+    for (let isDone = !engine.files.keepsDeleted; !isDone && !this.#isClosed; ) {
+      const swept = await sweepDeletedFiles(engine.data, engine.files, cutoffMs, () => this.#isClosed)
+      isDone = swept.isDone
+      if (swept.deleted > 0)
+        this.#deps.log.info('deleted files removed', { tenant: this.#spec.id, count: swept.deleted })
+    }
+  }
+
   #changed(): void {
     this.#isDirty = true
     const { clock, log } = this.#deps
@@ -136,4 +168,10 @@ export class TenantUpkeep {
     this.#writing = writing.catch(() => undefined) // whoever asked for it hears it
     return writing
   }
+}
+
+/** What was known of the hooks still holds when nothing but our seal came behind it. */
+function hooksAt(facts: TenantFacts | null, opened: OpenedHistory): TenantFacts['hooks'] {
+  const known = facts?.hooks ?? null
+  return known !== null && known.txid === opened.txid - 1 ? { ...known, txid: opened.txid } : null
 }

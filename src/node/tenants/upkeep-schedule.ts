@@ -7,10 +7,9 @@ import type { Cancel, Clock } from '../../lib/clock.ts'
 import { errorCode, errorMessage } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { nextPassAtMs } from '../../replicate/retention-pass.ts'
-import type { UpkeepRunner } from '../../replicate/upkeep.ts'
 import { changeFacts, type TenantFacts, tenantPrefix } from './manifest.ts'
-import type { TenantDeps } from './open-tenant.ts'
 import { databaseNames } from './tenant-files.ts'
+import type { UpkeepDeps } from './tenant-upkeep.ts'
 
 const version = 1
 /** Between two looks at the list, ms: nothing on it is urgent. */
@@ -113,10 +112,7 @@ export class UpkeepSchedule {
 }
 
 /** Runs what is due for the histories of a closed tenant, from its manifest alone; @returns when the next pass is. */
-export async function passClosed(
-  id: TenantId,
-  deps: Pick<TenantDeps, 'clock' | 'store' | 'objectPrefix'> & { readonly upkeep: UpkeepRunner },
-): Promise<number | null> {
+export async function passClosed(id: TenantId, deps: Omit<UpkeepDeps, 'log'>): Promise<number | null> {
   const { clock, objectPrefix, upkeep } = deps
   let next: number | null = null
   await changeFacts(deps, id, clock.now(), async (facts) => {

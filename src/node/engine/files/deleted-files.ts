@@ -17,13 +17,14 @@ const sweepFilesMax = 500
 /**
  * Deletes the objects of files that were deleted at or before `cutoffMs`, then forgets them.
  *
- * Objects go first: a crash between the two only repeats deletes, which are no error.
+ * Objects go first: a crash between the two only repeats deletes, which are no error. `isStopped` ends it between two.
  * @returns how many went; fewer than the maximum of one call means that none is left.
  */
 export async function sweepDeletedFiles(
   data: Database,
   files: FileStorage,
   cutoffMs: number,
+  isStopped: () => boolean = () => false,
 ): Promise<{ readonly deleted: number; readonly isDone: boolean }> {
   const hasTable = data.get("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_pfDeletedFiles'") !== null
   if (!hasTable) return { deleted: 0, isDone: true }
@@ -31,10 +32,11 @@ export async function sweepDeletedFiles(
     'SELECT key FROM `_pfDeletedFiles` WHERE deletedAtMs <= ? ORDER BY deletedAtMs LIMIT ?',
     [cutoffMs, sweepFilesMax],
   )
-  for (const { key } of rows) await files.delete(key)
-  if (rows.length > 0)
+  let deleted = 0
+  for (; deleted < rows.length && !isStopped(); deleted++) await files.delete(rows[deleted]!.key)
+  if (deleted > 0)
     await data.transaction(() => {
-      for (const { key } of rows) data.run('DELETE FROM `_pfDeletedFiles` WHERE key = ?', [key])
+      for (const { key } of rows.slice(0, deleted)) data.run('DELETE FROM `_pfDeletedFiles` WHERE key = ?', [key])
     })
-  return { deleted: rows.length, isDone: rows.length < sweepFilesMax }
+  return { deleted, isDone: deleted < sweepFilesMax }
 }
