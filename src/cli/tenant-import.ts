@@ -8,6 +8,7 @@ import { AppError, errorMessage } from '../lib/errors.ts'
 import { CliError } from './cli-error.ts'
 import { type ApiClient, failure } from './client.ts'
 import { exitUnreachable } from './exit-codes.ts'
+import { Grants } from './grants.ts'
 import { openImportSource, type SourceFile, type UploadBody } from './import-source.ts'
 import { Progress } from './progress.ts'
 
@@ -28,7 +29,7 @@ export interface ImportResult {
 /** Throws ConfigError or ArchiveError for what is no `pb_data`, CliError for what the fleet answers. */
 export async function importTenant(client: ApiClient, path: string, reference: string): Promise<ImportResult> {
   await using source = await openImportSource(path)
-  const grants = new Grants(client, reference)
+  const grants = new Grants(client, reference, 'import')
   const { size } = await stat(source.database)
   let files = 0
   let bytes = size
@@ -67,31 +68,6 @@ async function filesOf(client: ApiClient, grants: Grants): Promise<ReadonlyMap<s
     for (const { key, sizeBytes } of page.files) present.set(key, sizeBytes)
     if (page.next === null) return present
     next = page.next
-  }
-}
-
-/** One grant for many requests, renewed when it has expired. */
-class Grants {
-  readonly #client: ApiClient
-  readonly reference: string
-  #current: Promise<string> | null = null
-
-  constructor(client: ApiClient, reference: string) {
-    this.#client = client
-    this.reference = reference
-  }
-
-  get(): Promise<string> {
-    this.#current ??= this.#client
-      .request<{ grant: string }>('POST', `/api/cp/tenants/${encodeURIComponent(this.reference)}/grants`, {
-        action: 'import',
-      })
-      .then(({ grant }) => grant)
-    return this.#current
-  }
-
-  renew(): void {
-    this.#current = null
   }
 }
 

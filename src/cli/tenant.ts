@@ -1,9 +1,10 @@
-// `tenant create|list|show|delete|adopt|import|migrate`; the verbs of time are in `tenant-time-travel.ts`.
+// `tenant create|list|show|delete|adopt|import|migrate`; the others are beside it.
 
 import type { Command } from 'commander'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf, secretOption } from './client.ts'
 import { print, renderDetails, renderTable } from './output.ts'
+import { registerExport } from './tenant-export.ts'
 import { importTenant } from './tenant-import.ts'
 import { registerTimeTravel } from './tenant-time-travel.ts'
 
@@ -143,4 +144,5 @@ export function registerTenant(program: Command): void {
   })
 
   registerTimeTravel(tenant)
+  registerExport(tenant)
 }

@@ -1,19 +1,19 @@
-// `/api/cp/tenants/{id}/restore-points`, `/restore`, `/fork`, `/operations/{operation}`: parse, call, translate.
+// `/api/cp/tenants/{id}/restore-points`, `/restore`, `/fork`, `/export`, `/operations/{operation}`: parse, call, translate.
 
 import { Elysia, t } from 'elysia'
+import { grantLifetimeMs, platformExportPath, signGrant } from '../../ipc/messages/grant.ts'
 import type { JobReports, PointWish } from '../../ipc/messages/jobs.ts'
 import type { Txid } from '../../lib/brand.ts'
 import { errorCode, errorMessage } from '../../lib/errors.ts'
 import type { OperationService, OperationView } from '../services/operations.ts'
-import type { TenantService } from '../services/tenants.ts'
 import type { TimeTravel } from '../services/time-travel.ts'
 import { ApiError, refused } from './error-map.ts'
+import type { GrantDeps } from './grants.ts'
 import { pocketBaseTime, tenantBody } from './tenants.ts'
 
-export interface TimeTravelRoutesDeps {
+export interface TimeTravelRoutesDeps extends GrantDeps {
   readonly timeTravel: TimeTravel
   readonly operations: OperationService
-  readonly tenants: TenantService
 }
 
 /** Points that are listed with their times, each one small read of the store. */
@@ -104,7 +104,7 @@ function pointsBody({ ranges, latest }: JobReports['points']) {
   }
 }
 
-export const timeTravelRoutes = ({ timeTravel, operations, tenants }: TimeTravelRoutesDeps) =>
+export const timeTravelRoutes = ({ timeTravel, operations, tenants, auth, secrets, clock }: TimeTravelRoutesDeps) =>
   new Elysia({ prefix: '/api/cp/tenants' })
     .get(
       '/:id/restore-points',
@@ -145,6 +145,31 @@ export const timeTravelRoutes = ({ timeTravel, operations, tenants }: TimeTravel
         return status(202, { tenant: made && tenantBody(made), operation: operationBody(operation) })
       },
       { body: t.Object({ ...moment, id: name, domain: t.Optional(host), region: t.Optional(name) }) },
+    )
+    .post(
+      '/:id/export',
+      async ({ params, body, request }) => {
+        const found = tenants.find(params.id)
+        const admin = auth.adminOf(request)
+        if (found === null || admin === null) throw refused('not_found')
+        if (found.tenant.status !== 'active') throw refused('not_active')
+        const { id } = found.tenant
+        const cut = await naming(timeTravel.cut(id, wishOf(body)))
+        const expiresAtMs = clock.now() + grantLifetimeMs
+        const query = new URLSearchParams({
+          at: String(cut.atMs),
+          data: String(cut.data),
+          auxiliary: String(cut.auxiliary),
+        })
+        return {
+          tenant: id,
+          at: isoTime(cut.atMs),
+          path: `${platformExportPath}?${query}`,
+          grant: signGrant(secrets, { tenantId: id, action: 'export', admin: admin.id, expiresAtMs }),
+          expires: isoTime(expiresAtMs),
+        }
+      },
+      { body: t.Object(moment) },
     )
     .get('/:id/operations/:operation', ({ params }) => {
       const tenant = tenants.find(params.id)

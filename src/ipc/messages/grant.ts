@@ -14,6 +14,8 @@ export const grantScheme = 'Grant '
 /** Where a worker takes them. */
 export const platformImportPath = '/api/platform/import'
 export const platformExportPath = '/api/platform/export'
+/** Bytes of the whole archive: a streamed answer has no content-length. */
+export const exportSizeHeader = 'x-export-size'
 
 /** Time to start the operation; one that has begun may take longer. */
 export const grantLifetimeMs = 10 * 60_000

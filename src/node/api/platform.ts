@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto'
 import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ClusterSecrets } from '../../ipc/keys.ts'
-import { type GrantAction, grantScheme, platformImportPath, verifyGrant } from '../../ipc/messages/grant.ts'
+import { type Grant, type GrantAction, grantScheme, platformImportPath, verifyGrant } from '../../ipc/messages/grant.ts'
 import { type RouteHeaderKeys, routeHeaderName, verifyRouteHeader } from '../../ipc/messages/route-header.ts'
 import { errorMessage } from '../../lib/errors.ts'
 import { CorruptDatabaseError } from '../engine/db/database.ts'
@@ -29,7 +29,7 @@ export interface PlatformOptions {
 export function platformRoutes(options: PlatformOptions): readonly Route[] {
   const granted =
     (action: GrantAction, handle: (event: RequestEvent) => Promise<Response>) => (event: RequestEvent) => {
-      requireGrant(event, action, options)
+      grantOf(event, action, options)
       return handle(event)
     }
   return [
@@ -39,8 +39,8 @@ export function platformRoutes(options: PlatformOptions): readonly Route[] {
   ]
 }
 
-/** 401 unless the request carries a grant for this action on this very tenant. */
-function requireGrant(event: RequestEvent, action: GrantAction, { secrets, keys }: PlatformOptions): void {
+/** The grant for this action on this very tenant that the request carries; 401 without one. */
+export function grantOf(event: RequestEvent, action: GrantAction, { secrets, keys }: PlatformOptions): Grant {
   const nowMs = event.engine.clock.now()
   const header = event.request.headers.get('authorization') ?? ''
   const grant = header.startsWith(grantScheme) ? verifyGrant(secrets, header.slice(grantScheme.length), nowMs) : null
@@ -48,6 +48,7 @@ function requireGrant(event: RequestEvent, action: GrantAction, { secrets, keys 
   if (!grant?.ok || !route.ok || grant.value.action !== action || grant.value.tenantId !== route.value.tenantId)
     throw unauthorized('The request requires a grant of the fleet.')
   event.engine.log.info('platform operation granted', { action, admin: grant.value.admin })
+  return grant.value
 }
 
 /** What an interrupted import has sent already, in pages. */

@@ -3,6 +3,7 @@
 
 import { Database as Sqlite } from 'bun:sqlite'
 import { assert } from '../../lib/assert.ts'
+import { isObjectKey } from '../../lib/object-store/key.ts'
 import { quoteName } from '../engine/db/sql.ts'
 import { toTexts } from '../engine/fields/cast.ts'
 
@@ -37,13 +38,19 @@ export function referencedFiles(database: Sqlite): Set<string> {
         `SELECT id, ${column} AS names FROM ${quoteName(name)} WHERE ${column} NOT IN ('', '[]')`,
       )
       try {
-        for (const row of rows.iterate()) for (const each of toTexts(row.names)) keys.add(`${id}/${row.id}/${each}`)
+        for (const row of rows.iterate()) for (const each of toTexts(row.names)) addKey(keys, id, row.id, each)
       } finally {
         rows.finalize()
       }
     }
   }
   return keys
+}
+
+/** A database from elsewhere may hold anything; what is no file name names nothing that could be stored. */
+function addKey(keys: Set<string>, ...parts: readonly [collection: string, record: string, name: string]): void {
+  const key = parts.join('/')
+  if (isObjectKey(key) && key.split('/').length === parts.length) keys.add(key)
 }
 
 /**

@@ -3,13 +3,13 @@
 
 import { join } from 'node:path'
 import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
-import type { JobProgress, JobState, TenantJob } from '../../ipc/messages/jobs.ts'
+import type { JobProgress, JobReports, JobState, TenantJob } from '../../ipc/messages/jobs.ts'
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { errorCode, errorMessage, OverloadedError } from '../../lib/errors.ts'
 import { LruMap } from '../../lib/lru.ts'
 import type { Logger } from '../../lib/obs/log.ts'
-import type { JobReport, RunJob } from './job-process.ts'
+import type { RunJob } from './job-process.ts'
 import type { TenantPool } from './pool.ts'
 import type { TenantFiles } from './tenant-files.ts'
 
@@ -30,6 +30,7 @@ export interface JobDeskDeps {
   readonly run: RunJob
 }
 
+type JobReport = JobReports[TenantJob['type']]
 type JobOrder = Extract<NodeOrder, { readonly type: 'job.run' }>
 type Outcome = Exclude<JobState<JobReport>, { readonly state: 'running' }>
 
@@ -100,7 +101,8 @@ export class JobDesk {
 
   async #run({ jobId, tenantId, job }: JobOrder, report: (progress: JobProgress) => void): Promise<JobReport> {
     const { pool, run, scratchDir } = this.#deps
-    const start = () => run({ tenantId, job, scratchDir: join(scratchDir, jobId) }, report, this.#closing.signal)
+    const order = { tenantId, job, scratchDir: join(scratchDir, jobId) }
+    const start = async () => (await run(order, report, this.#closing.signal)) as JobReport // an ordered job reports as ordered
     if (job.type !== 'fork') await this.#shipAll(tenantId, job)
     return job.type === 'restore' ? pool.exclusively(tenantId, start) : start()
   }

@@ -2,7 +2,7 @@
 // the outcome as JSON lines on standard output.
 
 import { mkdir, rm } from 'node:fs/promises'
-import type { JobProgress, JobReports, TenantJob } from '../../ipc/messages/jobs.ts'
+import type { JobProgress } from '../../ipc/messages/jobs.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { childEnvironment } from '../../lib/config/child-environment.ts'
@@ -12,29 +12,33 @@ import { parseBoundedLines } from '../../lib/lines.ts'
 import { type ObjectStoreConfig, openObjectStore } from '../../lib/object-store/open.ts'
 import { systemRng } from '../../lib/rng.ts'
 import { selfCommand } from '../../lib/self-command.ts'
-import { runJob } from './job-runner.ts'
-
-export type JobReport = JobReports[TenantJob['type']]
+import { runJob, type WorkerJob, type WorkerJobReport } from './job-runner.ts'
 
 /** Runs one job to its end; rejects with an error whose `code` says what kind it is. */
 export type RunJob = (
-  order: { readonly tenantId: TenantId; readonly job: TenantJob; readonly scratchDir: string },
+  order: {
+    readonly tenantId: TenantId
+    readonly job: WorkerJob
+    readonly scratchDir: string
+    /** What a job that succeeds left there is the caller's. */
+    readonly keepsScratch?: boolean
+  },
   report: (progress: JobProgress) => void,
   signal: AbortSignal,
-) => Promise<JobReport>
+) => Promise<WorkerJobReport>
 
 /** Plain data: it crosses a pipe, and holds the store's secret. */
 interface JobConfig {
   readonly objectStore: ObjectStoreConfig
   readonly objectPrefix: string
   readonly tenantId: TenantId
-  readonly job: TenantJob
+  readonly job: WorkerJob
   readonly scratchDir: string
 }
 
 type JobLine =
   | { readonly type: 'progress'; readonly progress: JobProgress }
-  | { readonly type: 'done'; readonly report: JobReport }
+  | { readonly type: 'done'; readonly report: WorkerJobReport }
   | { readonly type: 'failed'; readonly error: WireError }
 
 /** Longest line: a preview of every collection that a tenant may have is far below. */
@@ -56,13 +60,14 @@ export function jobRunnerIn(
   config: { readonly objectStore: ObjectStoreConfig; readonly objectPrefix: string },
   command: readonly string[] = selfCommand(['job']),
 ): RunJob {
-  return async ({ tenantId, job, scratchDir }, report, signal) => {
+  return async ({ tenantId, job, scratchDir, keepsScratch = false }, report, signal) => {
     await rm(scratchDir, { recursive: true, force: true })
     await mkdir(scratchDir, { recursive: true, mode: 0o700 })
     const child = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: childEnvironment() })
     const onAbort = () => child.kill('SIGKILL')
     signal.addEventListener('abort', onAbort, { once: true })
     if (signal.aborted) onAbort()
+    let isKept = false
     try {
       child.stdin.write(`${JSON.stringify({ ...config, tenantId, job, scratchDir } satisfies JobConfig)}\n`)
       child.stdin.flush()
@@ -74,11 +79,13 @@ export function jobRunnerIn(
       })
       child.stdin.end() // the end of its life line
       await child.exited
-      return reportOf(outcome, child)
+      const done = reportOf(outcome, child)
+      isKept = keepsScratch
+      return done
     } finally {
       signal.removeEventListener('abort', onAbort)
       child.kill('SIGKILL')
-      await rm(scratchDir, { recursive: true, force: true })
+      if (!isKept) await rm(scratchDir, { recursive: true, force: true })
     }
   }
 }
@@ -86,7 +93,7 @@ export function jobRunnerIn(
 function reportOf(
   outcome: JobLine | null,
   { exitCode, signalCode }: { readonly exitCode: number | null; readonly signalCode: string | number | null },
-): JobReport {
+): WorkerJobReport {
   if (outcome?.type === 'done') return outcome.report
   if (outcome?.type === 'failed') throw new JobFailedError(outcome.error.code, outcome.error.message)
   throw new JobFailedError('job_ended', `the job's process ended without an outcome (${signalCode ?? exitCode})`)

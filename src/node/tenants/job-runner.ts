@@ -6,17 +6,19 @@ import { unreachable } from '../../lib/assert.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import { restorablePoints } from '../../replicate/point-in-time.ts'
 import { locate, resolveCut } from './cut.ts'
+import { type ExportCut, type ExportReport, prepareExport } from './export.ts'
 import { forkTenant } from './fork.ts'
 import type { JobContext } from './job-context.ts'
 import { previewRestore } from './preview.ts'
 import { rollBack } from './roll-back.ts'
 
+/** What a worker itself asks for, beside what the control plane orders. */
+export type WorkerJob = TenantJob | { readonly type: 'export'; readonly cut: ExportCut }
+
+export type WorkerJobReport = JobReports[TenantJob['type']] | ExportReport
+
 /** Throws NoSuchPointError, SourceFileGoneError, CorruptDatabaseError, what replication and the object store throw. */
-export async function runJob(
-  tenantId: TenantId,
-  job: TenantJob,
-  context: JobContext,
-): Promise<JobReports[TenantJob['type']]> {
+export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobContext): Promise<WorkerJobReport> {
   const histories = { ...context, tenantId }
   switch (job.type) {
     case 'points': {
@@ -41,6 +43,8 @@ export async function runJob(
       return rollBack(job.placement, job.cut, context)
     case 'fork':
       return forkTenant(job, context)
+    case 'export':
+      return prepareExport(histories, job.cut, context)
     default:
       return unreachable(job)
   }
