@@ -1,0 +1,161 @@
+// Goal: a tenant's manifest tells the truth when it closes, files go when nothing promised needs them, and a tenant that
+// nobody uses costs no request and no timer. Method: real engines on a store in memory, months of a simulated clock.
+
+import { expect, test } from 'bun:test'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { addCollection, addRecord, TenantBench, titles } from '../../../test/support/tenant.ts'
+import type { TenantId } from '../../lib/brand.ts'
+import { SimClock } from '../../lib/clock.ts'
+import { MemoryObjectStore } from '../../lib/object-store/memory.ts'
+import { silentLogger } from '../../lib/obs/log.ts'
+import { listLtx } from '../../replicate/ltx-store.ts'
+import { readFacts, tenantPrefix } from './manifest.ts'
+import { passClosed, UpkeepSchedule } from './upkeep-schedule.ts'
+
+const day = 24 * 3_600_000
+
+test('the manifest of a new, an open and a closed tenant', async () => {
+  await using bench = await TenantBench.start()
+  let tenant = await bench.create()
+  const { id } = tenant.spec
+  const created = (await readFacts(bench.deps, id))!
+  expect(Object.keys(created.databases).sort()).toEqual(['auxiliary.db', 'data.db', 'hooks.db'])
+  expect(created.hooks).toMatchObject({ anyEnabled: false, txid: 1 })
+
+  await addCollection(tenant, 'notes')
+  for (let n = 0; n < 40; n++) {
+    await addRecord(tenant, 'notes', `n${n}`)
+    await tenant.flush()
+  }
+  await tenant.update({ ...tenant.spec, plan: 'large' })
+  expect((await readFacts(bench.deps, id))!.databases['data.db']!.tail.txid).toBeGreaterThan(40)
+  await bench.close(tenant)
+  const closed = (await readFacts(bench.deps, id))!
+  const at = { store: bench.store, prefix: `${tenantPrefix('pf', id)}/data.db` }
+  const newest = Math.max(...(await listLtx(at)).map(({ maxTxid }) => maxTxid))
+  const data = closed.databases['data.db']!
+  expect(data.tail.txid).toBe(newest as typeof data.tail.txid)
+  expect(data.files.some(({ level }) => level > 0)).toBe(true)
+  expect(data.files.length).toBeLessThan(30)
+  expect(closed.hooks).toMatchObject({ anyEnabled: false, txid: closed.databases['hooks.db']!.tail.txid })
+
+  // A torn manifest costs a listing and nothing else.
+  await bench.store.put(`${tenantPrefix('pf', id)}/manifest.json`, new TextEncoder().encode('{"version":2,'))
+  tenant = await bench.open(id)
+  expect(titles(tenant, 'notes')).toHaveLength(40)
+  await bench.close(tenant)
+  expect((await readFacts(bench.deps, id))!.databases['data.db']).toBeDefined()
+})
+
+test('months of a closed tenant: passes from its manifest, until nothing is left to do; deleted files go at its next opening', async () => {
+  const clock = new SimClock(Date.now())
+  const store = new MemoryObjectStore({ clock })
+  await using bench = await TenantBench.start(store, clock)
+  let due: number | null = null
+  const deps = { ...bench.deps, onUpkeepDue: (_: TenantId, dueAtMs: number | null) => (due = dueAtMs) }
+  Object.assign(bench.deps, deps)
+  let tenant = await bench.create()
+  const { id } = tenant.spec
+  await addCollection(tenant, 'notes', true)
+  const old = await addRecord(tenant, 'notes', 'with a file', ['gone'])
+  await tenant.engine.records.delete(old)
+  for (let n = 0; n < 80; n++) {
+    await addRecord(tenant, 'notes', `n${n}`)
+    await tenant.flush()
+  }
+  await bench.close(tenant)
+  const fileKeys = () => store.keys.filter((key) => key.includes('/files/'))
+  expect(fileKeys()).toHaveLength(1)
+  const countBefore = store.keys.length
+  expect(due).not.toBeNull()
+
+  let passes = 0
+  for (; due !== null && passes < 20; passes++) {
+    await clock.advance(Math.max(0, due - clock.now()))
+    due = await passClosed(id, bench.deps)
+  }
+  expect(due).toBeNull()
+  expect(passes).toBeGreaterThan(1)
+  expect(store.keys.length).toBeLessThan(countBefore - 60)
+  const requests = store.requestCount
+  await clock.advance(365 * day)
+  expect(store.requestCount).toBe(requests)
+
+  tenant = await bench.open(id)
+  expect(titles(tenant, 'notes')).toHaveLength(80)
+  await bench.close(tenant) // waits for the sweep
+  expect(fileKeys()).toHaveLength(0)
+})
+
+test('a pass changes nothing of a tenant that was opened meanwhile', async () => {
+  const clock = new SimClock(Date.now())
+  const store = new MemoryObjectStore({ clock })
+  await using bench = await TenantBench.start(store, clock)
+  const tenant = await bench.create()
+  const { id } = tenant.spec
+  await bench.close(tenant)
+  await clock.advance(40 * day)
+  const key = `${tenantPrefix('pf', id)}/manifest.json`
+  const other = new TextEncoder().encode('{"version":2}')
+  const upkeep = {
+    merge: bench.upkeep.merge.bind(bench.upkeep),
+    retain: async (...args: Parameters<typeof bench.upkeep.retain>) => {
+      await store.put(key, other)
+      return bench.upkeep.retain(...args)
+    },
+  }
+  await passClosed(id, { ...bench.deps, upkeep })
+  expect(await store.get(key)).toEqual(other)
+})
+
+test('the list: one timer while there is something on it; it survives a restart and damage', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'pf-schedule-'))
+  try {
+    const clock = new SimClock()
+    const path = join(dir, 'upkeep.json')
+    const passed: string[] = []
+    const open = (isOurs = true) =>
+      new UpkeepSchedule({
+        clock,
+        log: silentLogger,
+        path,
+        isOurs: async () => isOurs,
+        pass: async (id) => {
+          passed.push(id)
+          if (id.startsWith('c')) throw new Error('the store is down')
+          return id.startsWith('b') ? clock.now() + day : null
+        },
+      })
+    const id = (letter: string) => letter.repeat(15) as TenantId
+    const first = open()
+    expect(clock.pendingTimers).toBe(0)
+    first.note(id('a'), clock.now() + day)
+    first.note(id('b'), clock.now() + day)
+    first.note(id('d'), clock.now() + day)
+    first.note(id('d'), null)
+    expect(clock.pendingTimers).toBe(1)
+    await clock.advance(60_000)
+    expect(existsSync(path)).toBe(true)
+    first.stop()
+    expect(clock.pendingTimers).toBe(0)
+
+    const second = open()
+    expect(second.size).toBe(2)
+    await clock.advance(day + 3_600_000)
+    expect(passed.sort()).toEqual([id('a'), id('b')])
+    expect(second.size).toBe(1)
+    second.note(id('b'), null)
+    second.note(id('c'), clock.now())
+    await clock.advance(2 * 60_000)
+    expect(passed).toContain(id('c'))
+    expect(second.size).toBe(1) // tried again later
+    second.stop()
+    expect(open(false).size).toBe(1)
+    writeFileSync(path, '{"version":1,"due":{"../../etc":1,"')
+    expect(open().size).toBe(0)
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+})
