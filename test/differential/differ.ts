@@ -5,41 +5,37 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type PeerServer, startPocketBase } from '../support/pocketbase.ts'
 import { startStandalone } from '../support/standalone.ts'
-import { Generator, password, type RequestPlan, recordsPerCollection, usersCount } from './generator.ts'
+import { fill, superuser } from './fill.ts'
+import { Generator } from './generator.ts'
+import { normalizeText } from './normalize.ts'
+import type { RequestPlan } from './plans.ts'
+import { makeSubscriptions } from './requests/subscriptions.ts'
+import { nextRequest } from './requests.ts'
+import { send } from './send.ts'
+import { type EventLog, eventDifferences, openStream } from './streams.ts'
 
 export interface Outcome {
   readonly differences: readonly Difference[]
   /** Answers by status, PocketBase's: a run that only ever met errors would prove nothing. */
   readonly statuses: ReadonlyMap<string, number>
+  /** Realtime events that PocketBase sent. */
+  readonly events: number
 }
 
 export interface Difference {
-  readonly request: RequestPlan
+  /** A request, or the realtime connection of a caller. */
+  readonly request: Pick<RequestPlan, 'method' | 'path' | 'caller'> & Partial<RequestPlan>
   readonly theirs: string
   readonly ours: string
 }
 
-const superuser = { email: 'root@example.com', password: '1234567890' }
-async function send(url: string, method: string, path: string, token: string, body: unknown): Promise<Response> {
-  const headers: Record<string, string> = { 'x-test': '1' }
-  if (token !== '') headers['authorization'] = token
-  if (body !== null) headers['content-type'] = 'application/json'
-  return fetch(url + path, { method, headers, ...(body !== null && { body: JSON.stringify(body) }) })
-}
-
-async function expectOk(answer: Response, what: string): Promise<Record<string, unknown>> {
-  const text = await answer.text()
-  if (!answer.ok) throw new Error(`${what}: ${answer.status} ${text}`)
-  return (text === '' ? {} : JSON.parse(text)) as Record<string, unknown>
-}
-
-/** Times differ by nature, and so does the order in which records with equal keys stand. */
-function normalize(status: number, text: string): string {
-  return `${status} ${text.trimEnd().replace(/"(created|updated)":"[^"]*"/g, '"$1":"T"')}`
-}
+/** How long the last events of a world may take, ms. */
+const eventsMs = 3_000
+/** Reads that are under way at once. */
+const readsAtOnce = 8
 
 /**
- * Runs one world: a random schema with records, then `count` random requests.
+ * Runs one world: a random schema with records, then `count` random requests while every caller listens.
  *
  * @param start starts what is compared with PocketBase, on a copy of the directory that PocketBase wrote.
  */
@@ -69,83 +65,78 @@ export async function differ(
   }
 }
 
-/** Makes the schema and the records. @returns a token for each caller. */
-async function fill(url: string, generator: Generator): Promise<string[]> {
-  const signIn = async (collection: string, identity: string, secret: string) => {
-    const body = { identity, password: secret }
-    const answer = await send(url, 'POST', `/api/collections/${collection}/auth-with-password`, '', body)
-    return (await expectOk(answer, 'sign in'))['token'] as string
-  }
-  const root = await signIn('_superusers', superuser.email, superuser.password)
-  const collections = generator.collections.map((plan) => plan.json)
-  // Rules name other collections: first the tables, then the rules.
-  const bare = collections.map((json) => ({
-    ...json,
-    listRule: '',
-    viewRule: '',
-    createRule: '',
-    updateRule: '',
-    deleteRule: '',
-    manageRule: undefined,
-  }))
-  await expectOk(await send(url, 'PUT', '/api/collections/import', root, { collections: bare }), 'import')
-  for (const json of collections) {
-    // A rule that PocketBase refuses stays open; both sides see what was stored.
-    for (const rule of ['listRule', 'viewRule', 'createRule', 'updateRule', 'deleteRule', 'manageRule'])
-      if (json[rule] !== undefined)
-        await send(url, 'PATCH', `/api/collections/${json['id']}`, root, { [rule]: json[rule] })
-    await send(url, 'PATCH', `/api/collections/${json['id']}`, root, {
-      passwordAuth: { enabled: true, identityFields: ['email'] },
-    })
-  }
-  for (let round = 0; round < 2; round++)
-    for (const plan of generator.collections)
-      for (let index = 0; index < (plan.isAuth ? usersCount + 3 : recordsPerCollection); index++) {
-        const body = generator.newRecord(plan, index)
-        const path = `/api/collections/${plan.name}/records`
-        if (round === 0) await send(url, 'POST', path, root, body)
-        else if (!plan.isAuth) await send(url, 'PATCH', `${path}/${body['id']}`, root, generator.values(plan, 70))
-      }
-  const users: string[] = []
-  const people = generator.collections[0]!
-  for (let index = 0; index < usersCount; index++) {
-    const [id, email] = [generator.idOf(people, index), `user${index}@example.com`]
-    const body = { id, email, password, passwordConfirm: password }
-    // Where the random values of the first attempt were refused, the user is still missing.
-    await send(url, 'POST', '/api/collections/people/records', root, body)
-    users.push(await signIn('people', `user${index}@example.com`, password))
-  }
-  return ['', root, ...users]
-}
-
 async function compare(
-  [theirs, ours]: readonly [string, string],
+  urls: readonly [theirs: string, ours: string],
   tokens: readonly string[],
   generator: Generator,
   count: number,
 ): Promise<Outcome> {
   const differences: Difference[] = []
   const statuses = new Map<string, number>()
-  const ask = async (url: string, plan: RequestPlan) => {
-    const answer = await send(url, plan.method, plan.path, tokens[plan.caller]!, plan.body)
-    return normalize(answer.status, await answer.text())
-  }
+  const streams = await openStreams(urls, tokens, generator)
   const both = async (request: RequestPlan) => {
-    const [a, b] = await Promise.all([ask(theirs, request), ask(ours, request)])
-    const status = a.slice(0, 3)
+    const [theirs, ours] = (await Promise.all(urls.map((url) => answerOf(url, request, tokens)))) as [string, string]
+    const status = theirs.slice(0, 3)
     statuses.set(status, (statuses.get(status) ?? 0) + 1)
-    if (a !== b) differences.push({ request, theirs: a, ours: b })
+    if (theirs !== ours) differences.push({ request, theirs, ours })
+    if (status.startsWith('2')) request.onDone?.()
   }
   let reads: Promise<void>[] = []
   for (let index = 0; index < count; index++) {
-    const request = generator.request(index)
+    const request = nextRequest(generator, index)
     if (request.method === 'GET') reads.push(both(request))
-    if (request.method !== 'GET' || reads.length >= 8) {
+    if (request.method !== 'GET' || reads.length >= readsAtOnce) {
       await Promise.all(reads)
       reads = []
     }
     if (request.method !== 'GET') await both(request)
   }
   await Promise.all(reads)
-  return { differences, statuses }
+  let events = 0
+  for (const { theirs, ours, caller, topics } of streams) {
+    const missing = await settledDifferences(theirs, ours)
+    events += theirs.events.length
+    if (missing.theirs.length + missing.ours.length > 0)
+      differences.push({
+        request: { method: 'GET', path: `/api/realtime ${topics.join(' ')}`, caller },
+        theirs: missing.theirs.join('\n'),
+        ours: missing.ours.join('\n'),
+      })
+    await Promise.all([theirs.close(), ours.close()])
+  }
+  return { differences, statuses, events }
+}
+
+async function answerOf(url: string, request: RequestPlan, tokens: readonly string[]): Promise<string> {
+  const answer = await send(url, request, tokens)
+  // PocketBase ends its JSON with a line break, which is no part of it.
+  const isJson = answer.headers.get('content-type') === 'application/json'
+  const names = ['content-type', ...(request.answerHeaders ?? [])].filter(
+    (name) => !isJson || name !== 'content-length',
+  )
+  const headers = names.map((name) => `${name}: ${normalizeText(answer.headers.get(name) ?? '')}`)
+  const text = normalizeText(Buffer.from(await answer.bytes()).toString())
+  return [answer.status, ...headers, request.ignoresBody ? '' : text].join(' ')
+}
+
+async function openStreams(urls: readonly [string, string], tokens: readonly string[], generator: Generator) {
+  const streams: { theirs: EventLog; ours: EventLog; caller: number; topics: readonly string[] }[] = []
+  for (const plan of makeSubscriptions(generator)) {
+    const [theirs, ours] = (await Promise.all(urls.map((url) => openStream(url, tokens[plan.caller]!, plan)))) as [
+      EventLog,
+      EventLog,
+    ]
+    streams.push({ theirs, ours, caller: plan.caller, topics: plan.topics })
+  }
+  return streams
+}
+
+/** Compares once both have got all, or when the time for that is over. */
+async function settledDifferences(theirs: EventLog, ours: EventLog) {
+  const endMs = performance.now() + eventsMs
+  for (;;) {
+    const found = eventDifferences(theirs.events, ours.events)
+    if (found.theirs.length + found.ours.length === 0 || performance.now() > endMs) return found
+    await Bun.sleep(20)
+  }
 }

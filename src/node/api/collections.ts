@@ -1,6 +1,5 @@
 // Collections, for superusers. PocketBase: apis/collection.go, apis/collection_import.go.
 
-import { errorMessage } from '../../lib/errors.ts'
 import { oauth2Providers } from '../engine/auth/oauth2/catalog.ts'
 import { logoOf } from '../engine/auth/oauth2/provider.ts'
 import type { Collection } from '../engine/collections/collection.ts'
@@ -15,6 +14,7 @@ import {
   truncateCollection,
   updateCollection,
 } from '../engine/collections/manage.ts'
+import { driverMessage } from '../engine/db/driver-words.ts'
 import { quoteName, type Row } from '../engine/db/sql.ts'
 import { RefusedError, ValidationFailed } from '../engine/errors.ts'
 import { clientExpressionsMax, clientFilterBytesMax, compileFilter } from '../engine/filter/compile.ts'
@@ -148,7 +148,7 @@ function changeError(error: unknown, failure: string): ApiError {
     return badRequest('Failed to load the submitted data due to invalid formatting.')
   if (error instanceof ApiError || error instanceof ValidationFailed) return toApiError(error, failure)!
   const known = error instanceof RefusedError ? null : toApiError(error)
-  return known ?? badRequest(`${failure} Raw error: \n${errorMessage(error)}`)
+  return known ?? badRequest(`${failure} Raw error: \n${driverMessage(error)}`)
 }
 
 async function create(event: RequestEvent): Promise<Response> {
@@ -214,7 +214,7 @@ async function importAll(event: RequestEvent): Promise<Response> {
     if (error instanceof ValidationFailed) throw badRequest(failure, error.errors)
     const known = error instanceof RefusedError ? null : toApiError(error)
     if (known !== null) throw known
-    const message = `Failed to import the collections configuration. Raw error:\n${errorMessage(error)}`
+    const message = `Failed to import the collections configuration. Raw error:\n${driverMessage(error)}`
     throw badRequest(failure, { collections: { code: 'validation_collections_import_failure', message } })
   }
   return event.noContent()
@@ -242,7 +242,9 @@ async function dryRun(event: RequestEvent): Promise<Response> {
   try {
     result = await dryRunView(event.engine, query)
   } catch (error) {
-    throw badRequest(`Invalid view query. Raw error: \n${errorMessage(error)}`)
+    // A view belongs to the main schema, where PocketBase tries it out.
+    const words = driverMessage(error).replace(/(no such table: )(?=\w+ )/, '$1main.')
+    throw badRequest(`Invalid view query. Raw error: \n${words}`)
   }
   return event.json(200, result)
 }

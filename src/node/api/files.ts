@@ -28,7 +28,7 @@ export function createFileToken(event: RequestEvent): Response | Promise<Respons
 export async function downloadFile(event: RequestEvent): Promise<Response> {
   const { engine } = event
   const collection = engine.collections.find(event.param('collection'))
-  if (!collection) throw notFound()
+  if (!collection) throw notFound('Missing or invalid collection context.')
   checkCollectionLimit(event, collection, 'file')
   const record = await engine.records.find(collection, event.param('id'))
   if (record === null) throw notFound()

@@ -11,6 +11,7 @@ import { toNumber, toText } from '../engine/fields/cast.ts'
 import type { Field } from '../engine/fields/field.ts'
 import { fileBytesDefault } from '../engine/fields/file.ts'
 import { kindOf } from '../engine/fields/kinds.ts'
+import { UploadedFile } from '../engine/files/uploaded-file.ts'
 import { FilterError } from '../engine/filter/resolver.ts'
 import { triggerRecord } from '../engine/records/events.ts'
 import { listRecords, perPageDefault, perPageMax, type RecordPage } from '../engine/records/list.ts'
@@ -31,7 +32,7 @@ const superusersOnly = 'Only superusers can perform this action.'
 
 export function collectionOf(event: RequestEvent): Collection {
   const collection = event.engine.collections.find(event.param('collection'))
-  if (collection === undefined) throw notFound('Missing or invalid collection context.')
+  if (collection === undefined) throw notFound('Missing collection context.')
   return collection
 }
 
@@ -278,10 +279,22 @@ function loadBody(
     delete data[key]
     // Hidden fields belong to superusers; the password of an auth record is hidden, but its own.
     if (field.hidden && !event.isSuperuser && !(collection.isAuth && field.name === 'password')) continue
-    record.set(key, body[key])
+    const value = key === field.name ? body[key] : modifierValue(body, field, key)
+    if (value !== undefined) record.set(key, value)
     data[field.name] = field.type === 'password' ? body[key] : record.get(field.name)
   }
   return data
+}
+
+/**
+ * What a modifier is given. Uploads are set last in PocketBase: those under the plain name replace whatever modifiers
+ * made of the field, but for what these upload themselves.
+ */
+function modifierValue(body: Readonly<Record<string, unknown>>, field: Field, key: string): unknown {
+  const isUpload = (each: unknown) => each instanceof UploadedFile
+  if (field.type !== 'file' || ![body[field.name]].flat().some(isUpload)) return body[key]
+  const uploads = [body[key]].flat().filter(isUpload)
+  return uploads.length > 0 ? uploads : undefined
 }
 
 function fieldOfKey(collection: Collection, key: string): Field | undefined {
@@ -347,8 +360,10 @@ export async function enrichRecords(event: RequestEvent, records: readonly Engin
 
 /** As much as the files of a collection may weigh, beside the other fields. */
 function bodyLimit(event: RequestEvent, next: (event: RequestEvent) => Promise<Response>): Promise<Response> {
+  const collection = event.engine.collections.find(event.param('collection'))
+  if (collection === undefined) throw notFound('Missing or invalid collection context.')
   let bytes = bodyBytesDefault
-  for (const field of event.engine.collections.find(event.param('collection'))?.fields ?? []) {
+  for (const field of collection.fields) {
     if (field.type === 'file') bytes += (field.maxSize || fileBytesDefault) * Math.max(1, field.maxSelect)
     else if (field.type === 'json' || field.type === 'editor') bytes += toNumber(field.maxSize)
   }

@@ -2,6 +2,7 @@
 // PocketBase: core/collection_record_table_sync.go.
 
 import type { Database } from '../db/database.ts'
+import { driverMessage } from '../db/driver-words.ts'
 import { quoteName } from '../db/sql.ts'
 import { ValidationFailed } from '../errors.ts'
 import { type Field, isMultiple } from '../fields/field.ts'
@@ -121,8 +122,7 @@ export function createIndexes(db: Database, collection: CollectionData): void {
     try {
       db.exec(buildIndex(index))
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
-      errors[position] = { code, message: `Failed to create index ${index.indexName} - ${reason}.` }
+      errors[position] = { code, message: `Failed to create index ${index.indexName} - ${driverMessage(error)}.` }
     }
   }
   if (Object.keys(errors).length > 0) throw new ValidationFailed({ indexes: errors })

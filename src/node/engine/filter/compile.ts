@@ -6,7 +6,7 @@ import { compare } from './compare.ts'
 import { callFunction } from './functions.ts'
 import { macroValue } from './macros.ts'
 import type { Join, Parameters, SqlOperand } from './operand.ts'
-import { type Expression, type Group, isGroup, type Operand, parseFilter } from './parser.ts'
+import { type Expression, type Group, isGroup, type Operand, operandText, parseFilter } from './parser.ts'
 import { FilterError, Resolver, type ResolverOptions, type RuleRequest } from './resolver.ts'
 
 /** Comparisons of one rule, and of one filter that a client sent. */
@@ -125,13 +125,24 @@ export function compileFilter(text: string, options: FilterOptions): string {
     return `(${sql})`
   }
   const compileExpression = ({ left: a, operator, isAny, right: b }: Expression): string => {
-    if (left-- <= 0) throw new FilterError(`more than ${options.expressionsMax} comparisons`)
-    return compare(operandOf(a, options), operator, isAny, operandOf(b, options), options.params, options.nextAlias)
+    if (left-- <= 0) throw new FilterError('max filter expressions limit reached')
+    const [first, second] = [sideOf('left', a, options), sideOf('right', b, options)]
+    return compare(first, operator, isAny, second, options.params, options.nextAlias)
   }
   return compileGroup(parsed.value)
 }
 
 const words: Readonly<Record<string, string>> = { null: 'NULL', true: '1', false: '0' }
+
+function sideOf(side: 'left' | 'right', operand: Operand, options: FilterOptions): SqlOperand {
+  try {
+    return operandOf(operand, options)
+  } catch (error) {
+    if (!(error instanceof FilterError)) throw error
+    const name = JSON.stringify(operandText(operand))
+    throw new FilterError(`invalid ${side} operand ${name} - ${error.message}`, { cause: error })
+  }
+}
 
 function operandOf(operand: Operand, options: FilterOptions): SqlOperand {
   const { params, resolver } = options

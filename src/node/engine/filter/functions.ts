@@ -13,15 +13,17 @@ type Resolve = (operand: Operand) => SqlOperand
 export function callFunction(name: string, args: readonly Operand[], resolve: Resolve): SqlOperand {
   if (name === 'geoDistance') return geoDistance(args, resolve)
   if (name === 'strftime') return strftime(args, resolve)
-  throw new FilterError(`unknown function ${name}`)
+  throw new FilterError(`unknown function ${JSON.stringify(name)}`)
 }
 
 /** Haversine distance in km between (lonA, latA) and (lonB, latB). */
 function geoDistance(args: readonly Operand[], resolve: Resolve): SqlOperand {
-  if (args.length !== 4) throw new FilterError('geoDistance takes 4 arguments')
-  if (args.some(({ kind }) => kind !== 'identifier' && kind !== 'number'))
-    throw new FilterError('geoDistance takes fields and numbers')
-  const [lonA, latA, lonB, latB] = args.map((arg) => resolve(arg).sql)
+  if (args.length !== 4) throw new FilterError(`[geoDistance] expected 4 arguments, got ${args.length}`)
+  const [lonA, latA, lonB, latB] = args.map((arg, index) => {
+    if (arg.kind !== 'identifier' && arg.kind !== 'number')
+      throw new FilterError(`[geoDistance] argument ${index} must be an identifier or number`)
+    return resolveArgument(`[geoDistance] failed to resolve argument ${index}`, arg, resolve).sql
+  })
   const cosines = `cos(radians(${latA})) * cos(radians(${latB})) * cos(radians(${lonB}) - radians(${lonA}))`
   const sines = `sin(radians(${latA})) * sin(radians(${latB}))`
   return { sql: `(6371 * acos(${cosines} + ${sines}))`, nulls: 'disabled', multi: null }
@@ -29,12 +31,19 @@ function geoDistance(args: readonly Operand[], resolve: Resolve): SqlOperand {
 
 /** SQLite's strftime, with NULL as the empty string. */
 function strftime(args: readonly Operand[], resolve: Resolve): SqlOperand {
-  if (args.length < 1 || args.length > strftimeArgsMax)
-    throw new FilterError(`strftime takes 1 to ${strftimeArgsMax} arguments`)
-  if (args[0]!.kind !== 'text') throw new FilterError('strftime needs a format')
-  if (args[1]?.kind === 'function') throw new FilterError('the time of strftime is a text, a number or a field')
-  if (args.slice(2).some(({ kind }) => kind !== 'text')) throw new FilterError('modifiers of strftime are texts')
-  const resolved = args.map(resolve)
+  const count = args.length
+  if (count < 1) throw new FilterError('[strftime] expected at least 1 arguments, got 0')
+  if (count > strftimeArgsMax)
+    throw new FilterError(`[strftime] too many arguments (max allowed ${strftimeArgsMax}, got ${count})`)
+  const resolved = args.map((arg, index) => {
+    if (index === 0 && arg.kind !== 'text')
+      throw new FilterError('[strftime] expects the first argument to be a format string')
+    if (index === 1 && arg.kind === 'function')
+      throw new FilterError('[strftime] expects the second argument to be of a valid time-value type')
+    if (index > 1 && arg.kind !== 'text')
+      throw new FilterError(`[strftime] invalid modifier argument ${index - 2} - can be only string`)
+    return resolveArgument('[strftime] failed to resolve time-value argument', arg, resolve)
+  })
   const texts = resolved.map((each) => each.sql)
   const multi = resolved[1]?.multi ?? null
   return {
@@ -42,5 +51,14 @@ function strftime(args: readonly Operand[], resolve: Resolve): SqlOperand {
     nulls: 'enforced',
     multi:
       multi === null ? null : { ...multi, value: `strftime(${[texts[0], multi.value, ...texts.slice(2)].join(',')})` },
+  }
+}
+
+function resolveArgument(failure: string, arg: Operand, resolve: Resolve): SqlOperand {
+  try {
+    return resolve(arg)
+  } catch (error) {
+    if (!(error instanceof FilterError)) throw error
+    throw new FilterError(`${failure}: ${error.message}`, { cause: error })
   }
 }

@@ -1,6 +1,6 @@
 // The filter grammar: comparisons joined by && and ||, groups in parentheses, `//` comments. PocketBase's grammar
 // (ganigeorgiev/fexpr), its oddities included: a group drops whatever stands unfinished before it, and a NUL ends the
-// text.
+// text. So are its words for what is wrong: superusers read them when a rule is refused.
 
 import { LruMap } from '../../../lib/lru.ts'
 import { err, ok, type Result } from '../../../lib/result.ts'
@@ -15,7 +15,7 @@ const functionDepthMax = 3
 export type Operand =
   | { readonly kind: 'identifier'; readonly text: string }
   | { readonly kind: 'text'; readonly text: string }
-  | { readonly kind: 'number'; readonly value: number }
+  | { readonly kind: 'number'; readonly value: number; readonly text: string }
   | { readonly kind: 'function'; readonly name: string; readonly args: readonly Operand[] }
 
 export type Comparison = '=' | '!=' | '~' | '!~' | '<' | '<=' | '>' | '>='
@@ -121,7 +121,7 @@ class Reader {
     const char = this.peek()
     if (char === '') return null
     if (isLetter(char) || isSpecialStart(char)) return this.#identifier(functionDepth)
-    if (char === '-' || isDigit(char)) return { kind: 'number', value: this.#number() }
+    if (char === '-' || isDigit(char)) return this.#number()
     if (char === "'" || char === '"') return { kind: 'text', text: this.#quoted() }
     return null
   }
@@ -131,13 +131,14 @@ class Reader {
     this.while(isWordPart)
     const text = this.#text.slice(from, this.#at)
     const isFunction = this.peek() === '('
-    if (isFunction && functionDepth <= 0) fail('functions are nested too deeply')
-    if (isCombining(text.at(-1)!) || (text.length === 1 && isSpecialStart(text))) fail(`invalid identifier ${text}`)
+    if (isFunction && functionDepth <= 0) fail(`max nested function arguments reached (max: ${functionDepthMax})`)
+    if (isCombining(text.at(-1)!) || (text.length === 1 && isSpecialStart(text)))
+      fail(`invalid ${isFunction ? 'function name' : 'identifier'} ${quote(text)}`)
     if (!isFunction) return { kind: 'identifier', text }
-    return { kind: 'function', name: text, args: this.#args(functionDepth) }
+    return { kind: 'function', name: text, args: this.#args(text, functionDepth) }
   }
 
-  #number(): number {
+  #number(): Operand {
     const from = this.#at
     let hadDot = false
     for (;;) {
@@ -147,24 +148,24 @@ class Reader {
       this.#at++
     }
     const text = this.#text.slice(from, this.#at)
-    if (text === '-' || text.endsWith('.')) fail(`invalid number ${text}`)
-    return Number(text)
+    if (text === '-' || text.endsWith('.')) fail(`invalid number ${quote(text)}`)
+    return { kind: 'number', value: Number(text), text }
   }
 
   #quoted(): string {
-    const quote = this.#text[this.#at++]
+    const mark = this.#text[this.#at++]!
     let text = ''
     for (;;) {
       const char = this.peek()
-      if (char === '') fail('a quoted text does not end')
+      if (char === '') fail(`invalid quoted text ${quote(mark + text)}`)
       this.#at++
-      if (char === quote) return text
+      if (char === mark) return text
       if (char !== '\\') {
         text += char
         continue
       }
       const escaped = this.peek()
-      if (escaped === '') fail('a quoted text does not end')
+      if (escaped === '') fail(`invalid quoted text ${quote(mark + text)}`)
       this.#at++
       if (escaped === 'n') text += '\n'
       else if (escaped === 't') text += '\t'
@@ -173,25 +174,63 @@ class Reader {
     }
   }
 
-  #args(functionDepth: number): Operand[] {
+  #args(name: string, functionDepth: number): Operand[] {
     this.#at++
     const args: Operand[] = []
     for (let expectsComma = false; ; ) {
       this.skipBlank()
       const char = this.peek()
-      if (char === '') fail('a function does not end')
+      if (char === '') fail(`invalid or incomplete function ${quote(name)} (expected ')')`)
       if (char === ')' || char === ',') {
         this.#at++
         if (char === ')') return args
-        if (!expectsComma) fail('unexpected comma')
+        if (!expectsComma) fail(`unexpected comma in function ${quote(name)}`)
         expectsComma = false
         continue
       }
-      if (expectsComma) fail('expected a comma')
-      args.push(this.operand(functionDepth - 1) ?? fail(`unexpected argument ${JSON.stringify(char)}`))
+      if (expectsComma) fail(`expected comma after the last argument in function ${quote(name)}`)
+      args.push(
+        this.operand(functionDepth - 1) ?? fail(`unsupported argument character '${char}' in function ${quote(name)}`),
+      )
       expectsComma = true
     }
   }
+
+  /** What stands here, at a character that is no blank, no parenthesis that opens, and not the end. */
+  token(): Token {
+    const char = this.peek()
+    const operand = this.operand(functionDepthMax)
+    if (operand !== null) return { kind: 'operand', operand }
+    if (isSign(char)) {
+      const text = this.while(isSign)
+      const match = operatorPattern.exec(text) ?? fail(`invalid sign operator ${quote(text)}`)
+      return { kind: 'sign', text, comparison: match[2] as Comparison, isAny: match[1] !== undefined }
+    }
+    if (isJoin(char)) {
+      const text = this.while(isJoin)
+      if (text !== '&&' && text !== '||') fail(`invalid join operator ${quote(text)}`)
+      return { kind: 'join', text, join: text === '&&' ? 'and' : 'or' }
+    }
+    return fail(`unexpected character '${char}'`)
+  }
+}
+
+type Token =
+  | { readonly kind: 'operand'; readonly operand: Operand }
+  | { readonly kind: 'sign'; readonly text: string; readonly comparison: Comparison; readonly isAny: boolean }
+  | { readonly kind: 'join'; readonly text: string; readonly join: Item['join'] }
+
+const quote = (text: string) => JSON.stringify(text)
+
+/** An operand as it was written, but for quotes and escapes: what errors call it. */
+export function operandText(operand: Operand): string {
+  return operand.kind === 'function' ? operand.name : operand.text
+}
+
+function describe(token: Token): string {
+  return token.kind === 'operand'
+    ? `${quote(operandText(token.operand))} (${token.operand.kind})`
+    : `${quote(token.text)} (${token.kind})`
 }
 
 /** Reads to the end of the text, or of the parenthesis that was opened before. */
@@ -201,12 +240,12 @@ function readGroup(reader: Reader, depth: number): Group {
   let step: 'left' | 'sign' | 'right' | 'join' = 'left'
   let join: Item['join'] = 'and'
   let left: Operand | null = null
-  let operator: { comparison: Comparison; isAny: boolean } | null = null
+  let sign: Extract<Token, { kind: 'sign' }> | null = null
   for (;;) {
     reader.skipBlank()
     const char = reader.peek()
     if (char === '') {
-      if (depth > 0) fail('a parenthesis does not end')
+      if (depth > 0) fail(`invalid formatted group - missing ${depth} closing bracket(s)`)
       break
     }
     if (char === ')' && depth > 0) {
@@ -217,29 +256,37 @@ function readGroup(reader: Reader, depth: number): Group {
       reader.skip()
       items.push({ join, node: readGroup(reader, depth + 1) })
       step = 'join'
-    } else if (step === 'join') {
-      const text = reader.while(isJoin)
-      if (text !== '&&' && text !== '||') fail('expected && or ||')
-      join = text === '&&' ? 'and' : 'or'
-      step = 'left'
-    } else if (step === 'sign') {
-      const match = operatorPattern.exec(reader.while(isSign)) ?? fail('expected an operator')
-      operator = { comparison: match[2] as Comparison, isAny: match[1] !== undefined }
-      step = 'right'
-    } else {
-      const operand = reader.operand(functionDepthMax) ?? fail(`unexpected character ${JSON.stringify(char)}`)
-      if (step === 'right') {
-        items.push({
-          join,
-          node: { left: left!, operator: operator!.comparison, isAny: operator!.isAny, right: operand },
-        })
-        step = 'join'
-      } else {
-        left = operand
+      continue
+    }
+    const token = reader.token()
+    switch (step) {
+      case 'left':
+        if (token.kind !== 'operand')
+          return fail(`expected left operand (identifier, function, text or number), got ${describe(token)}`)
+        left = token.operand
         step = 'sign'
+        break
+      case 'sign':
+        if (token.kind !== 'sign') return fail(`expected a sign operator, got ${describe(token)}`)
+        sign = token
+        step = 'right'
+        break
+      case 'right': {
+        if (token.kind !== 'operand')
+          return fail(`expected right operand (identifier, function text or number), got ${describe(token)}`)
+        const { comparison: operator, isAny } = sign!
+        items.push({ join, node: { left: left!, operator, isAny, right: token.operand } })
+        step = 'join'
+        break
       }
+      case 'join':
+        if (token.kind !== 'join') return fail(`expected && or ||, got ${describe(token)}`)
+        join = token.join
+        step = 'left'
     }
   }
-  if (step !== 'join') fail(items.length === 0 ? 'empty filter' : 'incomplete filter')
-  return { items }
+  if (step === 'join') return { items }
+  return fail(
+    items.length === 0 && left === null ? 'empty filter expression' : 'invalid or incomplete filter expression',
+  )
 }

@@ -37,7 +37,7 @@ export interface RuleRequest {
   readonly body: Readonly<Record<string, unknown>>
 }
 
-/** The filter names what there is not, or what its author may not see. */
+/** The filter names what there is not, or what its author may not see. The words are PocketBase's. */
 export class FilterError extends Error {}
 
 export interface ResolverOptions {
@@ -98,7 +98,7 @@ export class Resolver {
   /** @param replace resolves a whole sub-filter, for `:changed`. Throws FilterError. */
   resolve(path: string, replace: (filter: string) => string): SqlOperand {
     if (!/^(?:@request\.|@collection\.\w+(?::\w+)?\.|)\w+[\w.:]*$/.test(path))
-      throw new FilterError(`invalid field ${path}`)
+      throw new FilterError(`failed to resolve field ${quote(path)}`)
     const parts = path.split('.')
     if (parts[0] === '@collection') return this.#collectionField(parts)
     if (parts[0] === '@request') return this.#requestField(parts, replace)
@@ -117,7 +117,10 @@ export class Resolver {
 
   #join(join: Join, collection: Collection | null): void {
     if (collection !== null && !this.#allowHidden) {
-      if (collection.data.listRule === null) throw new FilterError(`${collection.name} may be read by superusers only`)
+      if (collection.data.listRule === null)
+        throw new FilterError(
+          `${quote(collection.name)} fields can be accessed only when allowHiddenFields is enabled or by superusers`,
+        )
       this.#ruled.set(join.alias, collection)
     }
     if (this.#joins.some((each) => each.alias === join.alias)) return
@@ -140,7 +143,9 @@ export class Resolver {
   #collectionField(parts: readonly string[]): SqlOperand {
     const [name, given] = parts[1]!.split(':', 2)
     const collection = this.#options.findCollection(name!)
-    if (collection === undefined || parts.length < 3) throw new FilterError(`unknown collection ${name}`)
+    if (parts.length < 3) throw new FilterError(`invalid @collection field path in ${quote(parts.join('.'))}`)
+    if (collection === undefined)
+      throw new FilterError(`failed to load collection ${quote(parts[1]!)} from field path ${quote(parts.join('.'))}`)
     const alias = this.#alias(given ? `__collection_alias_${given}` : `__collection_${collection.name}`)
     const source = (as: string) => `${quoteName(collection.name)} \`${as}\``
     this.#join({ source: source(alias), alias, on: null }, collection)
@@ -232,7 +237,7 @@ export class Resolver {
         return { sql: column(alias, 'value'), nulls: 'auto', multi: this.#multi(step, column(multiAlias, 'value')) }
       }
     }
-    throw new FilterError(`${field.name} has no modifier ${modifier}`)
+    throw new FilterError(`field ${quote(field.name)} doesn't support multivalue operations`)
   }
 
   /** A plain value of the request: query, headers, body, auth members. */
@@ -262,7 +267,7 @@ export class Resolver {
       if (!isSet) break
     }
     if (modifier === 'isset') return { sql: isSet ? '1' : '0', literal: isSet ? 1 : 0, nulls: 'auto', multi: null }
-    if (modifier !== '' && modifier !== 'lower') throw new FilterError(`invalid modifier ${modifier}`)
+    if (modifier !== '' && modifier !== 'lower') throw new FilterError(`invalid modifier sequence ${last}:${modifier}`)
     const literal = toSqlValue(value, base.field(last)?.type === 'number')
     if (literal === null) return nullOperand
     if (modifier === 'lower') return { sql: `LOWER(${params.add(literal)})`, literal, nulls: 'auto', multi: null }
@@ -273,19 +278,19 @@ export class Resolver {
     for (const [index, part] of parts.entries()) {
       if (index === parts.length - 1) return this.#last(step, part)
       const field = step.collection.field(part)
-      if (field?.hidden && !this.#allowHidden) throw new FilterError(`${part} may not be filtered by`)
+      if (field?.hidden && !this.#allowHidden) throw new FilterError(`non-filterable field ${quote(part)}`)
       if (field?.type === 'json' || field?.type === 'geoPoint') return this.#json(step, field, parts.slice(index + 1))
-      if (index >= relationsMax) throw new FilterError(`more than ${relationsMax} relations`)
+      if (index >= relationsMax) throw new FilterError(`max nested relations reached for field ${quote(part)}`)
       if (field === undefined) {
         if (!this.#backRelation(step, part)) return nullOperand
         continue
       }
-      if (field.type !== 'relation') throw new FilterError(`${part} is no relation`)
+      if (field.type !== 'relation') throw new FilterError(`field ${quote(part)} is not a valid relation`)
       // The id of a single relation is the column itself.
       if (!isMultiple(field) && index === parts.length - 2 && parts[index + 1] === 'id') return this.#last(step, part)
       this.#relation(step, field)
     }
-    throw new FilterError('empty field')
+    throw new FilterError(`failed to resolve field ${quote(parts.join('.'))}`)
   }
 
   #json(step: Step, field: Field, rest: readonly string[]): SqlOperand {
@@ -300,7 +305,7 @@ export class Resolver {
 
   #relation(step: Step, field: RelationField): void {
     const target = this.#options.findCollection(field.collectionId)
-    if (target === undefined) throw new FilterError(`the collection of ${field.name} is missing`)
+    if (target === undefined) throw new FilterError(`failed to load field ${quote(field.name)} collection`)
     const alias = this.#alias(`${step.alias}_${field.name}`)
     const multiAlias = `${step.multiAlias}_${field.name}`
     const add = (from: string, as: string, list: string, push: (join: Join, collection: Collection | null) => void) => {
@@ -325,12 +330,17 @@ export class Resolver {
   #backRelation(step: Step, part: string): boolean {
     const match = /^(\w+)_via_(\w+)$/.exec(part)
     const other = match === null ? undefined : this.#options.findCollection(match[1]!)
-    const field = other?.field(match![2]!)
+    const name = match?.[2] ?? ''
+    const field = other?.field(name)
     if (other === undefined || field?.type !== 'relation' || field.collectionId !== step.collection.id) {
       if (step.isLenient) return false
-      throw new FilterError(`unknown field ${part}`)
+      if (match === null) throw new FilterError(`failed to resolve field ${quote(part)}`)
+      if (other === undefined) throw new FilterError(`failed to load back relation field ${quote(part)} collection`)
+      if (field === undefined) throw new FilterError(`missing back relation field ${quote(name)}`)
+      if (field.type !== 'relation') throw new FilterError(`invalid back relation field ${quote(name)}`)
+      throw new FilterError(`invalid collection reference of a back relation field ${quote(name)}`)
     }
-    if (field.hidden && !this.#allowHidden) throw new FilterError(`${part} may not be filtered by`)
+    if (field.hidden && !this.#allowHidden) throw new FilterError(`non-filterable back relation field ${quote(name)}`)
     const on = (as: string, from: string) =>
       isMultiple(field)
         ? `${column(from, 'id')} IN (SELECT value FROM ${jsonEach(column(as, field.name))})`
@@ -355,9 +365,9 @@ export class Resolver {
     const field = step.collection.field(name)
     if (field === undefined) {
       if (step.isLenient) return nullOperand
-      throw new FilterError(`unknown field ${name}`)
+      throw new FilterError(`unknown field ${quote(name)}`)
     }
-    if (field.hidden && !this.#allowHidden) throw new FilterError(`${name} may not be filtered by`)
+    if (field.hidden && !this.#allowHidden) throw new FilterError(`non-filterable field ${quote(name)}`)
     const own = column(step.alias, field.name)
     const again = column(step.multiAlias, field.name)
     const hasSeveral = field.type === 'select' || field.type === 'relation' || field.type === 'file'
@@ -392,14 +402,16 @@ export class Resolver {
   }
 }
 
+const quote = (text: string) => JSON.stringify(text)
+
 const modifiers = new Set(['isset', 'length', 'each', 'lower', 'changed'])
 
 function splitModifier(part: string): [name: string, modifier: string] {
-  const colon = part.indexOf(':')
-  if (colon < 0) return [part, '']
-  const modifier = part.slice(colon + 1)
-  if (!modifiers.has(modifier)) throw new FilterError(`unknown modifier ${modifier}`)
-  return [part.slice(0, colon), modifier]
+  const pieces = part.split(':')
+  if (pieces.length !== 2) return [part, '']
+  const [name, modifier] = pieces as [string, string]
+  if (!modifiers.has(modifier)) throw new FilterError(`unknown modifier in ${quote(part)}`)
+  return [name, modifier]
 }
 
 /** A request value as SQLite compares it: lists and objects as JSON text, uploads by their names. */

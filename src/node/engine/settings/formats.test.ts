@@ -46,6 +46,10 @@ test('URLs', () => {
     'http://[::1]:80/',
     'https://user:pw@example.com/',
     'http://a_b.example.com',
+    'http://@x',
+    'foo://a@example.com',
+    'sub.exämple.com',
+    'a.ü',
   ])
     expect([text, isUrl(text)]).toEqual([text, true])
   for (const text of [
@@ -59,6 +63,11 @@ test('URLs', () => {
     'javascript:alert(1)',
     'http://..',
     '/path',
+    'https://ü.example.com',
+    'http://😀.example',
+    'http://example.com/%zz',
+    'https://[::1].',
+    'https://&\\ftp://@8080x',
   ])
     expect([text, isUrl(text)]).toEqual([text, false])
 })
@@ -78,6 +87,9 @@ test('hostile input of any length costs next to nothing', () => {
     `"${' '.repeat(900)}\n"@b.c`,
     `http://${'a-'.repeat(1000)}!`,
     `${'a'.repeat(2000)}@`,
+    `http://${'a.'.repeat(1000)}!`,
+    `http://${'a'.repeat(2000)}_`,
+    `http://${'ab-'.repeat(600)}ü-`,
   ]
   const startedAt = performance.now()
   for (const text of hostile) for (const check of [isEmail, isUrl, isHost, isHexColor]) check(text)

@@ -31,23 +31,55 @@ export function isEmail(text: string): boolean {
   return lastDot > 0 && domainHead.test(domain.slice(0, lastDot)) && domainTail.test(domain.slice(lastDot + 1))
 }
 
-const scheme = /^(?:ftp|tcp|udp|wss?|https?):\/\//
-const urlHost = /^[a-zA-Z0-9\u00a1-\uffff](?:[a-zA-Z0-9\u00a1-\uffff._-]*[a-zA-Z0-9\u00a1-\uffff])?\.?$/
+/** Letters and digits, and a label with single hyphens. */
+const alnum = 'a-zA-Z0-9'
+const wide = `${alnum}\\u00a1-\\uffff`
+// What may stand before the last two labels: names with underscores and hyphens in the first of them, or with any single
+// separator and at least two characters before the last dot. Each alternative matches a text in one way only.
+const leading = `(?:[${alnum}][${alnum}_-]*[${alnum}](?:\\.[${alnum}]+(?:-[${alnum}]+)*)*|www\\.|(?!.\\.[${alnum}]+$)[${alnum}]+(?:[-_.][${alnum}]+)*\\.[${alnum}]+)`
+const lastLabels = `[${wide}]+(?:-{1,2}[${wide}]+)*(?:\\.[a-zA-Z\\u00a1-\\uffff]+)?`
+const urlAddress =
+  '(?:[1-9]\\d?|1\\d\\d|2[01]\\d|22[0-3]|24\\d|25[0-5])(?:\\.(?:\\d{1,2}|1\\d\\d|2[0-4]\\d|25[0-5])){2}\\.(?:\\d{1,2}|1\\d\\d|2[0-4]\\d|25[0-5])'
+const urlHost = new RegExp(`^(?:${urlAddress}|${leading}?${lastLabels})$`, 'u')
+const urlScheme = /^(?:ftp|tcp|udp|wss?|https?):\/\//
+const userinfo = /^[a-zA-Z0-9\-._:~!$&'()*+,;=%@]*$/
+const badInHost = /[\\^`{|}]/
+const badEscape = /%(?![0-9a-fA-F]{2})/
 
 /** Whether `text` is an absolute URL, or one without its scheme (`example.com/path`). */
 export function isUrl(text: string): boolean {
-  if (text.length <= 3 || text.length >= urlLengthMax || text.startsWith('.') || /\s/.test(text)) return false
-  let rest = text.replace(scheme, '')
-  if (rest.includes('://') && !/[/?#].*:\/\//.test(rest)) return false // a scheme that is not listed
-  const pathAt = rest.search(/[/?#]/)
-  if (pathAt >= 0) rest = rest.slice(0, pathAt)
-  rest = rest.slice(rest.lastIndexOf('@') + 1)
-  const port = /:(\d{1,5})$/.exec(rest)
-  const host = port === null ? rest : rest.slice(0, port.index)
+  if (Buffer.byteLength(text) <= 3 || [...text].length >= urlLengthMax || text.startsWith('.')) return false
+  if (/[\0-\x20\x7f]/.test(text) || !isParsableUrl(text)) return false
+  if (isUrlAfterUser(text.replace(urlScheme, ''))) return true
+  // Whatever stands before an `@` may be a user name, slashes and all.
+  for (let at = text.indexOf('@', 1); at >= 0; at = text.indexOf('@', at + 1))
+    if (isUrlAfterUser(text.slice(at + 1))) return true
+  return false
+}
+
+/** Host, port and path. */
+function isUrlAfterUser(text: string): boolean {
+  const end = text.search(/[/?#@]/)
+  if (end >= 0 && text[end] === '@') return false
+  const authority = end < 0 ? text : text.slice(0, end)
+  const host = authority.replace(/:\d{1,5}$/, '').replace(/\.$/, '')
   if (host.startsWith('[') && host.endsWith(']')) return isIP(host.slice(1, -1)) === 6
-  if (!urlHost.test(host) || host.includes('..')) return false
-  // Without a scheme, a port or a dot it is a word, not a place.
-  return scheme.test(text) || port !== null || text.split(/[?#]/, 1)[0]!.includes('.')
+  return urlHost.test(host)
+}
+
+/** What Go's parser of URLs refuses, and a word without a dot, which is no place. */
+function isParsableUrl(text: string): boolean {
+  const [beforeFragment = '', ...fragment] = text.split('#')
+  const [location = ''] = beforeFragment.split('?', 1)
+  if (badEscape.test(location) || badEscape.test(fragment.join('#'))) return false
+  const start = text.includes('://') ? /^[a-zA-Z][a-zA-Z0-9+.-]*:\/\// : text.includes(':') ? /^/ : null
+  const scheme = start?.exec(location)
+  if (!scheme) return location === '' || (location.includes('.') && !/^[^/]*:/.test(location))
+  const [authority = ''] = location.slice(scheme[0].length).split('/', 1)
+  const at = authority.lastIndexOf('@')
+  const host = authority.slice(at + 1)
+  if (!userinfo.test(authority.slice(0, Math.max(at, 0))) || host.startsWith('.') || badInHost.test(host)) return false
+  return host.startsWith('[') ? /\](?::\d*)?$/.test(host) : /^[^:]*(?::\d*)?$/.test(host)
 }
 
 const dnsName = /^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,62}(?:\.[a-zA-Z0-9_][a-zA-Z0-9_-]{0,62})*[._]?$/
