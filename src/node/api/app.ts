@@ -15,6 +15,7 @@ import { batchRoutes } from './batch.ts'
 import { collectionRoutes } from './collections.ts'
 import { cronRoutes } from './crons.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
+import { extensionRoutes } from './extensions.ts'
 import { fileRoutes } from './files.ts'
 import { healthRoutes } from './health.ts'
 import { logRoutes } from './logs.ts'
@@ -43,6 +44,7 @@ const allRoutes: readonly (readonly Route[])[] = [
   sqlRoutes,
   logRoutes,
   healthRoutes,
+  extensionRoutes,
   fileRoutes,
   settingsRoutes,
   collectionRoutes,

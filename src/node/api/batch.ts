@@ -7,6 +7,16 @@ import { toText } from '../engine/fields/cast.ts'
 import { JsonText, toJson } from '../engine/json/json-text.ts'
 import { pickFields } from '../engine/picker/picker.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
+import {
+  checkFields,
+  lengthBetween,
+  oneOf,
+  required,
+  tooLong,
+  type ValidationError,
+  type ValidationErrors,
+} from '../engine/settings/checks.ts'
+import { check } from './auth-forms.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
 import { type ApiError, badRequest, forbidden, toApiError } from './error-map.ts'
 import { collectionOf, createRecord, deleteRecord, updateRecord } from './records.ts'
@@ -16,6 +26,9 @@ import type { Route } from './router.ts'
 /** Where the settings set none. */
 const timeoutSecondsDefault = 3
 const bodyBytesDefault = 128 * 1024 * 1024
+
+const partMethods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
+const partUrlBytesMax = 2_000
 
 interface PartResult {
   readonly body: JsonText
@@ -39,7 +52,7 @@ async function runBatch(event: RequestEvent): Promise<Response> {
   if (!enabled || maxRequests <= 0) throw forbidden('Batch requests are not allowed.')
   event.bodyBytesMax = maxBodySize > 0 ? maxBodySize : bodyBytesDefault
   const parts = await readBatch(event)
-  checkCount(parts.length, maxRequests)
+  checkParts(parts, maxRequests)
   const deadlineMs = engine.clock.monotonic() + (timeout > 0 ? timeout : timeoutSecondsDefault) * 1_000
   try {
     const results = await engine.transaction(async () => {
@@ -74,13 +87,22 @@ function refuse(message: string): never {
   throw badRequest(message)
 }
 
-function checkCount(count: number, max: number): void {
-  const message = 'Invalid batch request data.'
-  if (count === 0) throw badRequest(message, { requests: { code: 'validation_required', message: 'Cannot be blank.' } })
-  if (count <= max) return
-  throw badRequest(message, {
-    requests: { code: 'validation_length_too_long', message: `The length must be no more than ${max}.` },
-  })
+/** All parts are looked at before the first one runs. */
+function checkParts(parts: readonly BatchPart[], max: number): void {
+  check({ requests: parts.length === 0 ? required(parts) : listErrors(parts, max) }, 'Invalid batch request data.')
+}
+
+function listErrors(parts: readonly BatchPart[], max: number): ValidationError | ValidationErrors | null {
+  if (parts.length > max) return tooLong(max)
+  const errors: Record<string, ValidationErrors> = {}
+  for (const [index, { method, url }] of parts.entries()) {
+    const found = checkFields({
+      method: [method, required, oneOf(partMethods)],
+      url: [url, required, lengthBetween(0, partUrlBytesMax)],
+    })
+    if (found !== null) errors[String(index)] = found
+  }
+  return Object.keys(errors).length === 0 ? null : errors
 }
 
 async function runPart(event: RequestEvent, part: BatchPart, index: number): Promise<PartResult> {

@@ -1,6 +1,6 @@
 // The realtime endpoints: one stream per client, and what it listens to. PocketBase: apis/realtime.go.
 
-import { checkItems, lengthBetween, required } from '../engine/settings/checks.ts'
+import { checkItems, lengthBetween, required, tooLong } from '../engine/settings/checks.ts'
 import { check, readBody, readTexts } from './auth-forms.ts'
 import { ApiError, badRequest, forbidden, notFound } from './error-map.ts'
 import type { RequestEvent } from './request-event.ts'
@@ -59,14 +59,11 @@ function readTopics(value: unknown): string[] {
 }
 
 function checkForm(clientId: string, topics: readonly string[]): void {
-  const tooMany = {
-    code: 'validation_length_too_long',
-    message: `The length must be no more than ${topicsMax}.`,
-  }
   check(
     {
       clientId: [clientId, required, lengthBetween(1, clientIdLengthMax)],
-      subscriptions: topics.length > topicsMax ? tooMany : checkItems(topics, [lengthBetween(0, topicLengthMax)]),
+      subscriptions:
+        topics.length > topicsMax ? tooLong(topicsMax) : checkItems(topics, [lengthBetween(0, topicLengthMax)]),
     },
     unreadable,
   )

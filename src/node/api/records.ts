@@ -6,6 +6,7 @@ import { errorMessage } from '../../lib/errors.ts'
 import { BodyError } from '../engine/body/body-error.ts'
 import type { Collection, Rule } from '../engine/collections/collection.ts'
 import { ReaderQueryError } from '../engine/db/reader.ts'
+import { LastSuperuserError } from '../engine/errors.ts'
 import { expandRecords } from '../engine/expand/expand.ts'
 import { toNumber, toText } from '../engine/fields/cast.ts'
 import type { Field } from '../engine/fields/field.ts'
@@ -195,6 +196,7 @@ export async function deleteRecord(event: RequestEvent, collection: Collection, 
   try {
     await event.engine.records.delete(record)
   } catch (error) {
+    if (error instanceof LastSuperuserError) throw badRequest(error.message)
     throw toApiError(error, deleteFailed) ?? unforeseen(event, error, deleteFailed)
   }
 }

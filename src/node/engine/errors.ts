@@ -22,6 +22,13 @@ export class RefusedError extends AppError {
   readonly code = 'refused'
 }
 
+/** The only superuser left cannot go: nobody could manage the tenant. */
+export class LastSuperuserError extends RefusedError {
+  constructor() {
+    super("You can't delete the only existing superuser.")
+  }
+}
+
 /** A write needs more than the tenant or its store can give now. */
 export class WritesRefusedError extends AppError {
   readonly code = 'writes_refused'

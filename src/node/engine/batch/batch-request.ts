@@ -30,7 +30,7 @@ const actions: readonly (readonly [kind: BatchAction['kind'], pattern: RegExp])[
 
 /** Null for what a batch does not do. */
 export function actionOf(part: BatchPart): BatchAction | null {
-  const text = `${part.method.toUpperCase()} ${part.url}`
+  const text = `${part.method} ${part.url}`
   for (const [kind, pattern] of actions) {
     const match = pattern.exec(text)
     if (match === null) continue

@@ -41,7 +41,8 @@ export const jsonKind: FieldKind<JsonField> = {
     }
     return new JsonText(String(value))
   },
-  toDriver: (_, value) => (value as JsonText).text,
+  // Nothing given is NULL; the word null, given as text, is the JSON value.
+  toDriver: (_, value) => (value === JsonText.null ? null : (value as JsonText).text),
   show: (_, value) => value,
   set(record, field, raw) {
     record.values[field.name] = castJson(raw)

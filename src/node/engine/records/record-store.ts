@@ -1,7 +1,8 @@
 // Saving and deleting records: validation, hooks, files, unique indexes, cascades. PocketBase: core/db.go,
 // core/record_model.go.
 
-import { afterArrivals, type Clock } from '../../../lib/clock.ts'
+import { Breath } from '../../../lib/breath.ts'
+import type { Clock } from '../../../lib/clock.ts'
 import type { Logger } from '../../../lib/obs/log.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
 import type { Rng } from '../../../lib/rng.ts'
@@ -10,7 +11,7 @@ import type { Collection } from '../collections/collection.ts'
 import type { CollectionStore } from '../collections/collection-store.ts'
 import type { Database } from '../db/database.ts'
 import { quoteName, type Row, type SqlValue } from '../db/sql.ts'
-import { RefusedError, ValidationFailed } from '../errors.ts'
+import { LastSuperuserError, RefusedError, ValidationFailed } from '../errors.ts'
 import { toTexts } from '../fields/cast.ts'
 import { formatDateTime } from '../fields/datetime.ts'
 import { isMultiple, type RelationField } from '../fields/field.ts'
@@ -31,8 +32,6 @@ import { EngineRecord } from './record.ts'
 const cascadeMax = 100_000
 /** Deeper chains of cascades are a loop of data. */
 const cascadeDepthMax = 100
-/** How long the changes of one transaction may keep others of the process waiting, ms. */
-const breathMs = 2
 
 export interface SaveOptions {
   /** Skips field validation; for changes that the engine itself makes. */
@@ -57,11 +56,15 @@ export class RecordStore {
   /** Statements by collection, made once per version of the collections. */
   #statements = new Map<string, { insert: string; update: string; columns: readonly string[] }>()
   #version = -1
-  /** When others of the process last had their turn, as far as this store knows. */
-  #breathedAtMs = 0
+  /**
+   * Between the changes of one transaction: a cascade may take a hundred thousand records along. The transaction keeps
+   * its tenant's writers out meanwhile; neighbours and readers go on.
+   */
+  readonly #breath: Breath
 
   constructor(deps: RecordStoreDeps) {
     this.#deps = deps
+    this.#breath = new Breath(deps.clock)
   }
 
   /** By key, at once. The rows of a view may be computed: {@link find} is for what may be one. */
@@ -91,7 +94,7 @@ export class RecordStore {
   async save(record: EngineRecord, options: SaveOptions = {}): Promise<void> {
     if (record.collection.isView) throw new RefusedError('records of a view cannot be changed')
     const { chains, data } = this.#deps
-    if (data.inTransaction) await this.#breathe()
+    if (data.inTransaction) await this.#breath.take()
     const { isNew } = record
     const event = { record }
     const uploaded: UploadedFile[] = []
@@ -137,7 +140,9 @@ export class RecordStore {
   /** Deletes a record with what cascades from it, in one transaction. Throws RefusedError when a required relation is in the way. */
   async delete(record: EngineRecord): Promise<void> {
     if (record.collection.isView) throw new RefusedError('records of a view cannot be deleted')
-    await this.#deps.data.transaction(() => this.#delete(record, { left: cascadeMax }, 0))
+    const { data } = this.#deps
+    if (data.inTransaction) await this.#breath.take()
+    await data.transaction(() => this.#delete(record, { left: cascadeMax }, 0))
   }
 
   async #delete(record: EngineRecord, budget: { left: number }, depth: number): Promise<void> {
@@ -145,7 +150,7 @@ export class RecordStore {
       throw new RefusedError('the delete would take too many records along')
     const { chains, data } = this.#deps
     const { collection } = record
-    await this.#breathe()
+    if (depth > 0) await this.#breath.take()
     if (collection.isSuperusers) this.#keepOneSuperuser()
     const event = { record }
     await triggerRecord(chains.onRecordDelete, event, () =>
@@ -165,24 +170,9 @@ export class RecordStore {
     })
   }
 
-  /**
-   * Lets others have their turn between the changes of one transaction: a cascade may take a hundred thousand records
-   * along. The transaction keeps its tenant's writers out meanwhile; neighbours and readers go on.
-   */
-  #breathe(): MaybePromise<void> {
-    const nowMs = this.#deps.clock.monotonic()
-    if (nowMs - this.#breathedAtMs < breathMs) return
-    return new Promise((resolve) => {
-      afterArrivals(() => {
-        this.#breathedAtMs = this.#deps.clock.monotonic()
-        resolve()
-      })
-    })
-  }
-
   #keepOneSuperuser(): void {
     const { n } = this.#deps.data.get<{ n: number }>('SELECT count(*) AS n FROM `_superusers`') ?? { n: 0 }
-    if (n <= 1) throw new RefusedError("You can't delete the only existing superuser")
+    if (n <= 1) throw new LastSuperuserError()
   }
 
   async #cascade(record: EngineRecord, budget: { left: number }, depth: number): Promise<void> {

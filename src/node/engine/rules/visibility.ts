@@ -11,8 +11,9 @@ export function showTo(engine: RuleHost, record: EngineRecord, request: RuleRequ
   const { auth } = request
   if (auth?.collection.isSuperusers) {
     record.ignoreEmailVisibility = true
+    const { isAuth } = record.collection
     const hidden = record.collection.fields.filter(
-      (field) => field.hidden && field.type !== 'password' && field.name !== 'tokenKey',
+      (field) => field.hidden && !(isAuth && (field.name === 'password' || field.name === 'tokenKey')),
     )
     record.visibility = hidden.length === 0 ? null : Object.fromEntries(hidden.map((field) => [field.name, true]))
     return

@@ -37,6 +37,12 @@ export function checkItems(items: readonly unknown[], checks: readonly Check[]):
 export const required: Check = (value) =>
   isEmpty(value) ? { code: 'validation_required', message: 'Cannot be blank.' } : null
 
+/** A list or text that is longer than `max`. */
+export function tooLong(max: number): ValidationError {
+  const message = `The length must be no more than ${max}.`
+  return { code: 'validation_length_too_long', message, params: { max, min: 0 } }
+}
+
 /** Bytes of UTF-8, both ends included. */
 export function lengthBetween(min: number, max: number): Check {
   return (value) => {
@@ -46,7 +52,7 @@ export function lengthBetween(min: number, max: number): Check {
     if (min === max)
       return { code: 'validation_length_invalid', message: `The length must be exactly ${min}.`, params: { max, min } }
     return min === 0
-      ? { code: 'validation_length_too_long', message: `The length must be no more than ${max}.`, params: { max, min } }
+      ? tooLong(max)
       : {
           code: 'validation_length_out_of_range',
           message: `The length must be between ${min} and ${max}.`,

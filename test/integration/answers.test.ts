@@ -1,0 +1,113 @@
+// Goal: details of answers that clients of PocketBase see and no other test looks at.
+// Method: one server; the expected texts were read off PocketBase v0.39.
+
+import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
+import { EngineRecord } from '../../src/node/engine/records/record.ts'
+import { type Standalone, startStandalone } from '../support/standalone.ts'
+
+let server: Standalone
+let token = ''
+let rootId = ''
+
+async function ask(method: string, path: string, body?: unknown) {
+  const init = body === undefined ? {} : { body: JSON.stringify(body) }
+  const headers = { 'content-type': 'application/json', authorization: token }
+  const response = await fetch(server.url + path, { method, headers, ...init })
+  const text = await response.text()
+  return {
+    status: response.status,
+    text,
+    headers: response.headers,
+    json: text.startsWith('{') ? JSON.parse(text) : {},
+  }
+}
+
+beforeAll(async () => {
+  server = await startStandalone()
+  const root = EngineRecord.blank(server.engine.collections.require('_superusers'))
+  root.set('email', 'root@example.com')
+  root.set('password', '1234567890')
+  await server.engine.records.save(root)
+  rootId = root.id
+  token = newAuthToken(root, server.engine.clock.now())
+  const fields = [
+    { name: 'title', type: 'text' },
+    { name: 'data', type: 'json' },
+    { name: 'pin', type: 'password', hidden: true },
+  ]
+  expect((await ask('POST', '/api/collections', { name: 'notes', type: 'base', fields })).status).toBe(200)
+  expect((await ask('PATCH', '/api/settings', { batch: { enabled: true, maxRequests: 5 } })).status).toBe(200)
+})
+afterAll(() => server.stop())
+
+const blank = { code: 'validation_required', message: 'Cannot be blank.' }
+const notInList = { code: 'validation_in_invalid', message: 'Must be a valid value.' }
+const tooLong = (max: number) => ({
+  code: 'validation_length_too_long',
+  message: `The length must be no more than ${max}.`,
+  params: { max, min: 0 },
+})
+
+test('a batch is refused as a whole, before its first part, with the errors of each part', async () => {
+  const create = { method: 'POST', url: '/api/collections/notes/records', body: { title: 'x' } }
+  const requests = [create, {}, { method: 'post', url: '/x' }, { method: 'POST', url: `/${'a'.repeat(2_000)}` }]
+  const answer = await ask('POST', '/api/batch', { requests })
+  expect(answer.status).toBe(400)
+  expect(answer.json).toEqual({
+    data: { requests: { 1: { method: blank, url: blank }, 2: { method: notInList }, 3: { url: tooLong(2_000) } } },
+    message: 'Invalid batch request data.',
+    status: 400,
+  })
+  expect((await ask('GET', '/api/collections/notes/records')).json.totalItems).toBe(0)
+})
+
+test('a batch has at least one part and no more than the settings allow', async () => {
+  const over = await ask('POST', '/api/batch', { requests: Array.from({ length: 6 }, () => ({})) })
+  expect(over.json.data).toEqual({ requests: tooLong(5) })
+  expect((await ask('POST', '/api/batch', { requests: [] })).json.data).toEqual({ requests: blank })
+})
+
+test('too many topics of one realtime client are told with their limit', async () => {
+  const subscriptions = Array.from({ length: 1_001 }, (_, i) => `topic${i}`)
+  const answer = await ask('POST', '/api/realtime', { clientId: 'x', subscriptions })
+  expect(answer.json.data).toEqual({ subscriptions: tooLong(1_000) })
+})
+
+test('the only superuser stays, and the answer says why', async () => {
+  const answer = await ask('DELETE', `/api/collections/_superusers/records/${rootId}`)
+  expect(answer.status).toBe(400)
+  expect(answer.json.message).toBe("You can't delete the only existing superuser.")
+})
+
+test('records of a collection that is missing', async () => {
+  for (const method of ['GET', 'DELETE']) {
+    const answer = await ask(method, `/api/collections/missing/records${method === 'GET' ? '' : '/x'}`)
+    expect(answer.status).toBe(404)
+    expect(answer.json.message).toBe('Missing collection context.')
+  }
+})
+
+test('JSON that was not given is NULL in the table, and null in answers', async () => {
+  const unset = await ask('POST', '/api/collections/notes/records', { title: 'unset' })
+  const asNull = await ask('POST', '/api/collections/notes/records', { title: 'null', data: null })
+  const asText = await ask('POST', '/api/collections/notes/records', { title: 'text', data: 'null' })
+  for (const { json } of [unset, asNull, asText]) expect(json.data).toBeNull()
+  const query = 'SELECT title, typeof(data) AS kind FROM notes ORDER BY title'
+  const answer = await ask('POST', '/api/sql', { query })
+  expect(answer.status, answer.text).toBe(200)
+  const rows = answer.json.rows as [string, string][]
+  expect(Object.fromEntries(rows)).toEqual({ unset: 'null', null: 'null', text: 'text' })
+})
+
+test('superusers see that a hidden password of a plain collection is there, never what it is', async () => {
+  const { json, text } = await ask('POST', '/api/collections/notes/records', { title: 'pin', pin: '12345678' })
+  expect(json.pin).toBe('')
+  expect(text).not.toContain('12345678')
+})
+
+test('the script of the extensions of the dashboard is empty', async () => {
+  const answer = await ask('GET', '/_/extensions.js')
+  expect([answer.status, answer.text]).toEqual([200, ''])
+  expect(answer.headers.get('content-type')).toBe('text/javascript')
+})
