@@ -1,0 +1,94 @@
+// Goal: a tenant leaves the fleet as a directory that PocketBase itself serves, of now and of a moment before, and comes
+// back as another tenant with the same content. Method: a real fleet, its command line, and PocketBase where it is installed.
+
+import { expect, setDefaultTimeout, test } from 'bun:test'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import PocketBase from 'pocketbase'
+import { unpackArchive } from '../../src/node/engine/backups/zip.ts'
+import { Fleet } from '../support/fleet.ts'
+import { testWithPeers } from '../support/peers.ts'
+import { startPocketBase } from '../support/pocketbase.ts'
+
+setDefaultTimeout(120_000)
+
+const superuser = { email: 'root@example.com', password: 'a-long-password' }
+
+async function exported(
+  body: (parts: { fleet: Fleet; dir: string; zips: { before: string; now: string } }) => Promise<void>,
+) {
+  const dir = mkdtempSync(join(tmpdir(), 'pf-export-'))
+  const fleet = await Fleet.start({ dir: join(dir, 'fleet'), flags: ['--workers=1'] })
+  try {
+    const { email, password } = superuser
+    for (const slug of ['shop', 'copy'])
+      await fleet.cli(['tenant', 'create', slug, '--superuser', email, '--superuser-password', password])
+    const client = fleet.sdk('shop')
+    await client.collection('_superusers').authWithPassword(email, password)
+    await client.collections.create({
+      name: 'notes',
+      type: 'base',
+      viewRule: '',
+      fields: [
+        { name: 'title', type: 'text' },
+        { name: 'photo', type: 'file', maxSelect: 1, maxSize: 1_000_000 },
+      ],
+    })
+    await client.collection('notes').create({ title: 'then', photo: new File(['bytes of a photo'], 'photo.txt') })
+    const zips = { before: join(dir, 'before.zip'), now: join(dir, 'now.zip') }
+    const points = JSON.parse(await fleet.cli(['tenant', 'restore-points', 'shop', '--json'])) as {
+      latest: { at: string }[]
+    }
+    await client.collection('notes').create({ title: 'now' })
+    await fleet.cli(['tenant', 'export', 'shop', '--at', points.latest[0]!.at, '-o', zips.before])
+    await fleet.cli(['tenant', 'export', 'shop', '-o', zips.now])
+    await body({ fleet, dir, zips })
+  } finally {
+    await fleet.killTree()
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+/** Signs in where it says, and checks records and the file's bytes. */
+async function expectContent(url: string, titles: readonly string[]): Promise<void> {
+  const client = new PocketBase(url)
+  await client.collection('_superusers').authWithPassword(superuser.email, superuser.password)
+  const records = await client.collection('notes').getFullList({ sort: '-title' })
+  expect(records.map((record) => record['title'])).toEqual([...titles])
+  const withPhoto = records.find((record) => record['title'] === 'then')!
+  expect(await (await fetch(client.files.getURL(withPhoto, withPhoto['photo']))).text()).toBe('bytes of a photo')
+}
+
+test('out and in again as another tenant', () =>
+  exported(async ({ fleet, zips }) => {
+    await fleet.cli(['tenant', 'import', zips.before, '--tenant', 'copy', '--yes'])
+    await expectContent(fleet.tenantUrl('copy'), ['then'])
+    await fleet.cli(['tenant', 'import', zips.now, '--tenant', 'copy', '--yes'])
+    await expectContent(fleet.tenantUrl('copy'), ['then', 'now'])
+    await expect(fleet.cli(['tenant', 'export', 'shop', '-o', zips.now])).rejects.toThrow('--force')
+    const grant = await fetch(`${fleet.tenantUrl('shop')}/api/platform/export?at=1&data=1&auxiliary=1`)
+    expect(grant.status).toBe(401)
+  }))
+
+testWithPeers(
+  ['pocketbase'],
+  'PocketBase serves an export of now and of before',
+  ({ pocketbase }) =>
+    exported(async ({ dir, zips }) => {
+      for (const [zip, titles] of [
+        [zips.before, ['then']],
+        [zips.now, ['then', 'now']],
+      ] as const) {
+        const target = join(dir, `pb-${titles.length}`)
+        await unpackArchive(zip, target)
+        const server = await startPocketBase(pocketbase, { dir: target })
+        try {
+          await expectContent(server.url, titles)
+        } finally {
+          await server.stop()
+        }
+      }
+    }),
+  120_000,
+)
