@@ -26,6 +26,8 @@ export class FakeFleetControl implements AsyncDisposable {
   readonly fenced: Extract<NodeRequest, { readonly type: 'placement.fenced' }>[] = []
   /** False: heartbeats are answered with `known: false`. */
   isKnown = true
+  /** Nodes whose messages get no answer, as over a connection that was cut. */
+  readonly cutOff = new Set<NodeId>()
   readonly #secrets: ClusterSecrets
   readonly #messaging
   readonly #http
@@ -43,10 +45,12 @@ export class FakeFleetControl implements AsyncDisposable {
         return { heartbeatMs: 100, leaseMs: 1_000 }
       },
       'node.heartbeat': (message) => {
+        if (this.cutOff.has(message.nodeId)) return new Promise<never>(() => {})
         this.heartbeats.set(message.nodeId, message)
         return { known: this.isKnown, leaseMs: 1_000 }
       },
-      'placement.get': ({ tenantId }) => this.placements.get(tenantId) ?? { tenant: null },
+      'placement.get': ({ tenantId, nodeId }) =>
+        this.cutOff.has(nodeId) ? new Promise<never>(() => {}) : (this.placements.get(tenantId) ?? { tenant: null }),
       'placement.fenced': (message) => {
         this.fenced.push(message)
         return { ok: true }

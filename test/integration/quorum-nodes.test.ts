@@ -1,0 +1,81 @@
+// Goal: what standby nodes acknowledged survives the owner and its disk, and nobody acknowledges once a successor has
+// asked; the store may be out meanwhile. Method: real nodes as processes; the control plane is a fake that speaks the
+// real protocol, the store a directory that is taken away by renaming it.
+
+import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type NodeProcess, Nodes } from '../support/nodes.ts'
+import { until } from '../support/wait.ts'
+
+let nodes: Nodes
+let a: NodeProcess
+let b: NodeProcess
+let c: NodeProcess
+
+beforeAll(async () => {
+  nodes = new Nodes()
+  ;[a, b, c] = await Promise.all([nodes.start('a'), nodes.start('b'), nodes.start('c')])
+}, 60_000)
+afterAll(() => nodes[Symbol.asyncDispose]())
+
+/** A file in the place of the directory: every request to the store fails. */
+function storeOut(): void {
+  renameSync(nodes.objects, `${nodes.objects}.away`)
+  writeFileSync(nodes.objects, '')
+}
+function storeBack(): void {
+  rmSync(nodes.objects)
+  renameSync(`${nodes.objects}.away`, nodes.objects)
+}
+
+const chains = (node: NodeProcess, id: string) =>
+  existsSync(join(node.dir, 'standby', id))
+    ? readdirSync(join(node.dir, 'standby', id)).filter((name) => name.endsWith('.chain'))
+    : []
+
+test('owner and disk gone while the store was out: the successor has every acknowledged write', async () => {
+  const id = await nodes.createTenant(a, { ackMode: 'quorum' })
+  nodes.place(id, a, 2, { ackMode: 'quorum' }, [b.id])
+  expect(await nodes.write(id, a, 2, 'before the outage')).toBe(200)
+  storeOut()
+  const acked = ['before the outage']
+  try {
+    for (let n = 0; n < 20; n++) {
+      const text = `${n} ${'x'.repeat(n * 500)}`
+      expect(await nodes.write(id, a, 2, text)).toBe(200)
+      acked.push(text)
+    }
+    expect(chains(b, id).length).toBe(1)
+    a.kill()
+    rmSync(a.dir, { recursive: true, force: true })
+  } finally {
+    storeBack()
+  }
+  a = await nodes.start('a')
+  nodes.place(id, c, 3, { ackMode: 'quorum' }, [a.id])
+  const texts = await until('the successor to serve', () => nodes.texts(id, c, 3), 20_000)
+  expect(acked.filter((text) => !texts.has(text))).toEqual([])
+  await until('the old standby to be released', () => chains(b, id).length === 0)
+  expect(await nodes.write(id, c, 3, 'after')).toBe(200)
+  expect(chains(a, id).length).toBe(1)
+}, 60_000)
+
+test('a paused owner that wakes acknowledges nothing; a successor waits for a standby that is away', async () => {
+  const id = await nodes.createTenant(a, { ackMode: 'quorum' })
+  nodes.place(id, a, 2, { ackMode: 'quorum' }, [b.id])
+  expect(await nodes.write(id, a, 2, 'one')).toBe(200)
+  a.pause()
+  b.pause()
+  nodes.place(id, c, 3, { ackMode: 'quorum' }, [])
+  const url = `${c.url}/api/health`
+  expect((await nodes.control.fetchOf(id, 3)(url)).status).toBe(503) // the standby may hold what was acknowledged
+  b.resume()
+  await until('the successor to serve', async () => (await nodes.control.fetchOf(id, 3)(url)).status === 200, 20_000)
+  expect(await nodes.write(id, c, 3, 'two')).toBe(200)
+  a.resume()
+  const status = await nodes.write(id, a, 2, 'from the past', { timeoutMs: 20_000 })
+  expect([421, 503]).toContain(status)
+  const texts = await nodes.texts(id, c, 3)
+  expect(texts.has('one') && texts.has('two') && !texts.has('from the past')).toBe(true)
+}, 60_000)
