@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Figure, storeReport } from '../bench/report.ts'
 import { differ } from '../test/differential/differ.ts'
+import { allCells, runMatrix } from '../test/replication/matrix.ts'
 import { runCrashRounds } from '../test/support/crash-rounds.ts'
 import { peer } from '../test/support/peers.ts'
 
@@ -48,6 +49,16 @@ const longTests: Readonly<Record<string, LongTest>> = {
       }
       if (differences.length > 0) throw new Error(JSON.stringify(differences.slice(0, 20)))
       return { requests: rounds, differences: 0 }
+    },
+  },
+  matrix: {
+    about:
+      'page sizes, sizes up to 1.1 GiB, workloads and ack modes; every state restored by us and by the official tool',
+    rounds: allCells().length,
+    async run(seed, rounds, onRound) {
+      const [litestream, ltx] = [peer('litestream'), peer('ltx')]
+      if (litestream === null || ltx === null) throw new Error('missing peer: litestream, ltx; .ci/peers installs them')
+      return runMatrix({ seed, rounds, onRound, peers: { litestream, ltx, minio: peer('minio') } })
     },
   },
 }

@@ -74,13 +74,17 @@ export class Owner implements AsyncDisposable {
 
   static async create(
     store: ObjectStore,
-    options: { readonly pageSize?: number; readonly autoVacuum?: boolean } & OwnerOptions = {},
+    options: {
+      readonly pageSize?: number
+      readonly autoVacuum?: boolean
+      readonly isBare?: boolean
+    } & OwnerOptions = {},
   ): Promise<Owner> {
     const dir = mkdtempSync(join(tmpdir(), 'pf-owner-'))
     const path = join(dir, 'data.db')
     if (options.pageSize !== undefined || options.autoVacuum) await preparePages(path, options)
     const db = Database.open({ path, checkpoint: 'owner' })
-    await db.transaction(() => db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)'))
+    if (!options.isBare) await db.transaction(() => db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)'))
     const at = { store, prefix }
     const rng = seededRng(1)
     const position = await createHistory(at, db, { epoch: 1, clock: options.clock ?? systemClock, rng })

@@ -14,7 +14,8 @@ import { getSlot, type HistoryLocation } from '../../src/replicate/ltx-store.ts'
 import { startMinio } from '../support/minio.ts'
 import { testWithPeers } from '../support/peers.ts'
 import { until } from '../support/wait.ts'
-import { Owner, prefix, restoredHash, sha256 } from './histories.ts'
+import { Owner, prefix, restoredHash } from './histories.ts'
+import { type OfficialReplica, officialHash, officialHashAt, run, txidText } from './official.ts'
 
 const folders: string[] = []
 function folder(): string {
@@ -25,23 +26,6 @@ function folder(): string {
 afterAll(() => {
   for (const dir of folders) rmSync(dir, { recursive: true, force: true })
 })
-
-async function run(command: readonly string[], env: Record<string, string> = {}): Promise<string> {
-  const { AWS_CA_BUNDLE: _, ...inherited } = process.env // the S3 commands of litestream fail where it is set
-  const child = Bun.spawn([...command], {
-    env: { ...inherited, ...env },
-    stdout: 'pipe',
-    stderr: 'pipe',
-    stdin: 'ignore',
-  })
-  const [output, errors, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ])
-  if (code !== 0) throw new Error(`${command.join(' ')} exited with ${code}: ${output}${errors}`)
-  return output
-}
 
 /** A history with growth, shrinking, schema changes, a takeover with its seal, and the hash of each TXID. */
 async function workload(store: ObjectStore, pageSize: number): Promise<Map<Txid, string>> {
@@ -68,37 +52,23 @@ async function workload(store: ObjectStore, pageSize: number): Promise<Map<Txid,
   return hashes
 }
 
-async function expectOfficialRestores(
-  litestream: string,
-  url: string,
-  hashes: ReadonlyMap<Txid, string>,
-  env: Record<string, string> = {},
-): Promise<void> {
+async function expectOfficialRestores(replica: OfficialReplica, hashes: ReadonlyMap<Txid, string>): Promise<void> {
   const dir = folder()
-  const latest = join(dir, 'latest.db')
-  await run([litestream, 'restore', '-integrity-check', 'full', '-o', latest, url], env)
-  expect(sha256(await Bun.file(latest).bytes())).toBe([...hashes.values()].at(-1)!)
-  for (const [txid, hash] of hashes) {
-    const path = join(dir, `${txid}.db`)
-    await run([litestream, 'restore', '-txid', txid.toString(16).padStart(16, '0'), '-o', path, url], env)
-    expect(sha256(await Bun.file(path).bytes())).toBe(hash)
-  }
+  const latest = await officialHash(replica, join(dir, 'latest.db'), ['-integrity-check', 'full'])
+  expect(latest).toBe([...hashes.values()].at(-1)!)
+  for (const [txid, hash] of hashes)
+    expect(await officialHash(replica, join(dir, `${txid}.db`), ['-txid', txidText(txid)])).toBe(hash)
 }
 
-/** Between two slots; a time after the newest is refused by the official tool when it is given a URL. */
 async function expectOfficialTimes(
-  litestream: string,
+  replica: OfficialReplica,
   at: HistoryLocation,
-  url: string,
   hashes: ReadonlyMap<Txid, string>,
 ): Promise<void> {
   const dir = folder()
-  for (const [txid, hash] of [...hashes].slice(0, -1)) {
+  for (const [txid, hash] of hashes) {
     const { header } = (await getSlot(at, txid))!
-    const path = join(dir, `${txid}.db`)
-    const time = new Date(header.timestampMs).toISOString().replace('Z', '500Z') // half a millisecond later
-    await run([litestream, 'restore', '-timestamp', time, '-o', path, url])
-    expect(sha256(await Bun.file(path).bytes())).toBe(hash)
+    expect(await officialHashAt(replica, join(dir, `${txid}.db`), header.timestampMs)).toBe(hash)
   }
 }
 
@@ -115,8 +85,9 @@ testWithPeers(
       const files = readdirSync(slots).map((name) => join(slots, name))
       expect(files.length).toBe(9)
       await run([ltx, 'verify', ...files])
-      await expectOfficialRestores(litestream, `file://${join(dir, prefix)}`, hashes)
-      await expectOfficialTimes(litestream, { store, prefix }, `file://${join(dir, prefix)}`, hashes)
+      const replica = { litestream, url: `file://${join(dir, prefix)}`, env: {} }
+      await expectOfficialRestores(replica, hashes)
+      await expectOfficialTimes(replica, { store, prefix }, hashes)
       for (const [txid, hash] of hashes) expect(await restoredHash({ store, prefix }, txid)).toBe(hash)
     }
   },
@@ -137,10 +108,8 @@ testWithPeers(
     })
     const hashes = await workload(store, 4_096)
     const url = `s3://${server.bucket}/fleet/${prefix}?endpoint=${server.endpoint}&forcePathStyle=true&region=us-east-1`
-    await expectOfficialRestores(litestream, url, hashes, {
-      LITESTREAM_ACCESS_KEY_ID: server.accessKey,
-      LITESTREAM_SECRET_ACCESS_KEY: server.secretKey,
-    })
+    const env = { LITESTREAM_ACCESS_KEY_ID: server.accessKey, LITESTREAM_SECRET_ACCESS_KEY: server.secretKey }
+    await expectOfficialRestores({ litestream, url, env }, hashes)
     const head = await store.head(`${prefix}/0000/0000000000000001-0000000000000001.ltx`)
     expect(head?.metadata['litestream-timestamp']).toMatch(/^\d{4}-\d\d-\d\dT.*Z$/)
     await store.close()
@@ -176,9 +145,8 @@ testWithPeers(
       expect(owner.values()).toEqual(['a', 'b'])
       await owner.insert('ours')
       await owner.flush()
-      const restored = join(dir, 'restored.db')
-      await run([litestream, 'restore', '-o', restored, `file://${replica}`])
-      expect(sha256(await Bun.file(restored).bytes())).toBe(owner.hash())
+      const official = { litestream, url: `file://${replica}`, env: {} }
+      expect(await officialHash(official, join(dir, 'restored.db'))).toBe(owner.hash())
     } finally {
       child.kill('SIGKILL')
       await child.exited
