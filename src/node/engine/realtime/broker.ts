@@ -1,7 +1,7 @@
 // All realtime clients of one tenant, found by what they listen to. One timer for all of them, one encoded payload for
 // all that may see the same. PocketBase: apis/realtime.go, tools/subscriptions/broker.go.
 
-import type { Cancel, Clock } from '../../../lib/clock.ts'
+import { afterArrivals, type Cancel, type Clock } from '../../../lib/clock.ts'
 import { randomText } from '../../../lib/id.ts'
 import type { Logger } from '../../../lib/obs/log.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
@@ -17,8 +17,8 @@ export const connectionMsMax = 30 * 60_000
 export const clientsMax = 20_000
 /** How often old clients are looked for, ms. */
 const sweepMs = 5_000
-/** Clients served before other work gets its turn. */
-const chunkSize = 1_000
+/** Clients served before other work gets its turn: each is a write to a socket. */
+const chunkSize = 100
 const clientIdLength = 40
 
 /** One message and those who get it. */
@@ -120,7 +120,7 @@ export class RealtimeBroker {
     for (const { clients, message } of deliveries)
       for (const client of clients) {
         client.sendEncoded(message, clock.monotonic())
-        if (++served % chunkSize === 0) await new Promise<void>((resolve) => void clock.setTimer(0, resolve))
+        if (++served % chunkSize === 0) await new Promise<void>(afterArrivals)
       }
   }
 

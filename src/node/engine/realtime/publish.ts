@@ -1,5 +1,6 @@
 // What changes of records mean for realtime clients: who may see them, in which shape. PocketBase: apis/realtime.go.
 
+import { Breath } from '../../../lib/breath.ts'
 import type { Rule } from '../collections/collection.ts'
 import { expandRecords } from '../expand/expand.ts'
 import { clientFilterBytesMax } from '../filter/compile.ts'
@@ -8,6 +9,7 @@ import { toJson } from '../json/json-text.ts'
 import { pickFields } from '../picker/picker.ts'
 import { type RecordChains, triggerRecord } from '../records/events.ts'
 import type { EngineRecord } from '../records/record.ts'
+import { type Audience, audienceKey, audienceOf } from '../rules/audience.ts'
 import type { RuleHost } from '../rules/rule-host.ts'
 import { matchesFilter, passesRule } from '../rules/rules.ts'
 import { showTo } from '../rules/visibility.ts'
@@ -95,32 +97,64 @@ async function deliveriesOf(engine: RealtimeHost, action: Action, record: Engine
   for (const name of [collection.name, collection.id])
     topics.push([`${name}/${record.id}`, viewRule], [`${name}/*`, listRule], [name, listRule])
   const deliveries: Delivery[] = []
+  const breath = new Breath(engine.clock)
   for (const [base, rule] of topics) {
-    // Clients that must see the same are judged once.
-    const groups = new Map<string, { topic: string; clients: RealtimeClient[] }>()
-    for (const [client, subscribed] of engine.realtime.listeners(base)) {
-      if (client.auth !== null) client.checkAuth(engine.collections.find(client.auth.collection.id))
-      const { auth } = client
-      const who = auth === null ? '' : `${auth.collection.id}/${auth.id}`
-      for (const topic of subscribed) {
-        const group = groups.get(`${who} ${topic}`)
-        if (group === undefined) groups.set(`${who} ${topic}`, { topic, clients: [client] })
-        else group.clients.push(client)
-      }
-    }
-    for (const { topic, clients } of groups.values()) {
-      const first = clients[0]!
-      const data = await dataFor(engine, {
-        action,
-        record,
-        rule,
-        auth: first.auth,
-        options: first.subscriptions.get(topic),
-      })
+    for (const { topic, auth, options, clients } of groupsOf(engine, base, record, rule)) {
+      const data = await dataFor(engine, { action, record, rule, auth, options })
       if (data !== null) deliveries.push({ clients, message: encodeMessage(topic, data) })
+      const rest = breath.take()
+      if (rest !== undefined) await rest
     }
   }
   return deliveries
+}
+
+/** Clients of one topic that see the same of a change. */
+interface Group {
+  readonly topic: string
+  readonly options: SubscriptionOptions | undefined
+  /** One of them, for all. */
+  readonly auth: EngineRecord | null
+  readonly clients: RealtimeClient[]
+}
+
+/** Clients that must see the same are judged once. */
+function groupsOf(engine: RealtimeHost, base: string, record: EngineRecord, rule: Rule): Iterable<Group> {
+  const groups = new Map<string, Group>()
+  const audiences = new Map<string, Audience>()
+  for (const [client, subscribed] of engine.realtime.listeners(base)) {
+    if (client.auth !== null) client.checkAuth(engine.collections.find(client.auth.collection.id))
+    const { auth } = client
+    for (const topic of subscribed) {
+      const options = client.subscriptions.get(topic)
+      let audience = audiences.get(topic)
+      if (audience === undefined) audiences.set(topic, (audience = audienceFor(engine, record, rule, options)))
+      const key = `${keyOfClient(audience, auth, record)} ${topic}`
+      const group = groups.get(key)
+      if (group === undefined) groups.set(key, { topic, options, auth, clients: [client] })
+      else group.clients.push(client)
+    }
+  }
+  return groups.values()
+}
+
+/** Whom the message of a change can tell apart: by rule and filter, by what is shown of the record, by hooks. */
+function audienceFor(
+  engine: RealtimeHost,
+  record: EngineRecord,
+  rule: Rule,
+  options: SubscriptionOptions | undefined,
+): Audience {
+  // What is expanded is judged by rules of its own, and a hook may look at anything.
+  if ((options?.query['expand'] ?? '') !== '' || !engine.chains.onRecordEnrich.isEmpty) return 'each'
+  const manageRule = record.collection.isAuth ? (record.collection.auth.manageRule ?? '') : ''
+  return audienceOf(rule ?? '', options?.query['filter'] ?? '', manageRule)
+}
+
+/** Superusers pass every rule and see hidden fields; an auth record sees more of itself than others do. */
+function keyOfClient(audience: Audience, auth: EngineRecord | null, record: EngineRecord): string {
+  const kind = auth === null ? '' : auth.collection.isSuperusers ? 'superuser' : isSame(auth, record) ? 'self' : ''
+  return `${kind} ${audienceKey(audience, auth)}`
 }
 
 /** The JSON of one message, or null where the client may not have it. */
@@ -145,7 +179,7 @@ async function dataFor(
     record.ignoreEmailVisibility = false
     await showTo(engine, record, request)
     const { onRecordEnrich } = engine.chains
-    if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record }, () => {})
+    if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record, requestInfo: request }, () => {})
     const expand = query['expand'] ?? ''
     if (expand !== '')
       await expandRecords(engine, [record], expand, {
