@@ -44,6 +44,10 @@ export interface RestoreSettings {
   readonly bodies?: ReadonlyMap<string, Uint8Array>
   /** SQLite's check of the result; by default a quick one, and only where checksums could not prove all of it. */
   readonly check?: FileCheck | 'none'
+  /** Reads also what newer files have, so that the checksum of every file is compared. */
+  readonly readsWhole?: boolean
+  /** Called for each file with the checksum that it claims, before that is compared. */
+  readonly onFile?: (file: LtxFile, checksum: bigint) => void
   readonly onProgress?: (progress: RestoreProgress) => void
   readonly signal?: AbortSignal
 }
@@ -253,7 +257,8 @@ export class PlanRestore implements AsyncDisposable {
       const header = decodeLtxHeader(head)
       const index = decodePageIndex(end, header, file.sizeBytes)
       const pages = this.#begin(file, header, index.checksum)
-      const { ranges, isWhole } = fileRanges(index, (pgno) => pages.take(pgno), rangeBytesMax)
+      const { readsWhole = false } = this.#options
+      const { ranges, isWhole } = fileRanges(index, (pgno) => pages.take(pgno), { rangeBytesMax, readsWhole })
       const large: LargeFile = { key, head, index, isWhole, pieces: new Array(ranges.length) }
       if (ranges.length > 0 && !isWhole) this.#isProven = false
       this.#bytesTotal -= file.sizeBytes - head.length - end.length
@@ -269,6 +274,7 @@ export class PlanRestore implements AsyncDisposable {
     const { pageSize, commit, minTxid, maxTxid } = header
     if (minTxid !== file.minTxid || maxTxid !== file.maxTxid)
       throw new LtxFormatError(`it holds TXIDs ${minTxid} to ${maxTxid}`)
+    this.#options.onFile?.(file, checksum)
     const { base } = this.#target
     const expected = this.#newest?.header.pageSize ?? base?.pageSize ?? pageSize
     if (pageSize !== expected) throw new LtxFormatError(`it has page size ${pageSize}, not ${expected}`)

@@ -23,7 +23,7 @@ test('ranges hold each wanted frame once, whole, within the size of a request', 
     fc.property(frames, fc.integer({ min: 66_000, max: 400_000 }), (each, rangeBytesMax) => {
       const index = indexOf(each.map(([length]) => length))
       const isWanted = (pgno: number) => each[(pgno - 1) / 2]![1]
-      const { ranges, isWhole, wantedCount } = fileRanges(index, isWanted, rangeBytesMax)
+      const { ranges, isWhole, wantedCount } = fileRanges(index, isWanted, { rangeBytesMax })
       const wanted = [...index.pgnos].filter(isWanted)
       const read = ranges.flatMap((range) => [...range.pgnos].filter((_, i) => range.wanted[i] === 1))
       expect(read).toEqual(wanted)
@@ -52,9 +52,22 @@ test('ranges hold each wanted frame once, whole, within the size of a request', 
 
 test('a file is read whole when most of it is wanted, and not at all when nothing is', () => {
   const index = indexOf(new Array(100).fill(1_000))
-  expect(fileRanges(index, (pgno) => pgno > 20, 1 << 20)).toMatchObject({ isWhole: true, wantedCount: 90 })
-  expect(fileRanges(index, (pgno) => pgno > 60, 1 << 20)).toMatchObject({ isWhole: false, wantedCount: 70 })
-  expect(fileRanges(index, () => false, 1 << 20)).toEqual({ ranges: [], isWhole: false, wantedCount: 0 })
+  expect(fileRanges(index, (pgno) => pgno > 20, { rangeBytesMax: 1 << 20 })).toMatchObject({
+    isWhole: true,
+    wantedCount: 90,
+  })
+  expect(fileRanges(index, (pgno) => pgno > 60, { rangeBytesMax: 1 << 20 })).toMatchObject({
+    isWhole: false,
+    wantedCount: 70,
+  })
+  expect(fileRanges(index, () => false, { rangeBytesMax: 1 << 20 })).toEqual({
+    ranges: [],
+    isWhole: false,
+    wantedCount: 0,
+  })
+  const all = fileRanges(index, () => false, { rangeBytesMax: 1 << 20, readsWhole: true })
+  expect(all).toMatchObject({ isWhole: true, wantedCount: 0 })
+  expect(all.ranges.flatMap(({ pgnos }) => [...pgnos])).toEqual([...index.pgnos])
 })
 
 test('each page of a database is taken once; the lock page and what was cut off never', () => {

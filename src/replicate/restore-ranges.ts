@@ -25,9 +25,14 @@ export interface FileRanges {
 
 /**
  * @param take says whether a page is still wanted; asked once a page, in ascending order.
- * @param rangeBytesMax of one request; a frame is never cut.
+ * @param options `rangeBytesMax` of one request, where a frame is never cut; `readsWhole`: wanted or not.
  */
-export function fileRanges(index: PageIndex, take: (pgno: number) => boolean, rangeBytesMax: number): FileRanges {
+export function fileRanges(
+  index: PageIndex,
+  take: (pgno: number) => boolean,
+  options: { readonly rangeBytesMax: number; readonly readsWhole?: boolean },
+): FileRanges {
+  const { rangeBytesMax, readsWhole = false } = options
   const { pgnos, offsets } = index
   const wanted = new Uint8Array(pgnos.length)
   let wantedCount = 0
@@ -38,8 +43,8 @@ export function fileRanges(index: PageIndex, take: (pgno: number) => boolean, ra
     wantedCount++
     wantedBytes += offsets[i + 1]! - offsets[i]!
   }
-  if (wantedCount === 0) return { ranges: [], isWhole: false, wantedCount }
-  const isWhole = wantedBytes >= (offsets[pgnos.length]! - offsets[0]!) * wholeShare
+  if (wantedCount === 0 && !readsWhole) return { ranges: [], isWhole: false, wantedCount }
+  const isWhole = readsWhole || wantedBytes >= (offsets[pgnos.length]! - offsets[0]!) * wholeShare
   const ranges: FrameRange[] = []
   let first = -1
   let end = 0
