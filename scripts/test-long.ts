@@ -8,6 +8,7 @@ import { type Figure, storeReport } from '../bench/report.ts'
 import { differ } from '../test/differential/differ.ts'
 import { allCells, runMatrix } from '../test/replication/matrix.ts'
 import { runCrashRounds } from '../test/support/crash-rounds.ts'
+import { watchIdleTenants } from '../test/support/idle-tenants.ts'
 import { peer } from '../test/support/peers.ts'
 
 /** A world of the differential test: its schema and records cost as much as some hundred requests. */
@@ -59,6 +60,23 @@ const longTests: Readonly<Record<string, LongTest>> = {
       const [litestream, ltx] = [peer('litestream'), peer('ltx')]
       if (litestream === null || ltx === null) throw new Error('missing peer: litestream, ltx; .ci/peers installs them')
       return runMatrix({ seed, rounds, onRound, peers: { litestream, ltx, minio: peer('minio') } })
+    },
+  },
+  idle: {
+    about: 'tenants that were written to and left alone for two minutes; a minute of their store is watched',
+    rounds: 1_000,
+    async run(_seed, tenants, onStep) {
+      const dir = mkdtempSync(join(tmpdir(), 'pf-idle-long-'))
+      try {
+        const times = { idleMs: 60_000, restMs: 120_000, watchMs: 60_000 }
+        const outcome = await watchIdleTenants({ dir, tenants, ...times, onStep })
+        const requests = Object.values(outcome.requestsWatched).reduce((sum, count) => sum + count, 0)
+        if (requests > 0 || outcome.tenantDescriptors > 0 || outcome.answered !== tenants)
+          throw new Error(JSON.stringify(outcome))
+        return outcome
+      } finally {
+        rmSync(dir, { recursive: true, force: true })
+      }
     },
   },
 }
