@@ -77,13 +77,14 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
     })
     allowRestore(made, (unpacked, scratch) => restart(() => swapContents(dir, unpacked, scratch)))
     cronsOf(made).start()
+    await made.serve()
     return made
   }
   /** While a backup is put in place; requests wait for its end. */
   let restarting: Promise<Engine> | null = null
   const restart = async (swap: () => Promise<void>) => {
     const replace = async () => {
-      await engine.close()
+      await engine.close(true)
       try {
         await swap()
       } finally {

@@ -8,6 +8,7 @@ import { triggerRecord } from '../engine/records/events.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { findByRule, passesRule } from '../engine/rules/rules.ts'
 import { showTo } from '../engine/rules/visibility.ts'
+import { badRequest } from './error-map.ts'
 import { createRecord } from './records.ts'
 import type { RequestEvent } from './request-event.ts'
 
@@ -40,22 +41,28 @@ export async function enrichSignedIn(event: RequestEvent, record: EngineRecord):
   const request = { ...event.info(), auth: record }
   await showTo(engine, record, request)
   record.ignoreEmailVisibility = true
-  if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record }, () => {})
+  if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record, requestInfo: request }, () => {})
   const expand = event.query.get('expand') ?? ''
   if (expand !== '')
     await expandRecords(engine, [record], expand, { request, onRecord: (related) => showTo(engine, related, request) })
 }
 
 /** Creates the record of a first sign-in, held to the rules of every create; without a password it gets a random one. */
-export function createForSignIn(
+export async function createForSignIn(
   event: RequestEvent,
   collection: Collection,
   data: Readonly<Record<string, unknown>>,
 ): Promise<EngineRecord> {
-  if (Object.hasOwn(data, 'password')) return createRecord(event, collection, data)
+  if (Object.hasOwn(data, 'password')) return created(await createRecord(event, collection, data))
   const field = collection.field('password')
   const limits = field?.type === 'password' ? field : { min: 0, max: 0 }
   const length = Math.max(limits.min, Math.min(passwordLength, limits.max || passwordLengthMax))
   const password = randomSecret(event.engine.rng, length)
-  return createRecord(event, collection, { ...data, password, passwordConfirm: password })
+  return created(await createRecord(event, collection, { ...data, password, passwordConfirm: password }))
+}
+
+/** A handler that stopped the creation left nobody to sign in. */
+function created(record: EngineRecord | Response): EngineRecord {
+  if (record instanceof Response) throw badRequest('Failed to authenticate.')
+  return record
 }

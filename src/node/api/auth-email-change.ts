@@ -9,6 +9,7 @@ import { lengthBetween, noneOf, required, type ValidationError } from '../engine
 import { check, emailFormat, readBody, readTexts, refuseIf } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
 import { badRequest, unauthorized } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 
 export async function requestEmailChange(event: RequestEvent): Promise<Response> {
@@ -31,13 +32,16 @@ export async function requestEmailChange(event: RequestEvent): Promise<Response>
       refuseIf(isTaken, 'validation_invalid_new_email', 'Invalid new email address.'),
     ],
   })
-  try {
-    await sendEmailChange(engine, record, newEmail)
-  } catch (error) {
-    engine.log.error('email change mail not sent', { record: record.id, error })
-    throw badRequest('Failed to request email change.')
-  }
-  return event.noContent()
+  const facts = { requestEvent: event, collection, record, newEmail }
+  return hooked(engine.chains.onRecordRequestEmailChangeRequest, facts, async (e) => {
+    try {
+      await sendEmailChange(engine, e.record, e.newEmail)
+    } catch (error) {
+      engine.log.error('email change mail not sent', { record: e.record.id, error })
+      throw badRequest('Failed to request email change.')
+    }
+    return event.noContent()
+  })
 }
 
 export async function confirmEmailChange(event: RequestEvent): Promise<Response> {
@@ -58,10 +62,13 @@ export async function confirmEmailChange(event: RequestEvent): Promise<Response>
     password: [form.password, required, lengthBetween(1, 100), wrongPassword],
   })
   if (parsed === null || !('record' in parsed)) throw badRequest('Invalid or expired token.')
-  parsed.record.set('email', parsed.newEmail)
-  parsed.record.set('verified', true)
-  await engine.records.save(parsed.record)
-  return event.noContent()
+  const facts = { requestEvent: event, collection, record: parsed.record, newEmail: parsed.newEmail }
+  return hooked(engine.chains.onRecordConfirmEmailChangeRequest, facts, async (e) => {
+    e.record.set('email', e.newEmail)
+    e.record.set('verified', true)
+    await engine.records.save(e.record)
+    return event.noContent()
+  })
 }
 
 type ParsedToken = { readonly record: EngineRecord; readonly newEmail: string } | { readonly error: ValidationError }

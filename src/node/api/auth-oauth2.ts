@@ -16,6 +16,7 @@ import { check, readBody, readTexts, refuseIf } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
 import { answerSignIn } from './auth-response.ts'
 import { ApiError, badRequest, forbidden } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 
 /** For all requests to the provider together. */
@@ -27,6 +28,8 @@ interface SignIn {
   readonly provider: string
   readonly user: OAuth2User
   readonly createData: Readonly<Record<string, unknown>>
+  /** Whom a handler wants to be signed in. */
+  readonly chosen?: EngineRecord
 }
 
 export async function authWithOAuth2(event: RequestEvent): Promise<Response> {
@@ -51,14 +54,35 @@ export async function authWithOAuth2(event: RequestEvent): Promise<Response> {
   )
   const definition = findOAuth2Provider(form.provider)
   if (config === undefined || definition === undefined) throw badRequest(message)
-  const user = await identify(event, configureProvider(definition, config), {
+  const providerClient = configureProvider(definition, config)
+  const user = await identify(event, providerClient, {
     code: form.code,
     codeVerifier: form.codeVerifier,
     redirectURL: form.redirectURL || form.redirectUrl, // the second spelling is of clients before v0.23
   })
   const signIn: SignIn = { event, collection, provider: form.provider, user, createData: objectOf(body['createData']) }
+  const { engine } = event
+  if (engine.chains.onRecordAuthWithOAuth2Request.isEmpty) return completeSignIn(signIn)
+  const found = findRecord(signIn, engine.auth.findExternalAuth(collection, form.provider, user.id))
+  const facts = {
+    requestEvent: event,
+    collection,
+    providerName: form.provider,
+    providerClient,
+    record: found,
+    oAuth2User: user,
+    createData: signIn.createData,
+    isNewRecord: found === null,
+  }
+  return hooked(engine.chains.onRecordAuthWithOAuth2Request, facts, (e) => {
+    const next = { ...signIn, user: e.oAuth2User, createData: e.createData }
+    return completeSignIn(e.record === found || e.record === null ? next : { ...next, chosen: e.record })
+  })
+}
+
+async function completeSignIn(signIn: SignIn): Promise<Response> {
   const { record, isNew } = await findOrCreate(signIn)
-  return answerSignIn(event, record, 'oauth2', metaOf(user, isNew))
+  return answerSignIn(signIn.event, record, 'oauth2', metaOf(signIn.user, isNew))
 }
 
 async function identify(
@@ -123,7 +147,8 @@ async function findOrCreate(signIn: SignIn): Promise<{ readonly record: EngineRe
 }
 
 /** By link, else the record that is signed in already, else by an address that the provider has verified. */
-function findRecord({ event, collection, user }: SignIn, link: EngineRecord | null): EngineRecord | null {
+function findRecord({ event, collection, user, chosen }: SignIn, link: EngineRecord | null): EngineRecord | null {
+  if (chosen !== undefined) return chosen
   const { engine, auth } = event
   if (link !== null) {
     const linked = engine.records.findById(collection, link.text('recordRef'))

@@ -3,6 +3,7 @@
 import { recordId } from '../../lib/id.ts'
 import { findByEmail } from '../engine/auth/lookup.ts'
 import { isExpired } from '../engine/auth/system-records.ts'
+import type { RecordCreateOTPRequestEvent } from '../engine/hook-events.ts'
 import { sendOtp } from '../engine/mails/record-mails.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { lengthBetween, required } from '../engine/settings/checks.ts'
@@ -10,6 +11,7 @@ import { check, emailFormat, readBody, readTexts } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
 import { answerSignIn } from './auth-response.ts'
 import { badRequest, forbidden, tooManyRequests } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 
 const disabled = 'The collection is not configured to allow OTP authentication.'
@@ -23,6 +25,13 @@ export async function requestOtp(event: RequestEvent): Promise<Response> {
   const { email } = readTexts(await readBody(event), 'email')
   check({ email: [email, required, lengthBetween(1, 255), emailFormat] })
   const record = findByEmail(engine, collection, email)
+  const facts = { requestEvent: event, collection, record, password: engine.auth.newOtpPassword(collection) }
+  return hooked(engine.chains.onRecordRequestOTPRequest, facts, (e) => sendNewOtp(event, e))
+}
+
+async function sendNewOtp(event: RequestEvent, e: RecordCreateOTPRequestEvent): Promise<Response> {
+  const { engine } = event
+  const { collection, record } = e
   if (record === null) {
     await engine.auth.pretendToCreateOtp(collection)
     return event.json(200, { otpId: recordId(engine.rng) })
@@ -32,7 +41,7 @@ export async function requestOtp(event: RequestEvent): Promise<Response> {
     engine.log.warn('too many one-time passwords, the last one stays', { record: record.id, otp: reused.id })
     return event.json(200, { otpId: reused.id })
   }
-  const { otp, password } = await engine.auth.createOtp(record)
+  const { otp, password } = await engine.auth.createOtp(record, e.password)
   engine.auth.inBackground('one-time password not sent', async () => {
     try {
       await sendOtp(engine, record, otp.id, password)
@@ -63,9 +72,12 @@ export async function authWithOtp(event: RequestEvent): Promise<Response> {
   if (!engine.auth.mayTryOtp(record, event.realIp))
     throw tooManyRequests('Too many attempts, please try again later with a new OTP.')
   if (!(await engine.auth.verifyPassword(otp, form.password))) throw badRequest(refused)
-  await useUp(event, otp)
-  await proveAddress(event, record, otp.text('sentTo'))
-  return answerSignIn(event, record, 'otp')
+  const facts = { requestEvent: event, collection, record, otp }
+  return hooked(engine.chains.onRecordAuthWithOTPRequest, facts, async (e) => {
+    await useUp(event, otp)
+    await proveAddress(event, e.record, otp.text('sentTo'))
+    return answerSignIn(event, e.record, 'otp')
+  })
 }
 
 /** A one-time password is good once: of two requests that found it, the one that deletes it wins. */

@@ -9,6 +9,7 @@ import { type Check, lengthBetween, required } from '../engine/settings/checks.t
 import { check, emailFormat, readBody, readTexts } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
 import { badRequest } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 
 const mailKey = (record: EngineRecord) => `password reset ${record.collection.id} ${record.id}`
@@ -23,16 +24,19 @@ export async function requestPasswordReset(event: RequestEvent): Promise<Respons
   const record = findByEmail(engine, collection, email)
   // The same answer whether the address is known or was sent a mail a moment ago.
   if (record === null || engine.auth.recentMails.has(mailKey(record))) return event.noContent()
-  engine.auth.recentMails.set(mailKey(record), true)
-  engine.auth.inBackground('password reset mail not sent', async () => {
-    try {
-      await sendPasswordReset(engine, record)
-    } catch (error) {
-      engine.auth.recentMails.delete(mailKey(record)) // may be asked for again at once
-      throw error
-    }
+  const facts = { requestEvent: event, collection, record }
+  return hooked(engine.chains.onRecordRequestPasswordResetRequest, facts, (e) => {
+    engine.auth.recentMails.set(mailKey(e.record), true)
+    engine.auth.inBackground('password reset mail not sent', async () => {
+      try {
+        await sendPasswordReset(engine, e.record)
+      } catch (error) {
+        engine.auth.recentMails.delete(mailKey(e.record)) // may be asked for again at once
+        throw error
+      }
+    })
+    return event.noContent()
   })
-  return event.noContent()
 }
 
 export async function confirmPasswordReset(event: RequestEvent): Promise<Response> {
@@ -48,12 +52,15 @@ export async function confirmPasswordReset(event: RequestEvent): Promise<Respons
   })
   const record = engine.auth.findByToken(form.token, ['passwordReset'])
   if (record === null) throw badRequest('Invalid or expired password reset token.')
-  record.set('password', form.password)
-  // The mail was read, so the address is proven, if it still is the one the mail went to.
-  if (record.text('email') === unverifiedClaims(form.token)['email']) record.set('verified', true)
-  await engine.records.save(record)
-  engine.auth.recentMails.delete(mailKey(record))
-  return event.noContent()
+  const facts = { requestEvent: event, collection, record }
+  return hooked(engine.chains.onRecordConfirmPasswordResetRequest, facts, async (e) => {
+    e.record.set('password', form.password)
+    // The mail was read, so the address is proven, if it still is the one the mail went to.
+    if (e.record.text('email') === unverifiedClaims(form.token)['email']) e.record.set('verified', true)
+    await engine.records.save(e.record)
+    engine.auth.recentMails.delete(mailKey(e.record))
+    return event.noContent()
+  })
 }
 
 function isTokenFor(event: RequestEvent, collection: Collection): Check {

@@ -11,6 +11,7 @@ import { check, readBody, readInteger, readTexts } from './auth-forms.ts'
 import { authCollectionOf, tokenOf } from './auth-guards.ts'
 import { answerSignIn, answerWithToken } from './auth-response.ts'
 import { badRequest, forbidden, notFound } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 
 export function listAuthMethods(event: RequestEvent): Response | Promise<Response> {
@@ -23,8 +24,11 @@ export async function authRefresh(event: RequestEvent): Promise<Response> {
   const sent = tokenOf(event.request)
   // A static token stays what it is: it was given for a time, and that time must end.
   const isRefreshable = unverifiedClaims(sent)['refreshable'] === true
-  const token = isRefreshable ? newAuthToken(record, event.engine.clock.now()) : sent
-  return answerWithToken(event, record, token, null)
+  const facts = { requestEvent: event, collection: record.collection, record }
+  return hooked(event.engine.chains.onRecordAuthRefreshRequest, facts, (e) => {
+    const token = isRefreshable ? newAuthToken(e.record, event.engine.clock.now()) : sent
+    return answerWithToken(event, e.record, token, null)
+  })
 }
 
 export async function authWithPassword(event: RequestEvent): Promise<Response> {
@@ -39,13 +43,17 @@ export async function authWithPassword(event: RequestEvent): Promise<Response> {
     identityField: [form.identityField, lengthBetween(1, 255), oneOf(passwordAuth.identityFields)],
   })
   event.context = 'password'
-  const record = findIdentity(event, collection, form.identityField, form.identity)
-  if (record === null) {
-    await engine.auth.pretendToVerify(collection) // or the time would tell which names exist
-    throw badRequest('Failed to authenticate.')
-  }
-  if (!(await engine.auth.verifyPassword(record, form.password))) throw badRequest('Failed to authenticate.')
-  return answerSignIn(event, record, 'password')
+  const { identity, identityField, password } = form
+  const record = findIdentity(event, collection, identityField, identity)
+  const facts = { requestEvent: event, collection, record, identity, identityField, password }
+  return hooked(engine.chains.onRecordAuthWithPasswordRequest, facts, async (e) => {
+    if (e.record === null) {
+      await engine.auth.pretendToVerify(collection) // or the time would tell which names exist
+      throw badRequest('Failed to authenticate.')
+    }
+    if (!(await engine.auth.verifyPassword(e.record, e.password))) throw badRequest('Failed to authenticate.')
+    return answerSignIn(event, e.record, 'password')
+  })
 }
 
 function findIdentity(

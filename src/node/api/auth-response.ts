@@ -6,11 +6,13 @@ import { isExpired, newRecordOf } from '../engine/auth/system-records.ts'
 import { newAuthToken } from '../engine/auth/tokens.ts'
 import { mfasName } from '../engine/collections/collection.ts'
 import { FilterError } from '../engine/filter/resolver.ts'
+import type { RecordAuthRequestEvent } from '../engine/hook-events.ts'
 import { isSuperuserIpAllowed } from '../engine/rate-limit/check.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { enrichSignedIn, matchesRule, maySignIn } from './auth-access.ts'
 import { readTexts } from './auth-forms.ts'
 import { badRequest, forbidden } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 
 /** Which of the methods that MFA combines a sign-in used; null for refreshes and impersonation, which need no second. */
@@ -38,6 +40,14 @@ export async function answerWithToken(
   if (record.collection.isSuperusers && !isSuperuserIpAllowed(engine.settings, event.realIp)) throw forbidden()
   if (!(await maySignIn(event, record, record.collection.auth.authRule)))
     throw forbidden("The request doesn't satisfy the collection requirements to authenticate.")
+  const { collection } = record
+  const facts = { requestEvent: event, collection, record, token, meta, authMethod: method ?? '' }
+  return hooked(engine.chains.onRecordAuthRequest, facts, (e) => admit(event, e, method))
+}
+
+async function admit(event: RequestEvent, e: RecordAuthRequestEvent, method: AuthMethod): Promise<Response> {
+  const { engine } = event
+  const { record, token, meta } = e
   const mfaId = method === null ? null : await mfaStep(event, record, method)
   if (mfaId !== null) return event.json(401, { mfaId })
   await enrichSignedIn(event, record)

@@ -9,6 +9,7 @@ import { type Check, lengthBetween, required } from '../engine/settings/checks.t
 import { check, emailFormat, readBody, readTexts } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
 import { badRequest } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 
 const mailKey = (record: EngineRecord) => `verification ${record.collection.id} ${record.id}`
@@ -22,9 +23,12 @@ export async function requestVerification(event: RequestEvent): Promise<Response
   // The same answer whether the address is known, verified, or was sent a mail a moment ago.
   if (record === null || record.bool('verified') || engine.auth.recentMails.has(mailKey(record)))
     return event.noContent()
-  engine.auth.recentMails.set(mailKey(record), true)
-  engine.auth.inBackground('verification mail not sent', () => sendVerification(engine, record))
-  return event.noContent()
+  const facts = { requestEvent: event, collection, record }
+  return hooked(engine.chains.onRecordRequestVerificationRequest, facts, (e) => {
+    engine.auth.recentMails.set(mailKey(e.record), true)
+    engine.auth.inBackground('verification mail not sent', () => sendVerification(engine, e.record))
+    return event.noContent()
+  })
 }
 
 export async function confirmVerification(event: RequestEvent): Promise<Response> {
@@ -34,14 +38,17 @@ export async function confirmVerification(event: RequestEvent): Promise<Response
   check({ token: [token, required, isTokenFor(event, collection)] })
   const record = engine.auth.findByToken(token, ['verification'])
   if (record === null) throw badRequest('Invalid or expired verification token.')
-  if (!record.bool('verified')) {
-    record.set('verified', true)
-    // The password may be of whoever made the account before its owner came; it must not work should it be allowed again.
-    if (!collection.auth.passwordAuth.enabled) await engine.auth.setRandomPassword(record)
-    await engine.records.save(record)
-  }
-  engine.auth.recentMails.delete(mailKey(record))
-  return event.noContent()
+  const facts = { requestEvent: event, collection, record }
+  return hooked(engine.chains.onRecordConfirmVerificationRequest, facts, async (e) => {
+    if (!e.record.bool('verified')) {
+      e.record.set('verified', true)
+      // The password may be of whoever made the account before its owner came; it must not work should it be allowed again.
+      if (!collection.auth.passwordAuth.enabled) await engine.auth.setRandomPassword(e.record)
+      await engine.records.save(e.record)
+    }
+    engine.auth.recentMails.delete(mailKey(e.record))
+    return event.noContent()
+  })
 }
 
 function verifiableOf(event: RequestEvent): Collection {

@@ -18,7 +18,8 @@ import {
 } from '../engine/settings/checks.ts'
 import { check } from './auth-forms.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
-import { type ApiError, badRequest, forbidden, toApiError } from './error-map.ts'
+import { ApiError, badRequest, forbidden, toApiError } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import { collectionOf, createRecord, deleteRecord, updateRecord } from './records.ts'
 import { jsonResponse, RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
@@ -54,6 +55,13 @@ async function runBatch(event: RequestEvent): Promise<Response> {
   const parts = await readBatch(event)
   checkParts(parts, maxRequests)
   const deadlineMs = engine.clock.monotonic() + (timeout > 0 ? timeout : timeoutSecondsDefault) * 1_000
+  return hooked(engine.chains.onBatchRequest, { requestEvent: event, batch: parts }, (e) =>
+    runParts(event, e.batch, deadlineMs),
+  )
+}
+
+async function runParts(event: RequestEvent, parts: readonly BatchPart[], deadlineMs: number): Promise<Response> {
+  const { engine } = event
   try {
     const results = await engine.transaction(async () => {
       const done: PartResult[] = []
@@ -117,7 +125,7 @@ async function runPart(event: RequestEvent, part: BatchPart, index: number): Pro
 
 async function changeRecord(event: RequestEvent, part: BatchPart): Promise<PartResult> {
   const action = actionOf(part)
-  if (action === null) throw badRequest()
+  if (action === null) throw new ApiError(500) // an answer of PocketBase, whatever its number says
   const { engine } = event
   let { kind, id } = action
   if (kind === 'upsert') {
@@ -137,14 +145,21 @@ async function changeRecord(event: RequestEvent, part: BatchPart): Promise<PartR
     case 'update':
       return shown(own, await updateRecord(own, collection, id, part.body))
     default:
-      await deleteRecord(own, collection, id)
-      return { body: JsonText.null, status: 204 }
+      return (await stopped(await deleteRecord(own, collection, id))) ?? { body: JsonText.null, status: 204 }
   }
 }
 
 const methodOf = { create: 'POST', update: 'PATCH', delete: 'DELETE' } as const
 
-function shown(event: RequestEvent, record: EngineRecord): PartResult {
+/** What a handler answered instead. A part can only hold JSON. */
+async function stopped(answer: Response | undefined): Promise<PartResult | null> {
+  if (answer === undefined) return null
+  const text = await answer.text()
+  return { body: text === '' ? JsonText.null : new JsonText(toJson(JSON.parse(text))), status: answer.status }
+}
+
+async function shown(event: RequestEvent, record: EngineRecord | Response): Promise<PartResult> {
+  if (record instanceof Response) return (await stopped(record))!
   const fields = event.query.get('fields') ?? ''
   const text = fields === '' ? toJson(record) : pickFields(record, fields)
   return { body: text === '' ? JsonText.null : new JsonText(text), status: 200 }

@@ -2,17 +2,19 @@
 
 import { oauth2Providers } from '../engine/auth/oauth2/catalog.ts'
 import { logoOf } from '../engine/auth/oauth2/provider.ts'
-import type { Collection } from '../engine/collections/collection.ts'
+import { Collection } from '../engine/collections/collection.ts'
 import { collectionFromRow, collectionToJson } from '../engine/collections/collection-json.ts'
 import {
   CollectionFormatError,
-  createCollection,
+  changedCollection,
   deleteCollection,
   dryRunView,
   importCollections,
+  newCollection,
+  saveChangedCollection,
+  saveNewCollection,
   scaffolds,
   truncateCollection,
-  updateCollection,
 } from '../engine/collections/manage.ts'
 import { driverMessage } from '../engine/db/driver-words.ts'
 import { quoteName, type Row } from '../engine/db/sql.ts'
@@ -25,6 +27,7 @@ import { lengthBetween, required } from '../engine/settings/checks.ts'
 import { check, readBody, readTexts } from './auth-forms.ts'
 import { requireSuperuser } from './auth-guards.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 import type { Handler, Route } from './router.ts'
 
@@ -91,8 +94,15 @@ export function listCollections(event: RequestEvent): Response | Promise<Respons
   }
   const limit = ` LIMIT ${perPage} OFFSET ${perPage * (page - 1)}`
   const rows = engine.data.all<Row>(`SELECT * FROM ${from}${order}${limit}`, params.values)
-  const items = rows.map((row) => collectionToJson(collectionFromRow(row)))
-  return event.json(200, { items, page, perPage, totalItems, totalPages })
+  const items = rows.map((row) => new Collection(collectionFromRow(row)))
+  const facts = {
+    requestEvent: event,
+    collections: items,
+    result: { items, page, perPage, totalItems, totalPages },
+  }
+  return hooked(engine.chains.onCollectionsListRequest, facts, ({ result }) =>
+    event.json(200, { ...result, items: result.items.map((each) => collectionToJson(each.data)) }),
+  )
 }
 
 function condition(filter: string, params: Parameters, nowMs: number): string {
@@ -125,7 +135,10 @@ function sortOrder(sort: string): string {
 
 function viewCollection(event: RequestEvent): Response | Promise<Response> {
   requireSuperuser(event)
-  return event.json(200, collectionToJson(pathCollection(event).data))
+  const facts = { requestEvent: event, collection: pathCollection(event) }
+  return hooked(event.engine.chains.onCollectionViewRequest, facts, (e) =>
+    event.json(200, collectionToJson(e.collection.data)),
+  )
 }
 
 /** Runs a change and answers with what was stored, or with why it was not. */
@@ -153,21 +166,44 @@ function changeError(error: unknown, failure: string): ApiError {
 
 async function create(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
-  const body = await readBody(event)
-  return answerChange(event, 'Failed to create collection.', () => createCollection(event.engine, body))
+  const { engine } = event
+  const failure = 'Failed to create collection.'
+  const next = prepared(failure, await readBody(event), (body) => newCollection(engine, body))
+  const facts = { requestEvent: event, collection: next }
+  return hooked(engine.chains.onCollectionCreateRequest, facts, (e) =>
+    answerChange(event, failure, () => saveNewCollection(engine, e.collection)),
+  )
+}
+
+/** What the body makes of a collection, or why it is none. */
+function prepared(failure: string, body: Json, prepare: (body: Json) => Collection): Collection {
+  try {
+    return prepare(body)
+  } catch (error) {
+    throw changeError(error, failure)
+  }
 }
 
 async function update(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
   const collection = pathCollection(event)
-  const body = await readBody(event)
-  return answerChange(event, 'Failed to update collection.', () => updateCollection(event.engine, collection, body))
+  const { engine } = event
+  const failure = 'Failed to update collection.'
+  const next = prepared(failure, await readBody(event), (body) => changedCollection(engine, collection, body))
+  const facts = { requestEvent: event, collection: next }
+  return hooked(engine.chains.onCollectionUpdateRequest, facts, (e) =>
+    answerChange(event, failure, () => saveChangedCollection(engine, collection, e.collection)),
+  )
 }
 
 async function remove(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
+  const facts = { requestEvent: event, collection: pathCollection(event) }
+  return hooked(event.engine.chains.onCollectionDeleteRequest, facts, (e) => removeCollection(event, e.collection))
+}
+
+async function removeCollection(event: RequestEvent, collection: Collection): Promise<Response> {
   const { engine } = event
-  const collection = pathCollection(event)
   try {
     await deleteCollection(engine, collection)
   } catch (error) {
@@ -195,7 +231,9 @@ async function truncate(event: RequestEvent): Promise<Response> {
   return event.noContent()
 }
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+type Json = Readonly<Record<string, unknown>>
+
+function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
@@ -204,9 +242,16 @@ async function importAll(event: RequestEvent): Promise<Response> {
   const { collections = null, deleteMissing = false } = await readBody(event)
   if ((collections !== null && !Array.isArray(collections)) || typeof deleteMissing !== 'boolean')
     throw badRequest('An error occurred while loading the submitted data.')
-  const list: readonly unknown[] = collections ?? []
+  const list: unknown[] = collections ?? []
   if (!list.every(isObject)) throw badRequest('An error occurred while loading the submitted data.')
   check({ collections: [list, required] })
+  const facts = { requestEvent: event, collectionsData: list, deleteMissing }
+  return hooked(event.engine.chains.onCollectionsImportRequest, facts, (e) =>
+    importList(event, e.collectionsData, e.deleteMissing),
+  )
+}
+
+async function importList(event: RequestEvent, list: readonly Json[], deleteMissing: boolean): Promise<Response> {
   const failure = 'Failed to import collections.'
   try {
     await importCollections(event.engine, list, deleteMissing)

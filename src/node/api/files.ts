@@ -14,6 +14,7 @@ import type { EngineRecord } from '../engine/records/record.ts'
 import { passesRule } from '../engine/rules/rules.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
 import { notFound, unauthorized } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
 
@@ -22,7 +23,9 @@ const viewLevelsMax = 5
 
 export function createFileToken(event: RequestEvent): Response | Promise<Response> {
   if (event.auth === null) throw unauthorized('The request requires valid record authorization token.')
-  return event.json(200, { token: newFileToken(event.auth, event.engine.clock.now()) })
+  const { engine, auth } = event
+  const facts = { requestEvent: event, record: auth, token: newFileToken(auth, engine.clock.now()) }
+  return hooked(engine.chains.onFileTokenRequest, facts, (e) => event.json(200, { token: e.token }))
 }
 
 export async function downloadFile(event: RequestEvent): Promise<Response> {
@@ -40,19 +43,35 @@ export async function downloadFile(event: RequestEvent): Promise<Response> {
   const original = await engine.files.open(key)
   if (original === null) throw notFound()
 
-  let served = { name: filename, file: original }
+  let served = { name: filename, key, file: original }
+  let thumbError: unknown = null
   const size = event.query.get('thumb') ?? ''
   if ((size === thumbSizeDefault || field.thumbs?.includes(size)) && thumbTypes.has(original.contentType)) {
     try {
       if (parseThumbSize(size) !== null) served = await thumbOf(engine.files, engine.dir, { key, original, size })
+      else thumbError = new ThumbError(`${size} is no size of a thumb`)
     } catch (error) {
       if (!(error instanceof ThumbError) && !(error instanceof OverloadedError)) throw error
+      thumbError = error
       engine.log.warn('thumb not made, original served', { collection: collection.name, size, error })
     }
   }
   const passed = engine.gate.pass()
   if (passed !== undefined) await passed
-  return serveFile(event.request, served.file, { name: served.name, download: event.query.get('download') ?? '' })
+  const facts = {
+    requestEvent: event,
+    collection,
+    record,
+    fileField: field,
+    servedPath: served.key,
+    servedName: served.name,
+    thumbError,
+  }
+  return hooked(engine.chains.onFileDownloadRequest, facts, async (e) => {
+    const file = e.servedPath === served.key ? served.file : await engine.files.open(e.servedPath)
+    if (file === null) throw notFound()
+    return serveFile(event.request, file, { name: e.servedName, download: event.query.get('download') ?? '' })
+  })
 }
 
 function fileFieldOf(record: EngineRecord, filename: string): FileField | null {

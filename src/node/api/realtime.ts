@@ -1,8 +1,11 @@
 // The realtime endpoints: one stream per client, and what it listens to. PocketBase: apis/realtime.go.
 
+import type { MaybePromise } from '../../lib/result.ts'
+import type { RealtimeClient } from '../engine/realtime/client.ts'
 import { checkItems, lengthBetween, required, tooLong } from '../engine/settings/checks.ts'
 import { check, readBody, readTexts } from './auth-forms.ts'
 import { ApiError, badRequest, forbidden, notFound } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
 
@@ -13,7 +16,7 @@ const clientIdLengthMax = 255
 /** PocketBase's default message. */
 const unreadable = ''
 
-function connect(event: RequestEvent): Response {
+function connect(event: RequestEvent): MaybePromise<Response> {
   const { engine, lease, request } = event
   event.keepsLease = true
   const client = engine.realtime.connect(event.realIp, () => lease.release())
@@ -26,7 +29,26 @@ function connect(event: RequestEvent): Response {
   request.signal.addEventListener('abort', () => client.close(), { once: true })
   if (request.signal.aborted) client.close()
   const headers = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }
-  return new Response(client.stream, { headers })
+  const { onRealtimeConnectRequest } = engine.chains
+  if (onRealtimeConnectRequest.isEmpty) return new Response(client.stream, { headers })
+  return connectHooked(event, client, headers)
+}
+
+async function connectHooked(
+  event: RequestEvent,
+  client: RealtimeClient,
+  headers: Readonly<Record<string, string>>,
+): Promise<Response> {
+  const { onRealtimeConnectRequest } = event.engine.chains
+  let isConnected = false
+  try {
+    return await hooked(onRealtimeConnectRequest, { requestEvent: event, client }, () => {
+      isConnected = true
+      return new Response(client.stream, { headers })
+    })
+  } finally {
+    if (!isConnected) client.close() // a handler answered instead, or refused
+  }
 }
 
 async function subscribe(event: RequestEvent): Promise<Response> {
@@ -45,10 +67,13 @@ async function subscribe(event: RequestEvent): Promise<Response> {
     if (client.auth !== null && !isSame)
       throw forbidden("The current and the previous request authorization don't match.")
   }
-  client.auth = event.auth
-  client.unsubscribe()
-  for (const topic of topics) client.subscribe(topic)
-  return event.noContent()
+  const facts = { requestEvent: event, client, subscriptions: topics }
+  return hooked(engine.chains.onRealtimeSubscribeRequest, facts, (e) => {
+    client.auth = event.auth
+    client.unsubscribe()
+    for (const topic of e.subscriptions) client.subscribe(topic)
+    return event.noContent()
+  })
 }
 
 function readTopics(value: unknown): string[] {

@@ -3,6 +3,7 @@
 import { SQLiteError } from 'bun:sqlite'
 import { sleep } from '../../lib/clock.ts'
 import { errorMessage } from '../../lib/errors.ts'
+import type { MaybePromise } from '../../lib/result.ts'
 import { BodyError } from '../engine/body/body-error.ts'
 import type { Collection, Rule } from '../engine/collections/collection.ts'
 import { ReaderQueryError } from '../engine/db/reader.ts'
@@ -22,6 +23,7 @@ import { showTo } from '../engine/rules/visibility.ts'
 import type { ValidationError } from '../engine/settings/checks.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
 import { ApiError, badRequest, forbidden, notFound, toApiError } from './error-map.ts'
+import { hooked, hookedWork } from './hooked.ts'
 import { bodyBytesDefault, type RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
 
@@ -74,10 +76,13 @@ async function list(event: RequestEvent): Promise<Response> {
     sort: event.query.get('sort') ?? '',
   }
   const page = await answerFilterErrors(() => listRecords(event.engine, collection, query, event.info()))
-  const { items, ...envelope } = page
-  await enrichRecords(event, items)
-  await slowDownProbing(event, collection, page)
-  return event.json(200, { items, ...envelope })
+  const facts = { requestEvent: event, collection, records: page.items, result: page }
+  return hooked(event.engine.chains.onRecordsListRequest, facts, async ({ records, result }) => {
+    await enrichRecords(event, records)
+    await slowDownProbing(event, collection, result)
+    const { items, ...envelope } = result
+    return event.json(200, { items, ...envelope })
+  })
 }
 
 /** Filters of clients that find nothing may be probing what a rule hides, by the time an answer takes: some noise. */
@@ -107,35 +112,44 @@ async function view(event: RequestEvent): Promise<Response> {
   if (viewRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
   const record = await findAllowed(event, collection, event.param('id'), viewRule)
   if (record === null) throw notFound()
-  await enrichRecords(event, [record])
-  return event.json(200, record)
+  const facts = { requestEvent: event, collection, record }
+  return hooked(event.engine.chains.onRecordViewRequest, facts, async (e) => {
+    await enrichRecords(event, [e.record])
+    return event.json(200, e.record)
+  })
 }
 
 async function create(event: RequestEvent): Promise<Response> {
   const collection = collectionOf(event)
   checkCollectionLimit(event, collection, 'create')
-  return event.json(200, await createRecord(event, collection, await readData(event)))
+  return answerRecord(event, await createRecord(event, collection, await readData(event)))
 }
 
 async function update(event: RequestEvent): Promise<Response> {
   const collection = collectionOf(event)
   checkCollectionLimit(event, collection, 'update')
-  return event.json(200, await updateRecord(event, collection, event.param('id'), await readData(event)))
+  return answerRecord(event, await updateRecord(event, collection, event.param('id'), await readData(event)))
+}
+
+function answerRecord(event: RequestEvent, record: EngineRecord | Response): MaybePromise<Response> {
+  return record instanceof Response ? record : event.json(200, record)
 }
 
 async function remove(event: RequestEvent): Promise<Response> {
   const collection = collectionOf(event)
   checkCollectionLimit(event, collection, 'delete')
-  await deleteRecord(event, collection, event.param('id'))
-  return event.noContent()
+  return (await deleteRecord(event, collection, event.param('id'))) ?? event.noContent()
 }
 
-/** Creates a record for the client of `event`; also a part of a batch. Throws ApiError. */
+/**
+ * Creates a record for the client of `event`; also a part of a batch. Throws ApiError.
+ * @returns a Response when a handler answered instead.
+ */
 export async function createRecord(
   event: RequestEvent,
   collection: Collection,
   body: Readonly<Record<string, unknown>>,
-): Promise<EngineRecord> {
+): Promise<EngineRecord | Response> {
   if (collection.isView) throw badRequest('Unsupported collection type.')
   const { createRule } = collection.data
   if (createRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
@@ -152,19 +166,22 @@ export async function createRecord(
     if (!(await passes(createRule))) throw badRequest(createFailed)
     isManager = await isManagerBy(event, collection, passes)
   }
-  await checkAuthData(event, record, null, body, isManager)
-  await saveRecord(event, record, createFailed)
-  await enrichRecords(event, [record])
-  return record
+  const facts = { requestEvent: event, collection, record }
+  return hookedWork(event.engine.chains.onRecordCreateRequest, facts, async (e) => {
+    await checkAuthData(event, e.record, null, body, isManager)
+    await saveRecord(event, e.record, createFailed)
+    await enrichRecords(event, [e.record])
+    return e.record
+  })
 }
 
-/** Updates a record for the client of `event`; also a part of a batch. Throws ApiError. */
+/** Updates a record for the client of `event`, as {@link createRecord} creates one. */
 export async function updateRecord(
   event: RequestEvent,
   collection: Collection,
   id: string,
   body: Readonly<Record<string, unknown>>,
-): Promise<EngineRecord> {
+): Promise<EngineRecord | Response> {
   if (collection.isView) throw badRequest('Unsupported collection type.')
   const { updateRule } = collection.data
   if (updateRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
@@ -180,25 +197,36 @@ export async function updateRecord(
     if (!(await passes(updateRule))) throw notFound()
     isManager = await isManagerBy(event, collection, passes)
   }
-  await checkAuthData(event, record, stored, body, isManager)
-  await saveRecord(event, record, updateFailed)
-  await enrichRecords(event, [record])
-  return record
+  const facts = { requestEvent: event, collection, record }
+  return hookedWork(event.engine.chains.onRecordUpdateRequest, facts, async (e) => {
+    await checkAuthData(event, e.record, stored, body, isManager)
+    await saveRecord(event, e.record, updateFailed)
+    await enrichRecords(event, [e.record])
+    return e.record
+  })
 }
 
-/** Deletes a record for the client of `event`; also a part of a batch. Throws ApiError. */
-export async function deleteRecord(event: RequestEvent, collection: Collection, id: string): Promise<void> {
+/** Deletes a record for the client of `event`; also a part of a batch. Throws ApiError. @returns as {@link createRecord}. */
+export async function deleteRecord(
+  event: RequestEvent,
+  collection: Collection,
+  id: string,
+): Promise<Response | undefined> {
   if (collection.isView) throw badRequest('Unsupported collection type.')
   const { deleteRule } = collection.data
   if (deleteRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
   const record = await findAllowed(event, collection, id, deleteRule)
   if (record === null) throw notFound()
-  try {
-    await event.engine.records.delete(record)
-  } catch (error) {
-    if (error instanceof LastSuperuserError) throw badRequest(error.message)
-    throw toApiError(error, deleteFailed) ?? unforeseen(event, error, deleteFailed)
-  }
+  const facts = { requestEvent: event, collection, record }
+  return hookedWork(event.engine.chains.onRecordDeleteRequest, facts, async (e) => {
+    try {
+      await event.engine.records.delete(e.record)
+      return undefined
+    } catch (error) {
+      if (error instanceof LastSuperuserError) throw badRequest(error.message)
+      throw toApiError(error, deleteFailed) ?? unforeseen(event, error, deleteFailed)
+    }
+  })
 }
 
 /** The record if the caller passes the rule. A rule that is broken, or fails in SQLite, lets nobody pass. */
@@ -353,7 +381,7 @@ export async function enrichRecords(event: RequestEvent, records: readonly Engin
   for (const record of records) {
     const shown = show(record)
     if (shown !== undefined) await shown
-    if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record }, () => {})
+    if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record, requestInfo: event.info() }, () => {})
   }
   const expand = event.query.get('expand') ?? ''
   if (expand !== '' && records.length > 0)

@@ -21,12 +21,16 @@ import { validateSettings } from '../engine/settings/validate.ts'
 import { check, emailFormat, readBody, readInteger, readTexts, refuseIf } from './auth-forms.ts'
 import { requireSuperuser } from './auth-guards.ts'
 import { badRequest } from './error-map.ts'
+import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
 
 export function viewSettings(event: RequestEvent): Response | Promise<Response> {
   requireSuperuser(event)
-  return event.json(200, publicSettings(event.engine.settings))
+  const { chains, settings } = event.engine
+  return hooked(chains.onSettingsListRequest, { requestEvent: event, settings }, (e) =>
+    event.json(200, publicSettings(e.settings)),
+  )
 }
 
 export async function updateSettings(event: RequestEvent): Promise<Response> {
@@ -34,10 +38,13 @@ export async function updateSettings(event: RequestEvent): Promise<Response> {
   const { engine } = event
   const merged = mergeSettings(engine.settings, await readBody(event))
   if (!merged.ok) throw badRequest('An error occurred while loading the submitted data.')
-  const errors = validateSettings(merged.value, { cronProblem })
-  if (errors !== null) throw badRequest('An error occurred while saving the new settings.', errors)
-  await engine.settingsStore.save(merged.value)
-  return event.json(200, publicSettings(engine.settings))
+  const facts = { requestEvent: event, oldSettings: engine.settings, newSettings: merged.value }
+  return hooked(engine.chains.onSettingsUpdateRequest, facts, async (e) => {
+    const errors = validateSettings(e.newSettings, { cronProblem })
+    if (errors !== null) throw badRequest('An error occurred while saving the new settings.', errors)
+    await engine.settingsStore.save(e.newSettings)
+    return event.json(200, publicSettings(engine.settings))
+  })
 }
 
 export async function testS3Settings(event: RequestEvent): Promise<Response> {

@@ -9,6 +9,7 @@ import type { Rng } from '../../lib/rng.ts'
 import { AuthService } from './auth/auth-service.ts'
 import type { PasswordHasher } from './auth/password.ts'
 import { type BackupStorage, FolderBackups, TenantBackups } from './backups/backup-storage.ts'
+import { Chains } from './chains.ts'
 import { CollectionStore } from './collections/collection-store.ts'
 import { Database } from './db/database.ts'
 import { readerPool } from './db/reader-process.ts'
@@ -18,7 +19,6 @@ import { TenantStorage } from './files/tenant-storage.ts'
 import { type OutputGate, openGate } from './output-gate.ts'
 import { RealtimeBroker } from './realtime/broker.ts'
 import { bindRealtime } from './realtime/publish.ts'
-import { RecordChains } from './records/events.ts'
 import { RecordStore } from './records/record-store.ts'
 import { createAuxiliaryTables, createSystemCollections, createSystemTables, hasSystemTables } from './schema/fresh.ts'
 import type { Settings } from './settings/settings.ts'
@@ -57,7 +57,7 @@ export class Engine implements AsyncDisposable {
   readonly collections: CollectionStore
   readonly records: RecordStore
   readonly settingsStore: SettingsStore
-  readonly chains: RecordChains
+  readonly chains: Chains
   readonly clock: Clock
   readonly rng: Rng
   readonly log: Logger
@@ -98,11 +98,12 @@ export class Engine implements AsyncDisposable {
     this.backups = new TenantBackups(options.backups ?? new FolderBackups(join(options.dir, 'backups')), backupsBucket)
     this.isDev = options.isDev ?? false
     this.gate = options.gate ?? openGate
-    this.chains = new RecordChains()
+    this.chains = new Chains()
     this.records = new RecordStore(this)
     this.auth = new AuthService(this)
     this.realtime = new RealtimeBroker(this)
     bindRealtime(this)
+    this.settingsStore.onChange(() => void this.#settingsReloaded())
     this.onClose(() => this.realtime.close())
     this.onClose(() => filesBucket.close())
     this.onClose(() => backupsBucket.close())
@@ -116,6 +117,14 @@ export class Engine implements AsyncDisposable {
     return this.#closed
   }
 
+  async #settingsReloaded(): Promise<void> {
+    try {
+      await this.chains.onSettingsReload.trigger({ app: this, next() {} }, () => {})
+    } catch (error) {
+      this.log.error('a handler of onSettingsReload failed', { error }) // the settings are in use already
+    }
+  }
+
   /** Runs `body` as one transaction of `data.db`; calls from inside join it. */
   transaction<T>(body: () => MaybePromise<T>): Promise<T> {
     return this.data.transaction(body)
@@ -126,10 +135,25 @@ export class Engine implements AsyncDisposable {
     this.#onClose.push(end)
   }
 
-  /** Ends everything that hangs on the engine, then closes its databases. */
-  async close(): Promise<void> {
+  /** Tells handlers that the engine serves: everything that belongs to it is there. Once. */
+  async serve(): Promise<void> {
+    await this.chains.onBootstrap.trigger({ app: this, next() {} }, () => {})
+    await this.chains.onServe.trigger({ app: this, next() {} }, () => {})
+  }
+
+  /**
+   * Ends everything that hangs on the engine, then closes its databases.
+   *
+   * @param isRestart another engine takes its place at once.
+   */
+  async close(isRestart = false): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    try {
+      await this.chains.onTerminate.trigger({ app: this, isRestart, next() {} }, () => {})
+    } catch (error) {
+      this.log.error('a handler of onTerminate failed', { error }) // it cannot keep the engine open
+    }
     for (const end of this.#onClose.reverse()) await end()
     await this.data.close()
     await this.aux.close()

@@ -209,6 +209,7 @@ async function openReplicated(
   engine.data.admission = () => gate.admit()
   allowFleetRestore(engine)
   cronsOf(engine).start()
+  await engine.serve()
   opened.move()
   upkeep.start(engine)
   return new ReplicatedTenant(

@@ -4,10 +4,10 @@ import type { Clock } from '../../../lib/clock.ts'
 import type { Logger } from '../../../lib/obs/log.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
 import type { Rng } from '../../../lib/rng.ts'
+import type { Chains } from '../chains.ts'
 import type { CollectionStore } from '../collections/collection-store.ts'
 import type { Database } from '../db/database.ts'
 import type { OutputGate } from '../output-gate.ts'
-import type { RecordChains } from '../records/events.ts'
 import type { RecordStore } from '../records/record-store.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { SettingsStore } from '../settings/store.ts'
@@ -17,7 +17,7 @@ export interface AuthHost {
   readonly data: Database
   readonly collections: CollectionStore
   readonly records: RecordStore
-  readonly chains: RecordChains
+  readonly chains: Chains
   readonly settings: Settings
   readonly settingsStore: SettingsStore
   readonly passwords: PasswordHasher

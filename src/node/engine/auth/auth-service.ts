@@ -89,9 +89,16 @@ export class AuthService {
     return isAllowedHere && this.#otpAttempts.isAllowed(`otps ${record.id}`, '', otpAttemptLimitOverall)
   }
 
-  /** Makes and stores a one-time password. */
-  async createOtp(record: EngineRecord): Promise<{ readonly otp: EngineRecord; readonly password: string }> {
-    const password = randomDigits(this.#host.rng, record.collection.auth.otp.length)
+  /** A one-time password of the length that a collection asks for. */
+  newOtpPassword(collection: Collection): string {
+    return randomDigits(this.#host.rng, collection.auth.otp.length)
+  }
+
+  /** Stores a one-time password. */
+  async createOtp(
+    record: EngineRecord,
+    password = this.newOtpPassword(record.collection),
+  ): Promise<{ readonly otp: EngineRecord; readonly password: string }> {
     const otp = newRecordOf(this.#host, otpsName, record)
     otp.set('password', password)
     await this.#host.records.save(otp)
@@ -111,7 +118,7 @@ export class AuthService {
   async pretendToCreateOtp(collection: Collection): Promise<void> {
     const field = this.#host.collections.require(otpsName).field('password')
     const cost = field?.type === 'password' ? field.cost : 0
-    await this.#host.passwords.hash(randomDigits(this.#host.rng, collection.auth.otp.length), cost)
+    await this.#host.passwords.hash(this.newOtpPassword(collection), cost)
   }
 
   findOtp(id: string): EngineRecord | null {

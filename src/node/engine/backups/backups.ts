@@ -37,12 +37,15 @@ const prefetchedMax = 8
 /** Makes a backup; `name` empty means one made of the time. Throws BackupBusyError when another one runs. */
 export function createBackup(engine: Engine, name: string, prefix = 'pb_backup_'): Promise<void> {
   const key = name === '' ? generatedName(engine, prefix) : name
-  return whileBackupRuns(engine, key, () =>
-    inTemporaryFolder(engine, 'pb_backup_', async (folder) => {
-      const path = join(folder, 'backup.zip')
-      await exportTo(engine, path)
-      await engine.backups.put(key, path)
-    }),
+  const event = { app: engine, name: key, exclude: [...excludedFolders], next() {} }
+  return whileBackupRuns(engine, key, async () =>
+    engine.chains.onBackupCreate.trigger(event, () =>
+      inTemporaryFolder(engine, 'pb_backup_', async (folder) => {
+        const path = join(folder, 'backup.zip')
+        await exportTo(engine, path, { exclude: event.exclude })
+        await engine.backups.put(key, path)
+      }),
+    ),
   )
 }
 
@@ -72,7 +75,13 @@ export async function clearTemporary(dir: string): Promise<void> {
  * backups write. Files in a bucket that the tenant's settings name are not in it, as in PocketBase; thumbs of files in
  * a fleet's store are not either, they are made anew.
  */
-export async function exportTo(engine: Engine, path: string, onProgress?: ZipProgress): Promise<void> {
+export async function exportTo(
+  engine: Engine,
+  path: string,
+  options: { readonly exclude?: readonly string[]; readonly onProgress?: ZipProgress } = {},
+): Promise<void> {
+  const { exclude = excludedFolders, onProgress } = options
+  const isNoContent = (name: string) => exclude.includes(name) || /\.db(?:-\w+)?$|\.lock$/.test(name)
   await inTemporaryFolder(engine, 'pb_copy_', async (copy) => {
     const areFilesObjects = engine.files.keepsDeleted
     await engine.data.exclusively(() =>
@@ -93,7 +102,6 @@ export async function exportTo(engine: Engine, path: string, onProgress?: ZipPro
 }
 
 const isSidecar = (name: string) => /\.db-\w+$/.test(name)
-const isNoContent = (name: string) => excludedFolders.includes(name) || /\.db(?:-\w+)?$|\.lock$/.test(name)
 
 /** What only a fleet has in the database of a tenant. */
 async function dropOwnTables(path: string): Promise<void> {

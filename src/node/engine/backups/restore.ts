@@ -39,7 +39,8 @@ export class NotPbDataError extends AppError {
 export async function restoreBackup(engine: Engine, key: string): Promise<void> {
   const restorer = restorers.get(engine)
   if (restorer === undefined) throw new RefusedError('This tenant cannot be restored here.')
-  await whileBackupRuns(engine, key, () =>
+  const event = { app: engine, name: key, exclude: [...excludedFolders], next() {} }
+  const work = () =>
     inTemporaryFolder(engine, 'pb_restore_', async (folder) => {
       const archive = await engine.backups.fetch(key, join(folder, 'backup.zip'))
       if (archive === null) throw new RefusedError(`missing or invalid backup file ${JSON.stringify(key)} to restore`)
@@ -48,8 +49,8 @@ export async function restoreBackup(engine: Engine, key: string): Promise<void> 
       await checkPbData(unpacked)
       await mkdir(scratch)
       await restorer(unpacked, scratch)
-    }),
-  )
+    })
+  await whileBackupRuns(engine, key, async () => engine.chains.onBackupRestore.trigger(event, work))
 }
 
 /** Throws NotPbDataError unless `dir` holds a sound `data.db` of PocketBase's. */

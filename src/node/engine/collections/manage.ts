@@ -18,9 +18,11 @@ import { EngineRecord } from '../records/record.ts'
 import { blankCollection } from '../schema/fresh.ts'
 import type { ValidationError, ValidationErrors } from '../settings/checks.ts'
 import { Collection, type CollectionData, type CollectionType } from './collection.ts'
-import { mergeCollection } from './collection-json.ts'
+import { mergeCollection, zeroAuthOptions } from './collection-json.ts'
+import { hasCollectionShape } from './collection-shape.ts'
 import { collectionsMax } from './collection-store.ts'
 import { defaultCollectionId } from './default-fields.ts'
+import { changeCollection, createChains, deleteChains, triggerCollection, updateChains } from './events.ts'
 import { validateFieldSettings } from './field-settings.ts'
 import { buildIndex, parseIndex } from './index-sql.ts'
 import { type CollectionChecks, validateCollection } from './validate.ts'
@@ -85,6 +87,9 @@ function ruleProblem(engine: Engine, rule: string, data: CollectionData): string
 }
 
 function merge(current: CollectionData, json: Json): CollectionData {
+  const type = typeof json['type'] === 'string' ? json['type'] : current.type
+  if (!hasCollectionShape(json, type === 'auth' ? zeroAuthOptions : null))
+    throw new CollectionFormatError('a member has another type than a collection has there')
   const merged = mergeCollection(current, json)
   if (!merged.ok) throw new CollectionFormatError(`missing or unknown field type in field ${merged.error.field}`)
   return merged.value
@@ -125,8 +130,8 @@ function assertValid(errors: ValidationErrors | null): void {
   if (errors !== null) throw new ValidationFailed(errors)
 }
 
-/** Throws CollectionFormatError, ValidationFailed, RefusedError, or SQLite's error. */
-export async function createCollection(engine: Engine, json: Json): Promise<Collection> {
+/** What a client's JSON makes a new collection; not validated yet. Throws CollectionFormatError or RefusedError. */
+export function newCollection(engine: Engine, json: Json): Collection {
   const { collections } = engine
   if (collections.all().length >= collectionsMax)
     throw new RefusedError(`there are ${collectionsMax} collections already`)
@@ -135,30 +140,62 @@ export async function createCollection(engine: Engine, json: Json): Promise<Coll
   const typed = merged.type === ('' as CollectionType) ? { ...merged, type } : merged
   const hasOwnId = toText(json['id']) !== ''
   const normalized = collections.normalize(hasOwnId ? typed : withFreeId(engine, typed))
-  const next = withViewFields(engine, normalized)
-  assertValid(await problemsOf(engine, next, null))
-  return collections.save(next)
+  return new Collection(withViewFields(engine, normalized))
 }
 
-/** Throws as {@link createCollection}. */
-export async function updateCollection(engine: Engine, collection: Collection, json: Json): Promise<Collection> {
-  const next = withViewFields(engine, engine.collections.normalize(merge(collection.data, json)))
-  assertValid(await problemsOf(engine, next, collection.data))
-  return engine.transaction(async () => {
-    const stored = await engine.collections.save(next)
-    if (stored.name !== collection.name) await engine.auth.collectionRenamed(collection.name, stored.name)
-    return stored
+/** Validates and stores a new collection. Throws ValidationFailed, RefusedError, or SQLite's error. */
+export function saveNewCollection(engine: Engine, next: Collection): Promise<Collection> {
+  return changeCollection(engine, createChains, next, async (given) => {
+    await validate(engine, given, null)
+    return (changed) => engine.collections.save(changed.data)
   })
+}
+
+/** Both at once: what a client's JSON makes, validated and stored. */
+export async function createCollection(engine: Engine, json: Json): Promise<Collection> {
+  return saveNewCollection(engine, newCollection(engine, json))
+}
+
+/** What a client's JSON makes of a collection. Throws CollectionFormatError. */
+export function changedCollection(engine: Engine, collection: Collection, json: Json): Collection {
+  return new Collection(withViewFields(engine, engine.collections.normalize(merge(collection.data, json))))
+}
+
+/** Validates and stores what `collection` becomes. Throws as {@link saveNewCollection}. */
+export function saveChangedCollection(engine: Engine, collection: Collection, next: Collection): Promise<Collection> {
+  return changeCollection(engine, updateChains, next, async (given) => {
+    await validate(engine, given, collection.data)
+    return (changed) =>
+      engine.transaction(async () => {
+        const stored = await engine.collections.save(changed.data)
+        if (stored.name !== collection.name) await engine.auth.collectionRenamed(collection.name, stored.name)
+        return stored
+      })
+  })
+}
+
+/** Both at once, for a collection that exists. */
+export async function updateCollection(engine: Engine, collection: Collection, json: Json): Promise<Collection> {
+  return saveChangedCollection(engine, collection, changedCollection(engine, collection, json))
 }
 
 /** Deletes the collection, its records and, once that is committed, their files. */
 export async function deleteCollection(engine: Engine, collection: Collection): Promise<void> {
-  await engine.transaction(async () => {
-    noteFiles(engine, collection)
-    await engine.collections.delete(collection)
-    await deleteRecordsOfCollection(engine, collection)
+  await changeCollection(engine, deleteChains, collection, async () => async () => {
+    await engine.transaction(async () => {
+      noteFiles(engine, collection)
+      await engine.collections.delete(collection)
+      await deleteRecordsOfCollection(engine, collection)
+    })
+    await deleteFiles(engine, collection)
+    return collection
   })
-  await deleteFiles(engine, collection)
+}
+
+async function validate(engine: Engine, next: Collection, original: CollectionData | null): Promise<void> {
+  await triggerCollection(engine, 'onCollectionValidate', { collection: next }, async () =>
+    assertValid(await problemsOf(engine, next.data, original)),
+  )
 }
 
 /** In a fleet the files stay until retention has passed: their keys are noted with the change itself. */
@@ -266,14 +303,19 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
     if (deleteMissing) {
       for (const existing of collections.all()) {
         if (existing.data.system || imported.some((each) => each.id === existing.id)) continue
-        noteFiles(engine, existing)
-        await collections.delete(existing, true)
-        await deleteRecordsOfCollection(engine, existing)
-        await deleteFiles(engine, existing)
+        await changeCollection(engine, deleteChains, existing, async () => async () => {
+          noteFiles(engine, existing)
+          await collections.delete(existing, true)
+          await deleteRecordsOfCollection(engine, existing)
+          await deleteFiles(engine, existing)
+          return existing
+        })
       }
     }
     for (const data of imported) {
-      await collections.save(data)
+      const chains = before.has(data.id) ? updateChains : createChains
+      const save = async () => (changed: Collection) => collections.save(changed.data)
+      await changeCollection(engine, chains, new Collection(data), save)
       const oldName = before.get(data.id)?.name ?? data.name
       if (oldName !== data.name) await engine.auth.collectionRenamed(oldName, data.name)
     }

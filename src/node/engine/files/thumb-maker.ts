@@ -27,18 +27,18 @@ export async function thumbOf(
   files: FileStorage,
   scope: string,
   facts: { readonly key: string; readonly original: StoredFile; readonly size: string },
-): Promise<{ readonly name: string; readonly file: StoredFile }> {
+): Promise<{ readonly name: string; readonly key: string; readonly file: StoredFile }> {
   const name = `${facts.size}_${facts.key.slice(facts.key.lastIndexOf('/') + 1)}`
   const key = thumbsPrefix(facts.key) + name
   const stored = await files.open(key)
-  if (stored !== null) return { name, file: stored }
+  if (stored !== null) return { name, key, file: stored }
   const id = `${scope}\n${key}`
   let job = running.get(id)
   if (job === undefined) {
     job = inTurn(() => make(files, { ...facts, thumbKey: key, name })).finally(() => running.delete(id))
     running.set(id, job)
   }
-  return { name, file: await job }
+  return { name, key, file: await job }
 }
 
 async function make(

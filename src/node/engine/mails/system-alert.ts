@@ -4,7 +4,7 @@ import type { AuthHost } from '../auth/auth-host.ts'
 import { installerEmail } from '../auth/system-records.ts'
 import { superusersName } from '../collections/collection.ts'
 import { quoteName } from '../db/sql.ts'
-import { mailerOf } from './record-mails.ts'
+import { deliver } from './record-mails.ts'
 import { escapeHtml, mailDocument } from './template.ts'
 
 /** Superusers that are told; there are a handful. */
@@ -20,7 +20,7 @@ export async function sendSystemAlert(host: AuthHost, subject: string, details: 
   const errors: Error[] = []
   for (const { email } of rows) {
     try {
-      await mailerOf(host).send({
+      await deliver(host, {
         from: { name: meta.senderName, address: meta.senderAddress },
         to: [{ address: email }],
         subject: `[${meta.appName} system alert] ${subject}`,

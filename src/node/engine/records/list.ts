@@ -29,7 +29,7 @@ export interface RecordPage {
   /** -1 where totals were not asked for. */
   readonly totalItems: number
   readonly totalPages: number
-  readonly items: readonly EngineRecord[]
+  readonly items: EngineRecord[]
 }
 
 /** `-created,@random` as [key, direction] pairs. Throws FilterError. */
