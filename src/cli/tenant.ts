@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf, secretOption } from './client.ts'
 import { print, renderDetails, renderTable } from './output.ts'
+import { registerEject } from './tenant-eject.ts'
 import { registerExport } from './tenant-export.ts'
 import { importTenant } from './tenant-import.ts'
 import { registerTimeTravel } from './tenant-time-travel.ts'
@@ -145,4 +146,5 @@ export function registerTenant(program: Command): void {
 
   registerTimeTravel(tenant)
   registerExport(tenant)
+  registerEject(tenant)
 }

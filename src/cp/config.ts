@@ -3,6 +3,7 @@
 import type { ClusterSecrets } from '../ipc/keys.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { ObjectStore } from '../lib/object-store/object-store.ts'
+import type { StoreLocation } from '../lib/object-store/open.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import type { Metrics } from '../lib/obs/metrics.ts'
 import type { Rng } from '../lib/rng.ts'
@@ -34,6 +35,8 @@ export interface ControlPlaneConfig {
   readonly publicUrl: { readonly scheme: 'http' | 'https'; readonly port: number | null }
   /** Key prefix of the fleet in the object store, without slashes at the ends; may be empty. */
   readonly objectPrefix: string
+  /** Where the store lies, as other programs find it. */
+  readonly storeLocation: StoreLocation
   /** E-mail of the admin that is made when there is none. */
   readonly createAdmin: string
   readonly timings?: Partial<ControlPlaneTimings>

@@ -49,6 +49,7 @@ async function start(dir: string, objectStore = new MemoryObjectStore()): Promis
       baseDomain: 'fleet.test',
       publicUrl: { scheme: 'http', port: 8090 },
       objectPrefix: '',
+      storeLocation: { kind: 'file', dir: '/srv/objects' },
       createAdmin: 'root@fleet.test',
       timings: { heartbeatMs: 50, degradedAfterMs: 300, downAfterMs: 600, reconcileMs: 100, orderMs: 3_000 },
     },

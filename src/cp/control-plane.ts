@@ -158,6 +158,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     tenants,
     operations,
     timeTravel,
+    store: config,
     admins,
     log,
   })

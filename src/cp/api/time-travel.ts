@@ -1,10 +1,12 @@
-// `/api/cp/tenants/{id}/restore-points`, `/restore`, `/fork`, `/export`, `/operations/{operation}`: parse, call, translate.
+// `/api/cp/tenants/{id}/restore-points`, `/restore`, `/fork`, `/export`, `/eject`, `/operations/{operation}`: parse, call, translate.
 
 import { Elysia, t } from 'elysia'
 import { grantLifetimeMs, platformExportPath, signGrant } from '../../ipc/messages/grant.ts'
 import type { JobReports, PointWish } from '../../ipc/messages/jobs.ts'
 import type { Txid } from '../../lib/brand.ts'
 import { errorCode, errorMessage } from '../../lib/errors.ts'
+import type { ControlPlaneConfig } from '../config.ts'
+import { ejectCommands } from '../services/eject-commands.ts'
 import type { OperationService, OperationView } from '../services/operations.ts'
 import type { TimeTravel } from '../services/time-travel.ts'
 import { ApiError, refused } from './error-map.ts'
@@ -14,6 +16,7 @@ import { pocketBaseTime, tenantBody } from './tenants.ts'
 export interface TimeTravelRoutesDeps extends GrantDeps {
   readonly timeTravel: TimeTravel
   readonly operations: OperationService
+  readonly store: Pick<ControlPlaneConfig, 'storeLocation' | 'objectPrefix'>
 }
 
 /** Points that are listed with their times, each one small read of the store. */
@@ -81,7 +84,10 @@ export function operationBody(view: OperationView) {
   }
 }
 
-function reportBody({ cut, ...rest }: NonNullable<OperationView['report']>) {
+function reportBody(report: NonNullable<OperationView['report']>) {
+  if (!('cut' in report))
+    return { ...report, databases: report.databases.map(({ atMs, ...each }) => ({ ...each, at: isoTime(atMs) })) }
+  const { cut, ...rest } = report
   return { cut: { at: isoTime(cut.atMs), data: cut.data, hooks: cut.hooks, auxiliary: cut.auxiliary }, ...rest }
 }
 
@@ -104,7 +110,15 @@ function pointsBody({ ranges, latest }: JobReports['points']) {
   }
 }
 
-export const timeTravelRoutes = ({ timeTravel, operations, tenants, auth, secrets, clock }: TimeTravelRoutesDeps) =>
+export const timeTravelRoutes = ({
+  timeTravel,
+  operations,
+  tenants,
+  store,
+  auth,
+  secrets,
+  clock,
+}: TimeTravelRoutesDeps) =>
   new Elysia({ prefix: '/api/cp/tenants' })
     .get(
       '/:id/restore-points',
@@ -170,6 +184,29 @@ export const timeTravelRoutes = ({ timeTravel, operations, tenants, auth, secret
         }
       },
       { body: t.Object(moment) },
+    )
+    .post(
+      '/:id/eject',
+      ({ params, body, status }) => {
+        const found = tenants.find(params.id)
+        if (found === null) throw refused('not_found')
+        const wish = wishOf(body)
+        const atMs = wish.type === 'time' ? wish.atMs : null
+        const { storeLocation, objectPrefix } = store
+        const { directory } = body
+        const { id } = found.tenant
+        const commands = ejectCommands({ location: storeLocation, objectPrefix, tenantId: id, directory, atMs })
+        const started = timeTravel.eject(id, body.handOver ?? false)
+        if (!started.ok) throw refused(started.error)
+        return status(202, { tenant: id, ...commands, operation: operationBody(started.value) })
+      },
+      {
+        body: t.Object({
+          at: moment.at,
+          directory: t.String({ minLength: 1, maxLength: 4_096, pattern: '^/[^\\x00-\\x1f]*$' }),
+          handOver: t.Optional(t.Boolean()),
+        }),
+      },
     )
     .get('/:id/operations/:operation', ({ params }) => {
       const tenant = tenants.find(params.id)

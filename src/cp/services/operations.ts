@@ -16,7 +16,7 @@ import type { Orders } from './orders.ts'
 import { placementOf } from './placement/standbys.ts'
 import type { Propose } from './proposer.ts'
 
-export type OperationKind = 'preview' | TenantOperation['type']
+export type OperationKind = 'preview' | 'eject' | TenantOperation['type']
 
 export interface OperationView {
   readonly id: string
@@ -26,8 +26,8 @@ export interface OperationView {
   readonly progress: JobProgress
   readonly startedAtMs: number
   readonly endedAtMs: number | null
-  /** Of a preview, a restore or a fork. */
-  readonly report: JobReports['preview' | 'restore' | 'fork'] | null
+  /** What was found or done. */
+  readonly report: JobReports['preview' | 'restore' | 'fork' | 'eject'] | null
   readonly error: { readonly code: string; readonly message: string } | null
 }
 

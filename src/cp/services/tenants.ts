@@ -54,6 +54,7 @@ export type TenantRefusal =
   | 'no_node'
   | 'same_node'
   | 'not_active'
+  | 'not_suspended'
   | 'already_known'
   | 'history_not_found'
 

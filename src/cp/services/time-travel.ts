@@ -72,6 +72,27 @@ export class TimeTravel {
     return outcome.ok ? ok(operations.carryOut(operation)) : err(outcome.error)
   }
 
+  /**
+   * Where the databases stand, after everything is shipped. With `isHandedOver` a stopped tenant's histories are left as the
+   * official replicator needs them.
+   */
+  eject(reference: string, isHandedOver: boolean): Result<OperationView, TenantRefusal> {
+    const { operations, state, rng } = this.#deps
+    const tenant = this.#find(reference)
+    if (tenant === null) return err('not_found')
+    // Two kinds of writer on one history would overwrite each other.
+    if (isHandedOver && tenant.status !== 'suspended') return err('not_suspended')
+    if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
+    const id = recordId(rng)
+    const job = { type: 'eject', isHandedOver } as const
+    const question = { jobId: id, tenantId: tenant.id, where: () => this.#near<'eject'>(tenant.id, job) }
+    return ok(
+      operations.start({ id, tenantId: tenant.id, kind: 'eject' }, (onProgress, signal) =>
+        runTenantJob<'eject'>(this.#deps, question, { signal, onProgress }),
+      ),
+    )
+  }
+
   /** A new tenant with the content of another at a moment. Throws as {@link restore} does. */
   async fork(
     reference: string,

@@ -36,6 +36,14 @@ export type TenantJob =
       readonly source: TenantId
       readonly cut: Cut
     }
+  /** `isHandedOver`: the tenant is stopped for good; leave its histories as the official replicator needs them. */
+  | { readonly type: 'eject'; readonly isHandedOver: boolean }
+
+/** Where the databases stand for programs that are not ours; handed over, the official replicator may go on with them. */
+export interface EjectReport {
+  readonly databases: readonly { readonly name: string; readonly txid: Txid; readonly atMs: number }[]
+  readonly isHandedOver: boolean
+}
 
 export interface RestorePointsReport {
   readonly ranges: readonly {
@@ -95,6 +103,7 @@ export interface JobReports {
   preview: PreviewReport
   restore: RestoreReport
   fork: ForkReport
+  eject: EjectReport
 }
 
 export interface JobProgress {

@@ -9,6 +9,17 @@ import { openS3ObjectStore, type S3StoreConfig } from './s3.ts'
 /** Plain data: it crosses a process boundary as JSON, on standard input, because it may hold a secret. */
 export type ObjectStoreConfig = { readonly kind: 'file'; readonly dir: string } | S3StoreConfig
 
+/** Where a store is, without what lets one in. */
+export type StoreLocation =
+  | { readonly kind: 'file'; readonly dir: string }
+  | Pick<S3StoreConfig, 'kind' | 'endpoint' | 'region' | 'bucket' | 'prefix'>
+
+export function locationOf(config: ObjectStoreConfig): StoreLocation {
+  if (config.kind === 'file') return config
+  const { kind, endpoint, region, bucket, prefix } = config
+  return { kind, endpoint, region, bucket, prefix }
+}
+
 /** Opens a store. Nothing is asked of it yet but a directory of its own, which is made. */
 export async function openObjectStore(
   config: ObjectStoreConfig,
