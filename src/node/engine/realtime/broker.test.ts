@@ -46,8 +46,8 @@ test('nothing leaves before the gate opens, and the order stays', async () => {
   })
   const { broker } = newBroker({ admit() {}, pass: () => gate })
   const client = broker.connect('', () => {})!
-  broker.deliver([{ clients: [client], message: encodeMessage('a', '1') }])
-  broker.deliver([{ clients: [client], message: encodeMessage('b', '2') }])
+  broker.deliver([{ clients: [client], name: 'a', data: '1', message: encodeMessage('a', '1') }])
+  broker.deliver([{ clients: [client], name: 'b', data: '2', message: encodeMessage('b', '2') }])
   const before = client.lastMessageMs
   await Promise.resolve()
   expect(client.lastMessageMs).toBe(before)

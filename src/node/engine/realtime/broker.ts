@@ -6,6 +6,8 @@ import { randomText } from '../../../lib/id.ts'
 import type { Logger } from '../../../lib/obs/log.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
 import type { Rng } from '../../../lib/rng.ts'
+import type { Chains } from '../chains.ts'
+import type { RealtimeMessageEvent } from '../hook-events.ts'
 import type { OutputGate } from '../output-gate.ts'
 import { baseOf, RealtimeClient } from './client.ts'
 
@@ -24,6 +26,10 @@ const clientIdLength = 40
 /** One message and those who get it. */
 export interface Delivery {
   readonly clients: readonly RealtimeClient[]
+  readonly name: string
+  /** JSON. */
+  readonly data: string
+  /** Name and data, encoded once for all clients. */
   readonly message: Uint8Array
 }
 
@@ -32,6 +38,7 @@ export interface BrokerDeps {
   readonly rng: Rng
   readonly log: Logger
   readonly gate: OutputGate
+  readonly chains?: Pick<Chains, 'onRealtimeMessageSend'>
 }
 
 export class RealtimeBroker {
@@ -114,14 +121,29 @@ export class RealtimeBroker {
 
   async #send(deliveries: readonly Delivery[]): Promise<void> {
     if (deliveries.length === 0) return
-    const { clock, gate } = this.#deps
+    const { clock, gate, chains } = this.#deps
     await gate.pass()
+    const isHooked = chains?.onRealtimeMessageSend.isEmpty === false
     let served = 0
-    for (const { clients, message } of deliveries)
+    for (const { clients, name, data, message } of deliveries)
       for (const client of clients) {
-        client.sendEncoded(message, clock.monotonic())
+        if (isHooked) await this.#sendHooked(client, { name, data })
+        else client.sendEncoded(message, clock.monotonic())
         if (++served % chunkSize === 0) await new Promise<void>(afterArrivals)
       }
+  }
+
+  /** A handler that fails keeps the message from its client, and from no other. */
+  async #sendHooked(client: RealtimeClient, message: { name: string; data: string }): Promise<void> {
+    const { clock, log, chains } = this.#deps
+    const event: RealtimeMessageEvent = { client, message, next() {} }
+    try {
+      await chains!.onRealtimeMessageSend.trigger(event, () =>
+        client.send(message.name, message.data, clock.monotonic()),
+      )
+    } catch (error) {
+      log.warn('realtime message withheld by a handler', { error })
+    }
   }
 
   #index(client: RealtimeClient, topic: string, isAdded: boolean): void {

@@ -101,7 +101,7 @@ async function deliveriesOf(engine: RealtimeHost, action: Action, record: Engine
   for (const [base, rule] of topics) {
     for (const { topic, auth, options, clients } of groupsOf(engine, base, record, rule)) {
       const data = await dataFor(engine, { action, record, rule, auth, options })
-      if (data !== null) deliveries.push({ clients, message: encodeMessage(topic, data) })
+      if (data !== null) deliveries.push({ clients, name: topic, data, message: encodeMessage(topic, data) })
       const rest = breath.take()
       if (rest !== undefined) await rest
     }

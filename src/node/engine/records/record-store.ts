@@ -90,7 +90,10 @@ export class RecordStore {
     return row === null ? null : EngineRecord.fromRow(collection, row)
   }
 
-  /** Creates or updates. Throws ValidationFailed, and whatever a hook throws; then nothing is stored. */
+  /**
+   * Creates or updates. Throws ValidationFailed, and whatever a hook throws; then nothing is stored, and neither when a
+   * hook stops it without a word.
+   */
   async save(record: EngineRecord, options: SaveOptions = {}): Promise<void> {
     if (record.collection.isView) throw new RefusedError('records of a view cannot be changed')
     const { chains, data } = this.#deps
@@ -98,6 +101,7 @@ export class RecordStore {
     const { isNew } = record
     const event = { record }
     const uploaded: UploadedFile[] = []
+    let isStored = false
     try {
       await triggerRecord(isNew ? chains.onRecordCreate : chains.onRecordUpdate, event, async () => {
         this.#fill(record)
@@ -106,9 +110,10 @@ export class RecordStore {
         // Before the transaction: other writers must not wait for an object store.
         await this.#upload(record, uploaded)
         await data.transaction(async () => {
-          await triggerRecord(isNew ? chains.onRecordCreateExecute : chains.onRecordUpdateExecute, event, () =>
-            this.#execute(record, uploaded),
-          )
+          await triggerRecord(isNew ? chains.onRecordCreateExecute : chains.onRecordUpdateExecute, event, async () => {
+            await this.#execute(record, uploaded)
+            isStored = true
+          })
         })
       })
     } catch (error) {
@@ -121,7 +126,9 @@ export class RecordStore {
       await this.#failed(isNew ? chains.onRecordAfterCreateError : chains.onRecordAfterUpdateError, record, error)
       throw error
     }
-    await this.#completed(record, isNew, uploaded)
+    if (isStored) return this.#completed(record, isNew, uploaded)
+    const names = uploaded.map((file) => file.name)
+    await this.#removeFiles(record, names, 'now')
   }
 
   /** Runs value checks of all fields; throws ValidationFailed that names each bad one. */
@@ -153,6 +160,7 @@ export class RecordStore {
     if (depth > 0) await this.#breath.take()
     if (collection.isSuperusers) this.#keepOneSuperuser()
     const event = { record }
+    let isDeleted = false
     await triggerRecord(chains.onRecordDelete, event, () =>
       triggerRecord(chains.onRecordDeleteExecute, event, async () => {
         data.run(`DELETE FROM ${quoteName(collection.name)} WHERE id = ?`, [record.id])
@@ -161,8 +169,10 @@ export class RecordStore {
           field.type === 'file' ? fileItems(record.original[field.name] ?? '').map(itemName) : [],
         )
         this.#noteDeletedFiles(record, names)
+        isDeleted = true
       }),
     )
+    if (!isDeleted) return this.#failed(chains.onRecordAfterDeleteError, record, null) // stopped: it and its files stay
     data.afterRollback(() => this.#failed(chains.onRecordAfterDeleteError, record, null))
     await data.afterCommit(async () => {
       await this.#removeRecordFiles(record)

@@ -1,0 +1,395 @@
+// Goal: every chain stands around its operation: handlers run in order, may change what is done, may stop it or answer
+// themselves, and what they throw is the answer. Method: handlers bound to the engine of a real server, requests from
+// the official SDK.
+
+import { afterAll, beforeAll, beforeEach, expect, test } from 'bun:test'
+import { EventSource } from 'eventsource'
+import PocketBase, { type CollectionModel, type RecordModel } from 'pocketbase'
+import { badRequest } from '../../src/node/api/error-map.ts'
+import type { Chains } from '../../src/node/engine/chains.ts'
+import { RefusedError, ValidationFailed } from '../../src/node/engine/errors.ts'
+import type { HookChain } from '../../src/node/engine/hook-chain.ts'
+import type { EngineRecord } from '../../src/node/engine/records/record.ts'
+import { saveUser, setAuthOptions } from '../support/engine.ts'
+import { type MailServer, startMailServer } from '../support/mail-server.ts'
+import { type Standalone, startStandalone } from '../support/standalone.ts'
+import { until } from '../support/wait.ts'
+
+let server: Standalone
+let mails: MailServer
+let client: PocketBase
+let notes: string
+const unbind: (() => void)[] = []
+
+/** Binds a handler for this test. */
+function on<Name extends keyof Chains>(
+  name: Name,
+  handle: (event: Chains[Name] extends HookChain<infer E> ? E : never) => unknown,
+  options: { readonly id?: string; readonly priority?: number; readonly tags?: readonly string[] } = {},
+): void {
+  const chain = server.engine.chains[name] as unknown as {
+    bind(handler: { id: string; handle: (event: never) => unknown }): () => void
+  }
+  unbind.push(chain.bind({ id: options.id ?? `test-${unbind.length}`, ...options, handle }))
+}
+
+beforeAll(async () => {
+  Object.assign(globalThis, { EventSource }) // the SDK's documentation asks for this polyfill
+  server = await startStandalone()
+  mails = await startMailServer()
+  const { engine } = server
+  await saveUser(engine, '_superusers', { email: 'root@example.com', password: 'a-long-password' })
+  client = new PocketBase(server.url)
+  client.autoCancellation(false)
+  await client.collection('_superusers').authWithPassword('root@example.com', 'a-long-password')
+  await client.settings.update({
+    smtp: { enabled: true, host: '127.0.0.1', port: mails.port },
+    batch: { enabled: true, maxRequests: 10, timeout: 3 },
+  })
+  await client.collections.create({
+    name: 'notes',
+    type: 'base',
+    listRule: '',
+    viewRule: '',
+    fields: [
+      { name: 'title', type: 'text' },
+      { name: 'file', type: 'file', maxSelect: 1 },
+    ],
+  })
+  await setAuthOptions(engine, 'users', { otp: { ...engine.collections.require('users').auth.otp, enabled: true } })
+  await saveUser(engine, 'users', { email: 'user@example.com', password: 'a-long-password' })
+})
+afterAll(async () => {
+  await mails.stop()
+  await server.stop()
+})
+beforeEach(async () => {
+  for (const each of unbind.splice(0)) each()
+  notes = (await client.collection('notes').create({ title: 'first' })).id
+})
+
+const failure = (work: Promise<unknown>) =>
+  work.then(
+    () => null,
+    (error) => [error.status, error.response],
+  )
+
+test('record chains run outside in, those of models inside them, and change what is stored', async () => {
+  const seen: string[] = []
+  const note = (name: keyof Chains, priority?: number) =>
+    on(
+      name,
+      async (e) => {
+        seen.push(`${name} in`)
+        await (e as { next(): unknown }).next()
+        seen.push(`${name} out`)
+      },
+      { tags: ['notes'], id: name, ...(priority !== undefined && { priority }) },
+    )
+  for (const name of ['onRecordCreateRequest', 'onRecordCreate', 'onModelCreate', 'onRecordCreateExecute'] as const)
+    note(name)
+  on('onRecordCreate', (e) => {
+    e.record.set('title', `${e.record.text('title')}, seen`)
+    return e.next()
+  })
+  on('onRecordValidate', (e) => {
+    seen.push('onRecordValidate')
+    return e.next()
+  })
+  on('onRecordAfterCreateSuccess', (e) => {
+    seen.push(`success ${e.record.text('title')}`)
+    return e.next()
+  })
+  expect((await client.collection('notes').create({ title: 'new' }))['title']).toBe('new, seen')
+  expect(seen).toEqual([
+    'onRecordCreateRequest in',
+    'onRecordCreate in',
+    'onModelCreate in',
+    'onRecordValidate',
+    'onRecordCreateExecute in',
+    'onRecordCreateExecute out',
+    'onModelCreate out',
+    'onRecordCreate out',
+    'success new, seen',
+    'onRecordCreateRequest out',
+  ])
+})
+
+test('a handler that does not go on stops the work, and nothing is lost or told', async () => {
+  const told: string[] = []
+  for (const name of [
+    'onRecordAfterCreateSuccess',
+    'onRecordAfterUpdateSuccess',
+    'onRecordAfterDeleteSuccess',
+  ] as const)
+    on(name, (e) => {
+      told.push(name)
+      return e.next()
+    })
+  const withFile = await client.collection('notes').create({ title: 'kept', file: new File(['hello'], 'a.txt') })
+  told.length = 0
+  on('onRecordCreate', () => {})
+  on('onRecordUpdate', () => {})
+  on('onRecordDelete', () => {})
+  const before = await client.collection('notes').getFullList()
+  await client.collection('notes').create({ title: 'never', file: new File(['x'], 'x.txt') })
+  await client.collection('notes').update(withFile.id, { title: 'changed', file: null })
+  await client.collection('notes').delete(withFile.id)
+  expect(await client.collection('notes').getFullList()).toEqual(before)
+  const file = await fetch(client.files.getURL(withFile, withFile['file']))
+  expect(await file.text()).toBe('hello')
+  expect(told).toEqual([])
+})
+
+test('a request handler may answer itself, also inside a batch', async () => {
+  const nothing = { status: 200, text: '' }
+  const answer = async (response: Response) => ({ status: response.status, text: await response.text() })
+  on('onRecordViewRequest', () => {}, { tags: ['notes'] })
+  on('onRecordsListRequest', (e) => {
+    e.response = Response.json({ mine: true }, { status: 202 })
+  })
+  on('onRecordDeleteRequest', (e) => {
+    e.response = Response.json({ deleted: false }, { status: 209 })
+  })
+  const path = `${server.url}/api/collections/notes/records`
+  expect(await answer(await fetch(`${path}/${notes}`))).toEqual(nothing)
+  expect(await answer(await fetch(path))).toEqual({ status: 202, text: '{"mine":true}' })
+  const batch = client.createBatch()
+  batch.collection('notes').delete(notes)
+  expect(await batch.send()).toEqual([{ status: 209, body: { deleted: false } }])
+})
+
+test('what a handler throws is the answer, and rolls back', async () => {
+  const thrown: [Error, unknown][] = [
+    [badRequest('Not today', { title: { code: 'custom', message: 'No' } }), 'Not today.'],
+    [ValidationFailed.of('title', { code: 'custom', message: 'No' }), 'Failed to create record.'],
+    [new RefusedError('inner words'), 'Failed to create record.'],
+    [new Error('secret words'), 'Failed to create record.'],
+  ]
+  const errors: unknown[] = []
+  on('onRecordAfterCreateError', (e) => {
+    errors.push(e.error)
+    return e.next()
+  })
+  for (const [error, message] of thrown) {
+    on(
+      'onRecordCreateExecute',
+      async (e) => {
+        await e.next()
+        throw error
+      },
+      { id: 'thrower' },
+    )
+    const count = (await client.collection('notes').getList(1, 1)).totalItems
+    expect(await failure(client.collection('notes').create({ title: 'x' }))).toMatchObject([400, { message }])
+    expect((await client.collection('notes').getList(1, 1)).totalItems).toBe(count)
+  }
+  expect(errors).toEqual(thrown.map(([error]) => error))
+  on('onRecordViewRequest', () => {
+    throw new Error('secret words')
+  })
+  const [status, body] = (await failure(client.collection('notes').getOne(notes)))!
+  expect([status, body.message]).toEqual([400, 'Something went wrong while processing your request.'])
+})
+
+test('lists, views and enrichment show what handlers leave', async () => {
+  on('onRecordEnrich', (e) => {
+    e.record.set('title', `${e.record.text('title')} for ${e.requestInfo.auth === null ? 'guests' : 'users'}`)
+    return e.next()
+  })
+  const guest = new PocketBase(server.url)
+  expect((await guest.collection('notes').getOne(notes))['title']).toBe('first for guests')
+  on('onRecordsListRequest', (e) => {
+    e.records.splice(1)
+    return e.next()
+  })
+  await client.collection('notes').create({ title: 'second' })
+  expect((await client.collection('notes').getList()).items).toHaveLength(1)
+})
+
+test('signing in: every chain sees its record and may refuse', async () => {
+  const users = new PocketBase(server.url).collection('users')
+  const seen: string[] = []
+  const see = <E extends { next(): unknown; record: EngineRecord | null }>(
+    name: keyof Chains,
+    facts: (e: E) => unknown,
+  ) =>
+    on(name, (e) => {
+      const event = e as unknown as E
+      seen.push(`${name} ${event.record?.text('email') ?? 'nobody'} ${String(facts(event))}`.trim())
+      return event.next()
+    })
+  see<{ next(): unknown; record: EngineRecord | null; identity: string }>(
+    'onRecordAuthWithPasswordRequest',
+    (e) => e.identity,
+  )
+  see<{ next(): unknown; record: EngineRecord; authMethod: string }>('onRecordAuthRequest', (e) => e.authMethod)
+  see('onRecordAuthRefreshRequest', () => '')
+  see<{ next(): unknown; record: EngineRecord | null; password: string }>('onRecordRequestOTPRequest', (e) => {
+    e.password = '12345678'
+    return 'otp'
+  })
+  see('onRecordAuthWithOTPRequest', () => '')
+  see('onRecordRequestVerificationRequest', () => '')
+  see('onRecordRequestPasswordResetRequest', () => '')
+  see('onMailerRecordVerificationSend', () => '')
+  const mail = 'user@example.com'
+  await users.authWithPassword(mail, 'a-long-password')
+  expect(await failure(users.authWithPassword('none@example.com', 'x'))).toMatchObject([400, {}])
+  await users.authRefresh()
+  const { otpId } = await users.requestOTP(mail)
+  await mails.take(mail)
+  await users.authWithOTP(otpId, '12345678')
+  await users.requestPasswordReset(mail)
+  await mails.take(mail)
+  expect(seen).toEqual([
+    `onRecordAuthWithPasswordRequest ${mail} ${mail}`,
+    `onRecordAuthRequest ${mail} password`,
+    'onRecordAuthWithPasswordRequest nobody none@example.com',
+    `onRecordAuthRefreshRequest ${mail}`,
+    `onRecordAuthRequest ${mail}`,
+    `onRecordRequestOTPRequest ${mail} otp`,
+    `onRecordAuthWithOTPRequest ${mail}`,
+    `onRecordAuthRequest ${mail} otp`,
+    `onRecordRequestPasswordResetRequest ${mail}`,
+  ])
+  on('onRecordAuthRequest', () => {
+    throw badRequest('Locked out')
+  })
+  await saveUser(server.engine, 'users', { email: 'other@example.com', password: 'a-long-password' })
+  const refused = await failure(users.authWithPassword('other@example.com', 'a-long-password'))
+  expect(refused).toMatchObject([400, { message: 'Locked out.' }])
+})
+
+test('mails: a handler changes or keeps one', async () => {
+  const users = new PocketBase(server.url).collection('users')
+  await saveUser(server.engine, 'users', { email: 'fresh@example.com', password: 'a-long-password' })
+  on('onMailerRecordVerificationSend', (e) => {
+    e.message = { ...e.message, subject: `For ${e.record.text('email')} with ${typeof e.meta['token']}` }
+    return e.next()
+  })
+  on('onMailerSend', (e) => {
+    if (e.message.to.some(({ address }) => address === 'user@example.com')) return
+    return e.next()
+  })
+  await users.requestVerification('fresh@example.com')
+  expect((await mails.take('fresh@example.com')).subject).toBe('For fresh@example.com with string')
+})
+
+test('collections: requests and models, changes and refusals', async () => {
+  const seen: string[] = []
+  on('onCollectionCreateRequest', (e) => {
+    seen.push(`request ${e.collection.name}`)
+    return e.next()
+  })
+  on('onCollectionValidate', (e) => {
+    seen.push(`validate ${e.collection.name}`)
+    if (e.collection.name === 'refused') throw ValidationFailed.of('name', { code: 'custom', message: 'No' })
+    return e.next()
+  })
+  on('onModelAfterCreateSuccess', (e) => {
+    seen.push(`model ${(e.model as { name: string }).name}`)
+    return e.next()
+  })
+  on('onCollectionDelete', () => {}, { tags: ['made'] })
+  await client.collections.create({ name: 'made', type: 'base' })
+  expect(seen).toEqual(['request made', 'validate made', 'model made'])
+  expect(await failure(client.collections.create({ name: 'refused', type: 'base' }))).toMatchObject([
+    400,
+    { data: { name: { code: 'custom' } } },
+  ])
+  await client.collections.delete('made')
+  expect((await client.collections.getOne('made')).name).toBe('made')
+  on('onCollectionsListRequest', (e) => {
+    e.result.items.splice(0)
+    return e.next()
+  })
+  expect((await client.collections.getList()).items).toEqual([])
+  on('onCollectionsImportRequest', (e) => {
+    e.collectionsData = []
+    e.response = new Response(null, { status: 204 })
+  })
+  await client.collections.import([{ name: 'imported', type: 'base' }] as unknown as CollectionModel[])
+  expect(await failure(client.collections.getOne('imported'))).toMatchObject([404, {}])
+})
+
+test('settings, files, backups, start and end', async () => {
+  const seen: string[] = []
+  on('onSettingsListRequest', (e) => {
+    e.settings = { ...e.settings, meta: { ...e.settings.meta, appName: 'Shown' } }
+    return e.next()
+  })
+  on('onSettingsUpdateRequest', (e) => {
+    e.newSettings = { ...e.newSettings, meta: { ...e.newSettings.meta, appName: `${e.oldSettings.meta.appName}!` } }
+    return e.next()
+  })
+  on('onSettingsReload', (e) => {
+    seen.push(`reload ${e.app.settings.meta.appName}`)
+    return e.next()
+  })
+  const { appName } = server.engine.settings.meta
+  expect((await client.settings.getAll())['meta']['appName']).toBe('Shown')
+  await client.settings.update({ meta: { appName: 'ignored' } })
+  expect(seen).toEqual([`reload ${appName}!`])
+
+  on('onFileTokenRequest', (e) => {
+    e.token = `${e.record.collection.name} token`
+    return e.next()
+  })
+  expect(await client.files.getToken()).toBe('_superusers token')
+  const record: RecordModel = await client.collection('notes').create({ file: new File(['hello'], 'a.txt') })
+  on('onFileDownloadRequest', (e) => {
+    e.servedName = `renamed-${e.fileField.name}`
+    return e.next()
+  })
+  const file = await fetch(client.files.getURL(record, record['file']))
+  expect([file.headers.get('content-disposition'), await file.text()]).toEqual([
+    'attachment; filename=renamed-file',
+    'hello',
+  ])
+
+  on('onBackupCreate', (e) => {
+    if (e.name === 'never.zip') return
+    e.exclude.push('storage')
+    return e.next()
+  })
+  await client.backups.create('never.zip')
+  await client.backups.create('made.zip')
+  expect((await client.backups.getFullList()).map(({ key }) => key)).toEqual(['made.zip'])
+
+  const other = await startStandalone()
+  let isRestart: boolean | null = null
+  other.engine.chains.onTerminate.bind({
+    id: 'end',
+    handle: (e) => {
+      isRestart = e.isRestart
+      return e.next()
+    },
+  })
+  await other.stop()
+  expect(isRestart).toBe(false as never)
+})
+
+test('realtime: connecting, subscribing, and each message', async () => {
+  const listener = new PocketBase(server.url)
+  on('onRealtimeSubscribeRequest', (e) => {
+    e.subscriptions = e.subscriptions.map((topic) => (topic.startsWith('wrong') ? 'notes/*' : topic))
+    return e.next()
+  })
+  on('onRealtimeMessageSend', (e) => {
+    e.message.data = e.message.data.replace('told', 'changed on the way')
+    return e.next()
+  })
+  const titles: string[] = []
+  await listener.realtime.subscribe('notes/*', (message) => void titles.push(message['record'].title))
+  await client.collection('notes').create({ title: 'told' })
+  await until('the message', () => titles.length > 0)
+  expect(titles).toEqual(['changed on the way'])
+  await listener.realtime.unsubscribe()
+  on('onRealtimeConnectRequest', () => {
+    throw badRequest('Closed')
+  })
+  const clients = server.engine.realtime.size
+  expect((await fetch(`${server.url}/api/realtime`)).status).toBe(400)
+  await until('the client to be gone', () => server.engine.realtime.size <= clients)
+})
