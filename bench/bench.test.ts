@@ -2,10 +2,17 @@
 
 import { expect, test } from 'bun:test'
 import { benchColdStart, benchHttp, benchTenants, smokeSize } from './load/fleet-bench.ts'
+import { benchRealtime, smokeRealtime } from './load/realtime-bench.ts'
 
-for (const [name, run] of Object.entries({ benchHttp, benchColdStart, benchTenants }))
+const parts = {
+  http: () => benchHttp(smokeSize),
+  cold: () => benchColdStart(smokeSize),
+  tenants: () => benchTenants(smokeSize),
+  realtime: () => benchRealtime(smokeRealtime),
+}
+for (const [name, run] of Object.entries(parts))
   test(name, async () => {
-    const figures = await run(smokeSize)
+    const figures = await run()
     expect(figures.length).toBeGreaterThan(1)
     for (const { value } of figures) expect(Number.isFinite(value)).toBe(true)
   }, 60_000)

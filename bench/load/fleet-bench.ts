@@ -3,14 +3,11 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { clusterSecrets } from '../../src/ipc/keys.ts'
-import { routeHeaderKeys, routeHeaderName, signRouteHeader } from '../../src/ipc/messages/route-header.ts'
-import type { Epoch, TenantId } from '../../src/lib/brand.ts'
 import { decodeLtxHeader, ltxHeaderBytes } from '../../src/replicate/ltx/header.ts'
 import { Fleet } from '../../test/support/fleet.ts'
-import { processTree } from '../../test/support/processes.ts'
 import type { Figure } from '../report.ts'
 import { encodeRequest, load } from './http-load.ts'
+import { residentBytes, type Target, type TenantAnswer, workerPid, workerTarget } from './worker-target.ts'
 
 export interface BenchSize {
   readonly rows: number
@@ -35,18 +32,13 @@ export const fullSize: BenchSize = {
 }
 export const smokeSize: BenchSize = { rows: 50, durationMs: 300, coldTenants: 1, tenantCounts: [1], restMs: 0 }
 
-const superuser = { email: 'bench@example.com', password: 'a-long-bench-password' }
+export const superuser = { email: 'bench@example.com', password: 'a-long-bench-password' }
 const connections = 16
-
-interface TenantAnswer {
-  readonly id: string
-  readonly placement: { readonly nodeId: string; readonly worker: number; readonly epoch: number }
-}
 
 const quantile = (sorted: readonly number[], q: number) =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
 
-async function createTenant(fleet: Fleet, slug: string): Promise<TenantAnswer> {
+export async function createTenant(fleet: Fleet, slug: string): Promise<TenantAnswer> {
   const response = await fetch(`${fleet.url}/api/cp/tenants`, {
     method: 'POST',
     headers: { authorization: `Bearer ${fleet.adminToken}`, 'content-type': 'application/json' },
@@ -57,7 +49,10 @@ async function createTenant(fleet: Fleet, slug: string): Promise<TenantAnswer> {
 }
 
 /** Runs `body` with a fresh fleet of one worker, and deletes it. */
-async function withFleet<T>(flags: readonly string[], body: (fleet: Fleet, dir: string) => Promise<T>): Promise<T> {
+export async function withFleet<T>(
+  flags: readonly string[],
+  body: (fleet: Fleet, dir: string) => Promise<T>,
+): Promise<T> {
   const dir = mkdtempSync(join(tmpdir(), 'pf-bench-'))
   const fleet = await Fleet.start({ dir, flags: ['--workers=1', ...flags] })
   try {
@@ -109,19 +104,6 @@ export async function benchHttp(size: BenchSize): Promise<Figure[]> {
     const slug = 'bench'
     const tenant = await createTenant(fleet, slug)
     const { ids } = await seed(fleet, slug, size.rows)
-    const nodes = (await (
-      await fetch(`${fleet.url}/api/cp/nodes`, { headers: { authorization: `Bearer ${fleet.adminToken}` } })
-    ).json()) as { items: { workers: { url: string }[] }[] }
-    const worker = new URL(nodes.items[0]!.workers[0]!.url)
-    const secret = readFileSync(join(dir, 'cp/cluster-secret'), 'utf8').trim()
-    const header = signRouteHeader(routeHeaderKeys(clusterSecrets(secret)), {
-      tenantId: tenant.id as TenantId,
-      epoch: tenant.placement.epoch as Epoch,
-      clientAddress: '127.0.0.1',
-      scheme: 'http',
-      host: `${slug}.localhost`,
-      expiresAtMs: Date.now() + 3_600_000,
-    })
     const base = '/api/collections/posts/records'
     const body = { title: 'written', n: 1, category: 'a' }
     const scenarios: Record<string, { method: string; path: string; body?: unknown }[]> = {
@@ -133,20 +115,11 @@ export async function benchHttp(size: BenchSize): Promise<Figure[]> {
       update: ids.slice(0, 500).map((id) => ({ method: 'PATCH', path: `${base}/${id}`, body: { title: 'changed' } })),
     }
     const figures: Figure[] = []
-    const targets = {
-      direct: {
-        host: worker.hostname,
-        port: Number(worker.port),
-        headers: { [routeHeaderName]: header },
-        name: `${slug}.localhost`,
-      },
+    const targets: Readonly<Record<'direct' | 'gateway', Target>> = {
+      direct: await workerTarget(fleet, dir, slug, tenant),
       gateway: { host: '127.0.0.1', port: fleet.port, headers: {}, name: `${slug}.localhost:${fleet.port}` },
     }
-    const run = (
-      target: (typeof targets)['direct' | 'gateway'],
-      requests: { method: string; path: string; body?: unknown }[],
-      rate: number,
-    ) =>
+    const run = (target: Target, requests: { method: string; path: string; body?: unknown }[], rate: number) =>
       load({
         host: target.host,
         port: target.port,
@@ -242,14 +215,10 @@ export async function benchColdStart(size: BenchSize): Promise<Figure[]> {
 /** Memory and descriptors of the worker, open and after all tenants were closed for rest. */
 export async function benchTenants(size: BenchSize): Promise<Figure[]> {
   return withFleet([`--idle-ms=${idleMs}`, '--max-tenants=2000'], async (fleet) => {
-    const worker = () => processTree(fleet.pid).find((each) => each.argv.at(-1) === 'worker')!.pid
-    const measure = () => {
-      const status = readFileSync(`/proc/${worker()}/status`, 'utf8')
-      return {
-        rssBytes: Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1_024,
-        descriptors: readdirSync(`/proc/${worker()}/fd`).length,
-      }
-    }
+    const measure = () => ({
+      rssBytes: residentBytes(workerPid(fleet)),
+      descriptors: readdirSync(`/proc/${workerPid(fleet)}/fd`).length,
+    })
     const empty = measure()
     const figures: Figure[] = []
     let made = 0

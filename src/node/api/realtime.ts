@@ -13,13 +13,19 @@ const topicsMax = 1_000
 /** Bytes of one topic with its options. */
 const topicLengthMax = 2_500
 const clientIdLengthMax = 255
+/** How long a connection may stay whose client was sent away and does not read what is left, seconds. */
+const lingerSeconds = 4
 /** PocketBase's default message. */
 const unreadable = ''
 
 function connect(event: RequestEvent): MaybePromise<Response> {
   const { engine, lease, request } = event
   event.keepsLease = true
-  const client = engine.realtime.connect(event.realIp, () => lease.release())
+  const client = engine.realtime.connect(event.realIp, () => {
+    // Else a client that never reads would keep its connection, and what waits for it in memory, for ever.
+    event.connections?.timeout(request, lingerSeconds)
+    lease.release()
+  })
   if (client === null) {
     event.keepsLease = false
     throw new ApiError(503, 'Too many realtime connections.', {}, 5)
