@@ -52,6 +52,9 @@ export function objectStoreConfig(options: FleetOptions): ObjectStoreConfig {
       s3AccessKey === undefined || s3SecretKey === undefined
         ? null
         : { accessKeyId: s3AccessKey, secretAccessKey: s3SecretKey },
+    ...((options.s3Rate !== undefined || options.s3RateBytes !== undefined) && {
+      rate: { requestsPerSecond: options.s3Rate ?? null, bytesPerSecond: options.s3RateBytes ?? null },
+    }),
   }
 }
 

@@ -16,6 +16,7 @@ import type { Clock } from '../lib/clock.ts'
 import { type DirectoryLock, lockFile, lockWhenFree } from '../lib/dir-lock.ts'
 import { ConfigError, errorMessage } from '../lib/errors.ts'
 import { randomText } from '../lib/id.ts'
+import { shareOf } from '../lib/object-store/open.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { Metrics } from '../lib/obs/metrics.ts'
 import type { Rng } from '../lib/rng.ts'
@@ -215,7 +216,7 @@ function workerConfig(config: TenantNodeConfig, index: number): WorkerConfig {
     advertiseHost: config.nodeAddress.includes(':') ? `[${config.nodeAddress}]` : config.nodeAddress,
     clusterSecret: config.clusterSecret,
     clusterSecretPrevious: config.clusterSecretPrevious ?? null,
-    objectStore: config.objectStore,
+    objectStore: shareOf(config.objectStore, 1 / config.workers),
     objectPrefix: config.objectPrefix,
     tenantsMax: Math.max(1, Math.ceil(config.tenantsMax / config.workers)),
     memoryBytesMax: Math.floor((totalmem() * workersMemoryShare) / config.workers),

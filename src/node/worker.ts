@@ -13,7 +13,7 @@ import { systemClock } from '../lib/clock.ts'
 import { lockWhenFree } from '../lib/dir-lock.ts'
 import { AppError, errorCode, errorMessage, TimeoutError } from '../lib/errors.ts'
 import { readLifeLine } from '../lib/life-line.ts'
-import { openObjectStore } from '../lib/object-store/open.ts'
+import { openObjectStore, shareOf } from '../lib/object-store/open.ts'
 import { createLogger } from '../lib/obs/log.ts'
 import { systemRng } from '../lib/rng.ts'
 import { defaultRetention } from '../replicate/retention.ts'
@@ -57,6 +57,9 @@ const fileCacheBytesMax = 256 * 1024 * 1024
 /** Of merges and deletions, read and written together: a quarter of a gigabit. */
 const upkeepBytesPerSecond = 32 * 1024 * 1024
 
+/** Of what this worker may ask of the bucket where that is limited: itself, its upkeep, and each of two jobs at a time. */
+const storeShares = { worker: 0.7, upkeep: 0.1, job: 0.1 } as const
+
 /** Serves until it is told to stop or its supervisor is gone, and ends the process; throws when it cannot start. */
 export async function runWorker(): Promise<never> {
   const clock = systemClock
@@ -77,11 +80,14 @@ export async function runWorker(): Promise<never> {
   })
   await using opened = new AsyncDisposableStack()
   opened.use(await lockWhenFree(join(config.dir, `worker-${config.index}.lock`), lockMs, clock))
-  const store = opened.adopt(await openObjectStore(config.objectStore, { clock, rng }), (it) => it.close())
+  const store = opened.adopt(
+    await openObjectStore(shareOf(config.objectStore, storeShares.worker), { clock, rng }),
+    (it) => it.close(),
+  )
   const files = new TenantFiles(config.dir, clock)
   const cacheDir = join(config.dir, 'cache', `worker-${config.index}`)
   const scratchDir = await emptyFolder(join(config.dir, 'scratch', `worker-${config.index}`))
-  const run = jobRunnerIn(config)
+  const run = jobRunnerIn({ ...config, objectStore: shareOf(config.objectStore, storeShares.job) })
   const link = new Link()
   const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)
   const standbys = opened.adopt(
@@ -90,7 +96,7 @@ export async function runWorker(): Promise<never> {
   )
   const upkeep = new UpkeepProcess(
     {
-      objectStore: config.objectStore,
+      objectStore: shareOf(config.objectStore, storeShares.upkeep),
       scratchDir: join(config.dir, 'upkeep', `worker-${config.index}`),
       bytesPerSecond: upkeepBytesPerSecond,
       policy: defaultRetention,

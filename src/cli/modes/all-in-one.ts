@@ -179,6 +179,8 @@ function objectStoreFlags(options: FleetOptions, dir: string): Record<string, un
     ...(options.s3Prefix && { 's3-prefix': options.s3Prefix }),
     ...(options.s3AccessKey && { 's3-access-key': options.s3AccessKey }),
     ...(options.s3SecretKey && { 's3-secret-key': options.s3SecretKey }),
+    ...(options.s3Rate && { 's3-rate': options.s3Rate }),
+    ...(options.s3RateBytes && { 's3-rate-bytes': options.s3RateBytes }),
   }
 }
 

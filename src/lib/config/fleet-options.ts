@@ -236,6 +236,20 @@ export const fleetOptions = {
     parse: nonEmpty,
     secret: true,
   }),
+  s3Rate: option({
+    flag: 's3-rate',
+    env: 'S3_RATE',
+    placeholder: 'COUNT',
+    about: 'Most requests a second that this machine makes to the bucket, such as 700 for Hetzner. Default: no limit.',
+    parse: integer(1, 1_000_000),
+  }),
+  s3RateBytes: option({
+    flag: 's3-rate-bytes',
+    env: 'S3_RATE_BYTES',
+    placeholder: 'BYTES',
+    about: 'Most bytes a second that this machine moves to and from the bucket. Default: no limit.',
+    parse: integer(1_000_000, 1_000_000_000_000),
+  }),
   objectsDir: option({
     flag: 'objects-dir',
     env: 'OBJECTS_DIR',

@@ -9,6 +9,7 @@ import { startMinio } from '../../../test/support/minio.ts'
 import { testWithPeers } from '../../../test/support/peers.ts'
 import { S3Double } from '../../../test/support/s3-double.ts'
 import { fromUtf8, utf8 } from '../bytes.ts'
+import { SimClock, systemClock } from '../clock.ts'
 import { systemRng } from '../rng.ts'
 import { isObjectKey } from './key.ts'
 import { MemoryObjectStore } from './memory.ts'
@@ -16,6 +17,7 @@ import { MeteredObjectStore } from './metered.ts'
 import { ObjectExistsError, ObjectNotFoundError, type ObjectStore, ObjectStoreError } from './object-store.ts'
 import { openObjectStore } from './open.ts'
 import { probeCreateOnly } from './probe.ts'
+import { ThrottledObjectStore } from './throttled.ts'
 
 const folders: string[] = []
 async function folder(): Promise<string> {
@@ -141,6 +143,32 @@ test('S3 (in-repo server) keeps the contract', async () => {
   })
   await contract(store, await folder())
   await store.close()
+})
+
+test('a throttled store keeps the contract, and its rate', async () => {
+  await contract(
+    new ThrottledObjectStore(new MemoryObjectStore(), { requestsPerSecond: 1e6, bytesPerSecond: 1e9 }, systemClock),
+    await folder(),
+  )
+  const clock = new SimClock()
+  const inner = new MemoryObjectStore({ clock })
+  const store = new ThrottledObjectStore(inner, { requestsPerSecond: 10, bytesPerSecond: 1_000 }, clock)
+  await store.put('k', new Uint8Array(5_000)) // a burst, and four seconds of debt
+  let isRead = false
+  const reading = store.get('k').then(() => {
+    isRead = true
+  })
+  await clock.advance(3_900)
+  expect(isRead).toBe(false)
+  await clock.advance(200)
+  await clock.advance(10)
+  await reading
+  const many = Array.from({ length: 30 }, () => store.head('none'))
+  await clock.advance(10)
+  expect(inner.requestCountOf('head')).toBe(0) // what was read has to be waited for as well
+  for (let passed = 0; passed < 10_000; passed += 50) await clock.advance(50)
+  await Promise.all(many)
+  expect(inner.requestCountOf('head')).toBe(30)
 })
 
 test('a metered store keeps the contract and counts', async () => {

@@ -5,9 +5,20 @@ import { type Rng, systemRng } from '../rng.ts'
 import { FileObjectStore } from './file.ts'
 import type { ObjectStore } from './object-store.ts'
 import { openS3ObjectStore, type S3StoreConfig } from './s3.ts'
+import { type StoreRate, ThrottledObjectStore } from './throttled.ts'
 
 /** Plain data: it crosses a process boundary as JSON, on standard input, because it may hold a secret. */
-export type ObjectStoreConfig = { readonly kind: 'file'; readonly dir: string } | S3StoreConfig
+export type ObjectStoreConfig =
+  | { readonly kind: 'file'; readonly dir: string }
+  | (S3StoreConfig & { readonly rate?: StoreRate })
+
+/** The configuration for one of several processes that share what a machine may ask of a bucket. */
+export function shareOf(config: ObjectStoreConfig, share: number): ObjectStoreConfig {
+  if (config.kind === 'file' || config.rate === undefined) return config
+  const part = (rate: number | null) => (rate === null ? null : rate * share)
+  const { requestsPerSecond, bytesPerSecond } = config.rate
+  return { ...config, rate: { requestsPerSecond: part(requestsPerSecond), bytesPerSecond: part(bytesPerSecond) } }
+}
 
 /** Where a store is, without what lets one in. */
 export type StoreLocation =
@@ -26,7 +37,7 @@ export async function openObjectStore(
   deps: { readonly clock?: Clock; readonly rng?: Rng } = {},
 ): Promise<ObjectStore> {
   const { clock = systemClock, rng = systemRng } = deps
-  return config.kind === 'file'
-    ? FileObjectStore.open({ dir: config.dir, rng })
-    : openS3ObjectStore(config, { clock, rng })
+  if (config.kind === 'file') return FileObjectStore.open({ dir: config.dir, rng })
+  const store = openS3ObjectStore(config, { clock, rng })
+  return config.rate === undefined ? store : new ThrottledObjectStore(store, config.rate, clock)
 }
