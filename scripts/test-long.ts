@@ -8,8 +8,11 @@ import { type Figure, storeReport } from '../bench/report.ts'
 import { differ } from '../test/differential/differ.ts'
 import { allCells, runMatrix } from '../test/replication/matrix.ts'
 import { runCrashRounds } from '../test/support/crash-rounds.ts'
+import { runFaultRounds } from '../test/support/fault-rounds.ts'
 import { watchIdleTenants } from '../test/support/idle-tenants.ts'
+import { startMinio } from '../test/support/minio.ts'
 import { peer } from '../test/support/peers.ts'
+import { runSplitBrain } from '../test/support/split-brain.ts'
 
 /** A world of the differential test: its schema and records cost as much as some hundred requests. */
 const requestsPerWorld = 250
@@ -32,6 +35,26 @@ const longTests: Readonly<Record<string, LongTest>> = {
         rmSync(dir, { recursive: true, force: true })
       }
     },
+  },
+  faults: {
+    about: 'owners that are killed while an S3 server fails them, by modes of acknowledgement',
+    rounds: 2_000,
+    async run(seed, rounds, onRound) {
+      const binary = peer('minio')
+      if (binary === null) throw new Error('missing peer: minio; .ci/peers installs it')
+      const dir = mkdtempSync(join(tmpdir(), 'pf-faults-long-'))
+      try {
+        await using minio = await startMinio(binary, dir)
+        return await runFaultRounds({ minio, seed, rounds, lanes: 2, onRound })
+      } finally {
+        rmSync(dir, { recursive: true, force: true })
+      }
+    },
+  },
+  'split-brain': {
+    about: 'two owners of one tenant: one paused, cut off, unheard or late',
+    rounds: 200,
+    run: (seed, rounds, onRound) => runSplitBrain({ seed, rounds, onRound }),
   },
   differential: {
     about: 'requests of random worlds to us and to PocketBase, 250 a world, whose answers must agree',

@@ -51,8 +51,11 @@ interface Told {
 
 /** A quarter of a second of clients is some dozen writes. */
 const clientsMs = 250
-/** A tenant of so many rounds is read back quickly; then another one follows. */
-const roundsPerTenant = 20
+/** Rounds of one tenant: few of some, for every mode to have its turn, and more of others, for longer histories. */
+const roundsPerTenantMin = 2
+const roundsPerTenantMax = 12
+/** An answer that is later than this counts as none. */
+const clientTimeoutMs = 1_000
 /** For an `async` owner that has lost store and control plane: from then on it takes no writes, ms. */
 const cutOffMs = 10_000
 
@@ -73,11 +76,16 @@ export async function runSplitBrain(options: {
   }
   const brain = new Brain(nodes, store, sides, rng)
   const counts: Record<string, number> = {}
+  let tenants = 0
+  let left = 0
   try {
     for (let round = 0; round < options.rounds; round++) {
       const split = splits[rng.below(splits.length)]!
       counts[split] = (counts[split] ?? 0) + 1
-      if (round % roundsPerTenant === 0) await brain.nextTenant(modes[Math.floor(round / roundsPerTenant) % 3]!)
+      if (left-- === 0) {
+        await brain.nextTenant(modes[tenants++ % modes.length]!)
+        left = tenants <= modes.length ? 1 : roundsPerTenantMin + rng.below(roundsPerTenantMax - roundsPerTenantMin)
+      }
       try {
         const line = await brain.round(split)
         options.onRound?.(`round ${round + 1}/${options.rounds}: ${split}, ${line}`)
@@ -142,6 +150,7 @@ class Brain {
   }
 
   async round(split: Split): Promise<string> {
+    const startedAtMs = performance.now()
     const old = this.#sides[this.#owner]!
     const oldEpoch = this.#epoch
     const told: Told[] = []
@@ -166,7 +175,8 @@ class Brain {
     await Promise.all([before(), after()])
     this.#nodes.control.cutOff.delete(old.node.id)
     await this.#judge(heir, told, { oldEpoch, lostAtMs, sealedAtMs })
-    return `${this.#mode}, epoch ${this.#epoch}, ${told.length} acknowledged`
+    const ms = Math.round(performance.now() - startedAtMs)
+    return `${ms} ms, ${this.#mode}, epoch ${this.#epoch}, ${told.length} acknowledged`
   }
 
   /** Clients of one owner until told to stop; they go on however it answers. */
@@ -177,7 +187,7 @@ class Brain {
         const text = `e${epoch} ${++this.#writes} ${'x'.repeat(this.#rng.below(2_000))}`
         const askedAtMs = performance.now()
         try {
-          const status = await this.#nodes.write(this.#id, node, epoch, text, { timeoutMs: 3_000 })
+          const status = await this.#nodes.write(this.#id, node, epoch, text, { timeoutMs: clientTimeoutMs })
           if (status === 200) told.push({ text, epoch, askedAtMs, toldAtMs: performance.now() })
           else this.figures.refused++
         } catch {

@@ -10,6 +10,7 @@ import { StaleEpochError } from '../../replicate/errors.ts'
 import { type OpenedHistory, openHistory } from '../../replicate/history.ts'
 import type { Recover } from '../../replicate/seal.ts'
 import { Shipper } from '../../replicate/shipper.ts'
+import type { ReplicaSource } from '../../replicate/source.ts'
 import { acksMinOf, StandbyCouncil, type StandbyNode } from '../../replicate/standby-council.ts'
 import { StandbyStream, StandbysBehindError } from '../../replicate/standby-stream.ts'
 import type { UpkeepRunner } from '../../replicate/upkeep.ts'
@@ -204,7 +205,7 @@ async function openReplicated(
     look: (signal) => shipper.look(signal),
   })
   opened.defer(() => watch.close())
-  const gate = new ReplicatedGate(progressOf({ engine, shipper, stream }), watch, spec, clock)
+  const gate = new ReplicatedGate(progressOf(engine.data, shipper, stream), watch, spec, clock)
   engine.gate = gate
   engine.data.admission = () => gate.admit()
   allowFleetRestore(engine)
@@ -277,13 +278,12 @@ function streamOf(
   })
 }
 
-function progressOf(parts: {
-  readonly engine: Engine
-  readonly shipper: Shipper
-  readonly stream: StandbyStream | null
-}): ShipProgress {
-  const { shipper, stream } = parts
-  const { data } = parts.engine
+/** What the gate of a database asks its shipper and its standbys. */
+export function progressOf(
+  data: Pick<ReplicaSource, 'commitSeq'>,
+  shipper: Shipper,
+  stream: StandbyStream | null,
+): ShipProgress {
   const whenDurable = () => shipper.waitDurable(data.commitSeq, ackDeadlineMs)
   return {
     get isDurable() {
