@@ -16,7 +16,7 @@ export function normalizeText(text: string): string {
       .replace(/"token":"(eyJ[^"]+)"/g, (_, token: string) => `"token":"${claimsOf(token)}"`)
       // Stored names end in ten random characters, twice so after a batch.
       .replace(
-        /\b(upl[a-z0-9_]*?)((?:_[a-z0-9]{10})+)(\.\w+|(?=[";]))/gi,
+        /(?<![a-z0-9])(upl[a-z0-9_]*?)((?:_[a-z0-9]{10})+)(\.\w+|(?=[";]))/gi,
         (_, name, suffix: string, extension) => `${name}${'_R'.repeat(suffix.length / 11)}${extension}`,
       )
       // Fields that a view copies get new ids whenever it is saved.

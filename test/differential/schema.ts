@@ -26,7 +26,7 @@ export function makeSchema(generator: Generator): CollectionPlan[] {
   const names = ['people', ...Array.from({ length: count }, (_, i) => `col${i}`)]
   const ids = names.map((name) => `pbc_${name.padEnd(10, '0')}`)
   const tables = names.map((name, at): CollectionPlan => {
-    const fields = makeFields(generator, names, ids)
+    const fields = makeFields(generator, names, ids, at > 0)
     return { id: ids[at]!, name, isAuth: at === 0, isView: false, idName: name, fields, json: {} }
   })
   generator.collections = tables
@@ -35,12 +35,19 @@ export function makeSchema(generator: Generator): CollectionPlan[] {
   return generator.collections.map((plan) => ({ ...plan, json: collectionJson(generator, plan) }))
 }
 
-function makeFields(generator: Generator, names: readonly string[], ids: readonly string[]): FieldPlan[] {
+/** @param canRefuse whether options may be such that values are refused; people must get in. */
+function makeFields(
+  generator: Generator,
+  names: readonly string[],
+  ids: readonly string[],
+  canRefuse: boolean,
+): FieldPlan[] {
   const fields: FieldPlan[] = []
   for (let i = 0; i < 5 + generator.rng.below(4); i++) {
     const type = generator.pick(types)
     const at = generator.rng.below(names.length)
-    fields.push(makeField(generator, `${type.toLowerCase()}${i}`, type, { name: names[at]!, id: ids[at]! }))
+    const field = makeField(generator, `${type.toLowerCase()}${i}`, type, { name: names[at]!, id: ids[at]! })
+    fields.push(canRefuse ? field : { ...field, json: { ...field.json, required: false, minSelect: 0 } })
   }
   fields.push(plainText('title'))
   return fields

@@ -115,7 +115,7 @@ function listErrors(parts: readonly BatchPart[], max: number): ValidationError |
 
 async function runPart(event: RequestEvent, part: BatchPart, index: number): Promise<PartResult> {
   try {
-    return await changeRecord(event, part)
+    return await changeRecord(event, part, index)
   } catch (error) {
     const answer = toApiError(error)
     if (answer === null) event.engine.log.error('batch part failed', { index, error: errorMessage(error) })
@@ -123,9 +123,10 @@ async function runPart(event: RequestEvent, part: BatchPart, index: number): Pro
   }
 }
 
-async function changeRecord(event: RequestEvent, part: BatchPart): Promise<PartResult> {
+async function changeRecord(event: RequestEvent, part: BatchPart, index: number): Promise<PartResult> {
   const action = actionOf(part)
-  if (action === null) throw new ApiError(500) // an answer of PocketBase, whatever its number says
+  // In PocketBase it is the part before that fails then, and says so.
+  if (action === null) throw index === 0 ? badRequest() : new ApiError(500)
   const { engine } = event
   let { kind, id } = action
   if (kind === 'upsert') {

@@ -182,7 +182,7 @@ const zeroTemplate = { subject: '', body: '' }
 const zeroToken = { secret: '', duration: 0 }
 
 /** Every auth option with its zero value: what a missing key in a stored row means. */
-const zeroAuthOptions: AuthOptions = {
+export const zeroAuthOptions: AuthOptions = {
   authRule: null,
   manageRule: null,
   authAlert: { enabled: false, emailTemplate: zeroTemplate },

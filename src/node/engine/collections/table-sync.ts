@@ -1,10 +1,11 @@
 // Keeps a records table what its collection says: columns, renames, single against multiple values, indexes.
 // PocketBase: core/collection_record_table_sync.go.
 
+import { SQLiteError } from 'bun:sqlite'
 import type { Database } from '../db/database.ts'
 import { driverMessage } from '../db/driver-words.ts'
 import { quoteName } from '../db/sql.ts'
-import { ValidationFailed } from '../errors.ts'
+import { RefusedError, ValidationFailed } from '../errors.ts'
 import { type Field, isMultiple } from '../fields/field.ts'
 import { kindOf } from '../fields/kinds.ts'
 import type { ValidationErrors } from '../settings/checks.ts'
@@ -45,7 +46,7 @@ export function syncTable(
   const table = quoteName(next.name)
   for (const field of old.fields) {
     if (next.fields.some((each) => each.id === field.id)) continue
-    db.exec(`ALTER TABLE ${table} DROP COLUMN ${quoteName(field.name)}`)
+    alter(db, `ALTER TABLE ${table} DROP COLUMN ${quoteName(field.name)}`, `failed to drop column ${field.name}`)
   }
   // Two steps, so that two fields may swap their names.
   const renames: [from: string, to: string][] = []
@@ -54,13 +55,31 @@ export function syncTable(
     if (before !== undefined && before.name === field.name) continue
     const temporary = field.name + temporaryName()
     renames.push([temporary, field.name])
-    if (before === undefined)
-      db.exec(`ALTER TABLE ${table} ADD COLUMN ${quoteName(temporary)} ${kindOf(field).columnType(field)}`)
-    else db.exec(`ALTER TABLE ${table} RENAME COLUMN ${quoteName(before.name)} TO ${quoteName(temporary)}`)
+    const [change, failure] =
+      before === undefined
+        ? [
+            `ADD COLUMN ${quoteName(temporary)} ${kindOf(field).columnType(field)}`,
+            `failed to add column ${field.name}`,
+          ]
+        : [
+            `RENAME COLUMN ${quoteName(before.name)} TO ${quoteName(temporary)}`,
+            `failed to rename column ${before.name}`,
+          ]
+    alter(db, `ALTER TABLE ${table} ${change}`, failure)
   }
   for (const [from, to] of renames) db.exec(`ALTER TABLE ${table} RENAME COLUMN ${quoteName(from)} TO ${quoteName(to)}`)
   convertMultiplicity(db, next, old, temporaryName)
   if (needsIndexes) createIndexes(db, next)
+}
+
+/** Runs a statement; a refusal of SQLite says what was tried. */
+function alter(db: Database, sql: string, failure: string): void {
+  try {
+    db.exec(sql)
+  } catch (error) {
+    if (!(error instanceof SQLiteError)) throw error
+    throw new RefusedError(`${failure} - ${driverMessage(error)}`, { cause: error })
+  }
 }
 
 /** Rewrites columns whose field now holds several values instead of one, or the reverse. */

@@ -1,7 +1,6 @@
 // What SQLite refused, in the words that PocketBase's driver has for it: superusers and tools read them.
 
 import { SQLiteError } from 'bun:sqlite'
-import { errorMessage } from '../../../lib/errors.ts'
 
 /** SQLite's text for each primary result code that a statement of a tenant can end with. */
 const resultTexts: Readonly<Record<number, string>> = {
@@ -23,7 +22,7 @@ const resultTexts: Readonly<Record<number, string>> = {
 
 /** `SQL logic error: no such table: x (1)`; the plain message of anything that SQLite did not say. */
 export function driverMessage(error: unknown): string {
-  if (!(error instanceof SQLiteError)) return errorMessage(error)
+  if (!(error instanceof SQLiteError)) return error instanceof Error ? error.message : String(error)
   return driverWords(error.errno, error.message)
 }
 

@@ -60,6 +60,7 @@ const byExtension: Readonly<Record<string, string>> = {
 
 /** The type of content that begins with `head`. */
 export function sniffContentType(head: Uint8Array, name: string): string {
+  if (head.length === 0) return 'text/plain'
   const buffer = Buffer.from(head.buffer, head.byteOffset, head.byteLength)
   const hex = buffer.toString('hex', 0, Math.min(32, buffer.length))
   const extension = name.slice(name.lastIndexOf('.') + 1).toLowerCase()

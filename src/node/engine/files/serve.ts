@@ -64,13 +64,20 @@ export async function serveFile(request: Request, file: StoredFile, options: Ser
   const asked = isRangeWanted(request, etag, file.modifiedAtMs) ? request.headers.get('range') : null
   const ranges = asked === null ? [] : parseRanges(asked, file.sizeBytes)
   if (typeof ranges === 'string') return rangeRefused(headers, ranges, file.sizeBytes)
-  if (ranges.length === 0) return send(headers, 200, file.sizeBytes, isHead ? null : await file.body())
+  if (ranges.length === 0) return send(headers, 200, file.sizeBytes, isHead ? null : await whole(request, file))
   if (ranges.length === 1) {
     const range = ranges[0]!
     headers.set('content-range', contentRange(range, file.sizeBytes))
     return send(headers, 206, range.to - range.from, isHead ? null : await file.body(range))
   }
   return sendParts(headers, file, ranges, { contentType, isHead })
+}
+
+/** No file where a range was asked for and not granted: Bun would cut it out by itself, or refuse it. */
+async function whole(request: Request, file: StoredFile): Promise<Blob | ReadableStream<Uint8Array> | null> {
+  if (file.sizeBytes === 0) return null
+  const body = await file.body()
+  return body instanceof Blob && request.headers.has('range') ? body.stream() : body
 }
 
 function send(

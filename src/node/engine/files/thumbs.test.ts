@@ -3,7 +3,10 @@
 
 import { expect, test } from 'bun:test'
 import { deflateSync, inflateSync } from 'node:zlib'
-import { cropPng, exifOrientation, makeThumb, parseThumbSize, ThumbError } from './thumbs.ts'
+import { seededRng } from '../../../lib/rng.ts'
+import { encodeGif } from './gif.ts'
+import { cropPng, decodePng, toRgba } from './png.ts'
+import { exifOrientation, makeThumb, parseThumbSize, ThumbError } from './thumbs.ts'
 
 const bands = [
   [255, 0, 0],
@@ -63,6 +66,42 @@ test('a JPEG stays one', async () => {
   const thumb = await makeThumb(jpeg, 'image/jpeg', parseThumbSize('30x30')!)
   expect(thumb.contentType).toBe('image/jpeg')
   expect(await new Bun.Image(thumb.bytes).metadata()).toMatchObject({ width: 30, height: 30, format: 'jpeg' })
+})
+
+test.each([
+  ['few colours', 4],
+  ['many colours', 4_000],
+] as const)('a GIF stays one: %s', async (_, colours) => {
+  const [width, height] = [80, 60]
+  const rgba = new Uint8Array(width * height * 4)
+  for (let i = 0; i < width * height; i++) {
+    const colour = (i * 7919) % colours
+    rgba.set([(colour * 37) & 0xff, (colour * 11) & 0xff, (colour >> 4) & 0xff, i % 50 === 0 ? 0 : 255], i * 4)
+  }
+  const gif = encodeGif({ width, height, rgba })
+  const read = decodePng(await new Bun.Image(gif).png().bytes())
+  expect([read.width, read.height]).toEqual([width, height])
+  const pixels = toRgba(read)
+  for (let i = 0; i < width * height; i++) expect([i, pixels[i * 4 + 3]]).toEqual([i, rgba[i * 4 + 3]!])
+  // Few colours come back exactly; of many, the mean does.
+  let difference = 0
+  for (let i = 0; i < rgba.length; i++) if (rgba[i - (i % 4) + 3] === 255) difference += pixels[i]! - rgba[i]!
+  expect(Math.abs(difference / rgba.length)).toBeLessThan(colours === 4 ? 1e-9 : 1.5)
+  if (colours === 4)
+    for (let i = 0; i < rgba.length; i++)
+      if (rgba[i - (i % 4) + 3] === 255) expect([i, pixels[i]]).toEqual([i, rgba[i]!])
+  const thumb = await makeThumb(gif, 'image/gif', parseThumbSize('20x20')!)
+  expect(thumb.contentType).toBe('image/gif')
+  expect(await new Bun.Image(thumb.bytes).metadata()).toMatchObject({ width: 20, height: 20, format: 'gif' })
+})
+
+test('a GIF of many pixels: the table of codes starts anew', async () => {
+  const [width, height] = [400, 300]
+  const rng = seededRng(7)
+  const rgba = new Uint8Array(width * height * 4).fill(255)
+  for (let i = 0; i < width * height; i++) rgba[i * 4] = rng.below(200)
+  const pixels = toRgba(decodePng(await new Bun.Image(encodeGif({ width, height, rgba })).png().bytes()))
+  expect(pixels.equals(Buffer.from(rgba))).toBe(true)
 })
 
 test('what is no size, and what is no picture', async () => {

@@ -1,8 +1,9 @@
 // Thumbs of images in PocketBase's five modes. Bun.Image decodes, turns by EXIF, resizes and encodes; it cannot crop, so
 // a thumb that fills its box is resized to cover it, and the rows that stay are cut out of the raw PNG.
 
-import { deflateSync, inflateSync } from 'node:zlib'
 import { AppError } from '../../../lib/errors.ts'
+import { encodeGif } from './gif.ts'
+import { cropPng, decodePng, type Rectangle, toRgba } from './png.ts'
 
 export const thumbTypes: ReadonlySet<string> = new Set([
   'image/png',
@@ -46,7 +47,7 @@ export function parseThumbSize(text: string): ThumbSize | null {
   }
 }
 
-/** Makes a thumb. JPEG stays JPEG; everything else becomes PNG. Throws ThumbError for what is no picture. */
+/** Makes a thumb. JPEG stays JPEG and GIF GIF, its first picture; everything else becomes PNG. Throws ThumbError for what is no picture. */
 export async function makeThumb(
   original: Uint8Array,
   contentType: string,
@@ -60,6 +61,10 @@ export async function makeThumb(
       .png()
       .bytes()
     if (target.crop !== null) png = cropPng(png, target.crop)
+    if (contentType === 'image/gif') {
+      const image = decodePng(png)
+      return { bytes: encodeGif({ ...image, rgba: toRgba(image) }), contentType }
+    }
     if (contentType !== 'image/jpeg' && contentType !== 'image/jpg') return { bytes: png, contentType: 'image/png' }
     return { bytes: await new Bun.Image(png).jpeg({ quality: 95 }).bytes(), contentType: 'image/jpeg' }
   } catch (error) {
@@ -112,17 +117,10 @@ function tiffOrientation(view: DataView, start: number, end: number): number {
   return 1
 }
 
-interface Crop {
-  readonly x: number
-  readonly y: number
-  readonly width: number
-  readonly height: number
-}
-
 function targetSize(
   image: { readonly width: number; readonly height: number },
   size: ThumbSize,
-): { readonly width: number; readonly height: number; readonly crop: Crop | null } {
+): { readonly width: number; readonly height: number; readonly crop: Rectangle | null } {
   const { width, height } = image
   const atLeastOne = (value: number) => Math.max(1, Math.round(value))
   if (size.mode === 'scale') {
@@ -148,89 +146,4 @@ function targetSize(
   const y = size.mode === 'top' ? 0 : size.mode === 'bottom' ? spare : Math.floor(spare / 2)
   const isExact = covered.width === size.width && covered.height === size.height
   return { ...covered, crop: isExact ? null : { x, y, width: size.width, height: size.height } }
-}
-
-const pngSignature = Buffer.from('89504e470d0a1a0a', 'hex')
-const channelsOf: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }
-
-/** Cuts a rectangle out of a non-interlaced 8-bit PNG, which is what Bun.Image writes. */
-export function cropPng(png: Uint8Array, crop: Crop): Uint8Array {
-  const source = Buffer.from(png.buffer, png.byteOffset, png.byteLength)
-  const data: Buffer[] = []
-  const kept: { readonly type: string; readonly body: Buffer }[] = []
-  let header: Buffer | null = null
-  for (let at = 8; at + 12 <= source.length; ) {
-    const length = source.readUInt32BE(at)
-    const type = source.toString('latin1', at + 4, at + 8)
-    const body = source.subarray(at + 8, at + 8 + length)
-    if (type === 'IHDR') header = body
-    else if (type === 'IDAT') data.push(body)
-    else if (type === 'PLTE' || type === 'tRNS') kept.push({ type, body })
-    at += 12 + length
-  }
-  const channels = channelsOf[header?.[9] ?? -1]
-  if (header === null || channels === undefined || header[8] !== 8 || header[12] !== 0)
-    throw new ThumbError('this kind of PNG cannot be cropped')
-  const width = header.readUInt32BE(0)
-  const pixels = unfilter(inflateSync(Buffer.concat(data)), width * channels, header.readUInt32BE(4), channels)
-  const rowBytes = crop.width * channels
-  const rows = Buffer.alloc((rowBytes + 1) * crop.height) // filter 0 before each row
-  for (let y = 0; y < crop.height; y++) {
-    const from = ((crop.y + y) * width + crop.x) * channels
-    pixels.copy(rows, y * (rowBytes + 1) + 1, from, from + rowBytes)
-  }
-  const newHeader = Buffer.from(header)
-  newHeader.writeUInt32BE(crop.width, 0)
-  newHeader.writeUInt32BE(crop.height, 4)
-  return Buffer.concat([
-    pngSignature,
-    chunk('IHDR', newHeader),
-    ...kept.map((each) => chunk(each.type, each.body)),
-    chunk('IDAT', deflateSync(rows)),
-    chunk('IEND', Buffer.alloc(0)),
-  ])
-}
-
-/** PNG specification, section 9: each row is stored as differences, by one of five filters. */
-function unfilter(raw: Buffer, rowBytes: number, height: number, step: number): Buffer {
-  const out = Buffer.alloc(rowBytes * height)
-  for (let y = 0; y < height; y++) {
-    const filter = raw[y * (rowBytes + 1)]!
-    const from = y * (rowBytes + 1) + 1
-    const to = y * rowBytes
-    for (let i = 0; i < rowBytes; i++) {
-      const left = i >= step ? out[to + i - step]! : 0
-      const up = y > 0 ? out[to + i - rowBytes]! : 0
-      const upLeft = i >= step && y > 0 ? out[to + i - rowBytes - step]! : 0
-      out[to + i] = raw[from + i]! + predicted(filter, left, up, upLeft)
-    }
-  }
-  return out
-}
-
-function predicted(filter: number, left: number, up: number, upLeft: number): number {
-  switch (filter) {
-    case 0:
-      return 0
-    case 1:
-      return left
-    case 2:
-      return up
-    case 3:
-      return (left + up) >> 1
-    default: {
-      const guess = left + up - upLeft
-      const [byLeft, byUp, byCorner] = [Math.abs(guess - left), Math.abs(guess - up), Math.abs(guess - upLeft)]
-      return byLeft <= byUp && byLeft <= byCorner ? left : byUp <= byCorner ? up : upLeft
-    }
-  }
-}
-
-function chunk(type: string, body: Buffer): Buffer {
-  const typed = Buffer.concat([Buffer.from(type, 'latin1'), body])
-  const framed = Buffer.alloc(typed.length + 8)
-  framed.writeUInt32BE(body.length, 0)
-  typed.copy(framed, 4)
-  framed.writeUInt32BE(Bun.hash.crc32(typed), typed.length + 4)
-  return framed
 }

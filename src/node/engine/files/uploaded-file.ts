@@ -28,9 +28,9 @@ export class UploadedFile {
     this.content = facts.content
   }
 
-  /** Its stored name: what a filter or a rule sees of it before the save. */
-  toJSON(): string {
-    return this.name
+  /** What a filter or a rule sees of it before the save: never equal to a stored name. */
+  toJSON(): Record<string, unknown> {
+    return { name: this.name, originalName: this.originalName, size: this.sizeBytes }
   }
 }
 

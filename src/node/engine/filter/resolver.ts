@@ -6,7 +6,6 @@ import { findSingleColumnUniqueIndex } from '../collections/index-sql.ts'
 import { quoteName, type SqlValue } from '../db/sql.ts'
 import { formatFloat, toText, toTexts } from '../fields/cast.ts'
 import { type Field, isMultiple, type RelationField } from '../fields/field.ts'
-import { itemName } from '../fields/file.ts'
 import { UploadedFile } from '../files/uploaded-file.ts'
 import { JsonText, toJson } from '../json/json-text.ts'
 import type { EngineRecord } from '../records/record.ts'
@@ -414,7 +413,7 @@ function splitModifier(part: string): [name: string, modifier: string] {
   return [name, modifier]
 }
 
-/** A request value as SQLite compares it: lists and objects as JSON text, uploads by their names. */
+/** A request value as SQLite compares it: lists and objects as JSON text, uploads by what they are. */
 function toSqlValue(value: unknown, isNumberField: boolean): SqlValue {
   if (value === null || value === undefined) return null
   if (typeof value === 'boolean') return value ? 1 : 0
@@ -424,7 +423,6 @@ function toSqlValue(value: unknown, isNumberField: boolean): SqlValue {
     return Number.isNaN(number) ? value : number
   }
   if (value instanceof JsonText) return value.text
-  if (value instanceof UploadedFile) return itemName(value)
   if (typeof value === 'bigint') return formatFloat(Number(value))
   return toJson(value)
 }

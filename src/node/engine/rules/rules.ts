@@ -91,9 +91,8 @@ export async function matchesFilter(
   request: RuleRequest,
 ): Promise<boolean> {
   const { collection } = record
-  const allowHidden = request.auth?.collection.isSuperusers ?? false
   const compiler = ruleCompiler(engine, collection, request)
-  compiler.resolver.allowHidden = allowHidden
+  compiler.resolver.allowHidden = false // not even for superusers, in PocketBase
   const conditions = [compiler.condition(filter, clientExpressionsMax), ...compiler.ruleConditions()]
   const table = quoteName(collection.name)
   const sql = `SELECT 1 FROM ${table}${compiler.joinText()} WHERE ${table}.id = ${compiler.params.add(record.id)} AND ${conditions.join(' AND ')} LIMIT 1`
