@@ -15,6 +15,7 @@ import { AppError, errorCode, errorMessage, TimeoutError } from '../lib/errors.t
 import { readLifeLine } from '../lib/life-line.ts'
 import { openObjectStore, shareOf } from '../lib/object-store/open.ts'
 import { createLogger } from '../lib/obs/log.ts'
+import { retry } from '../lib/retry.ts'
 import { systemRng } from '../lib/rng.ts'
 import { defaultRetention } from '../replicate/retention.ts'
 import { UpkeepProcess } from '../replicate/upkeep-process.ts'
@@ -30,6 +31,7 @@ import { startEvictor } from './tenants/evictor.ts'
 import { ExportDesk } from './tenants/export-desk.ts'
 import { JobDesk } from './tenants/job-desk.ts'
 import { jobRunnerIn } from './tenants/job-process.ts'
+import { MeterBook } from './tenants/meter-book.ts'
 import { openTenant, type TenantDeps } from './tenants/open-tenant.ts'
 import { ackHeaderName, withRequestedAck } from './tenants/output-gate.ts'
 import { TenantPool } from './tenants/pool.ts'
@@ -84,10 +86,16 @@ export async function runWorker(): Promise<never> {
     await openObjectStore(shareOf(config.objectStore, storeShares.worker), { clock, rng }),
     (it) => it.close(),
   )
+  const meters = opened.adopt(
+    await MeterBook.open({ store, path: join(config.dir, `meter-${config.index}.json`), clock, log }),
+    (it) => it.close(),
+  )
   const files = new TenantFiles(config.dir, clock)
   const cacheDir = join(config.dir, 'cache', `worker-${config.index}`)
   const scratchDir = await emptyFolder(join(config.dir, 'scratch', `worker-${config.index}`))
-  const run = jobRunnerIn({ ...config, objectStore: shareOf(config.objectStore, storeShares.job) })
+  const run = jobRunnerIn({ ...config, objectStore: shareOf(config.objectStore, storeShares.job) }, (id, reading) =>
+    meters.add(id, reading),
+  )
   const link = new Link()
   const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)
   const standbys = opened.adopt(
@@ -109,7 +117,7 @@ export async function runWorker(): Promise<never> {
     log,
     path: join(config.dir, `upkeep-${config.index}.json`),
     isOurs: async (id) => pool.peek(id) === null && (await isPlacedHere(id)),
-    pass: (id) => passClosed(id, deps),
+    pass: (id) => passClosed(id, { ...deps, store: meters.storeOf(id) }),
   })
   const deps: TenantDeps = {
     clock,
@@ -127,9 +135,12 @@ export async function runWorker(): Promise<never> {
     standbys,
     onSealed: ({ tenantId, epoch, standbySets = [] }) => {
       if (standbySets.length < 2) return
-      desk
-        .ask({ type: 'placement.sealed', tenantId, epoch })
-        .catch((error) => log.warn('sealing was not reported', { tenant: tenantId, error })) // the next opening will
+      // Without it a later takeover asks more standbys than it needs to: worth some attempts, not more.
+      const policy = { attemptsMax: 20, baseDelayMs: 500, delayMsMax: 10_000 }
+      const report = () => desk.ask({ type: 'placement.sealed', tenantId, epoch })
+      retry({ clock, rng, policy }, () => true, report).catch((error) =>
+        log.warn('sealing was not reported', { tenant: tenantId, error }),
+      )
     },
     onStandbyLost: (id) => {
       pool
@@ -173,7 +184,7 @@ export async function runWorker(): Promise<never> {
   const jobs = opened.adopt(new JobDesk({ pool, files, clock, log, scratchDir: join(scratchDir, 'jobs'), run }), (it) =>
     it.close(),
   )
-  const orders = new OrderDesk(pool, jobs, deps)
+  const orders = new OrderDesk(pool, jobs, meters, deps)
 
   const stopped = Promise.withResolvers<void>()
   desk.onMessage = (message) => {
@@ -212,6 +223,7 @@ export async function runWorker(): Promise<never> {
       requests: pool.requests,
       evictions: pool.evictions,
       replicationLagMsMax: pool.lagMsMax,
+      store: meters.total,
     }
   }
 
@@ -226,7 +238,7 @@ export async function runWorker(): Promise<never> {
       throw new WrongOwnerError(`tenant ${id} is placed here under epoch ${placement.epoch} only`)
     if (tenant.status !== 'active' && tenant.status !== 'created')
       throw new TenantInactiveError(`tenant ${id} is ${tenant.status}`)
-    return openTenant(tenant, placement, deps)
+    return openTenant(tenant, placement, { ...deps, store: meters.storeOf(id) })
   }
 
   async function isPlacedHere(id: TenantId): Promise<boolean> {

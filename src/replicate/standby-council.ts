@@ -47,17 +47,17 @@ export function acksMinOf(standbys: number): number {
  * The tail; where it is a seal also the file before it, and so on: an owner that sealed and died before it put what its
  * standbys told it has left them that task.
  */
-async function* tailsBefore(at: HistoryLocation, tail: Tail): AsyncGenerator<Tail> {
-  let current = tail
-  for (let steps = 0; steps < sealsInRowMax; steps++) {
-    yield current
+async function tailsBefore(at: HistoryLocation, tail: Tail): Promise<Tail[]> {
+  const line = [tail]
+  for (let current = tail; line.length < sealsInRowMax; line.push(current)) {
     const txid = current.header.maxTxid
     const slot = await getSlot(at, txid)
-    if (slot === null || !isSeal({ level: 0, sizeBytes: slot.bytes.length })) return
+    if (slot === null || !isSeal({ level: 0, sizeBytes: slot.bytes.length })) break
     const before = await getSlot(at, (txid - 1) as Txid)
-    if (before === null) return
+    if (before === null) break
     current = before
   }
+  return line
 }
 
 export class StandbyCouncil {
@@ -85,13 +85,22 @@ export class StandbyCouncil {
 
   /** A `Recover` of seal.ts. Throws StandbysUnreachableError, StaleEpochError, StandbyChainError; ObjectStoreError. */
   async recover(tail: Tail, writer: LtxWriter, at: HistoryLocation): Promise<ChainContent | null> {
-    const sets = this.#sets.filter(({ epoch }) => epoch <= tail.header.writer.epoch)
+    const until = this.#sets.filter(({ epoch }) => epoch <= tail.header.writer.epoch)
+    const line = until.length > 1 ? await tailsBefore(at, tail) : null
+    // Whoever has written anything but a seal had asked the standbys of all epochs before its own.
+    const asked = line === null ? 0 : line.at(-1)!.header.writer.epoch
+    const sets = until.slice(
+      Math.max(
+        0,
+        until.findLastIndex(({ epoch }) => epoch <= asked),
+      ),
+    )
     const concerned = new Set([...sets.flatMap(({ nodes }) => nodes), ...this.#own])
     await Promise.all([...concerned].map((node) => this.#ask(node, writer)))
     for (const { nodes } of sets) this.#assertEnough(nodes)
     const held = sets.flatMap(({ nodes }) => nodes.filter(({ name }) => this.#held.get(name)))
     if (held.length === 0) return null
-    for await (const before of tailsBefore(at, tail)) {
+    for (const before of line ?? (await tailsBefore(at, tail))) {
       const { epoch, incarnation } = before.header.writer
       let best: { readonly node: StandbyNode; readonly chain: HeldChain } | null = null
       for (const node of held) {

@@ -280,6 +280,26 @@ test('an owner that dies between its seal and what its standbys told it leaves t
   await later.owner.abandon()
 })
 
+test('standbys of owners before the last one that wrote need not be there any more', async () => {
+  const store = await begun()
+  const [gone, there] = [new Standby(), new Standby()]
+  const first = await openQuorum(store, 2, { own: [gone], sets: {} })
+  await first.write('a')
+  await first.owner.close()
+  const second = await openQuorum(store, 3, { own: [there], sets: { 2: [gone] } })
+  gone.isUp = false
+  // It has sealed, but not written: it may have died before it put what `gone` told it.
+  await expect(openQuorum(store, 4, { own: [], sets: { 2: [gone], 3: [there] } })).rejects.toBeInstanceOf(
+    StandbysUnreachableError,
+  )
+  await second.owner.insert('b')
+  await second.owner.flush()
+  await second.owner.abandon()
+  const next = await openQuorum(store, 5, { own: [], sets: { 2: [gone], 3: [there] } })
+  expect(next.owner.values()).toEqual(['a', 'b'])
+  await next.owner.abandon()
+})
+
 test('damage before the end of a chain is no answer to a takeover', async () => {
   const store = await begun()
   const standby = new Standby()

@@ -55,7 +55,17 @@ export class FakeFleetControl implements AsyncDisposable {
         this.fenced.push(message)
         return { ok: true }
       },
-      'placement.sealed': () => ({ ok: true }),
+      'placement.sealed': ({ tenantId, epoch }) => {
+        const placed = this.placements.get(tenantId)
+        const sets = placed?.placement.standbySets
+        const from = sets?.findLastIndex((set) => set.epoch <= epoch) ?? 0
+        if (placed !== undefined && sets !== undefined && from > 0)
+          this.placements.set(tenantId, {
+            ...placed,
+            placement: { ...placed.placement, standbySets: sets.slice(from) },
+          })
+        return { ok: true }
+      },
     }
     rpc.serve(nodeConversation, handlers)
     const publisher = openPublisher({

@@ -6,6 +6,7 @@ import { Elysia } from 'elysia'
 import { errorMessage } from '../../lib/errors.ts'
 import type { MaybePromise } from '../../lib/result.ts'
 import { BodyError, UnsupportedTypeError } from '../engine/body/body-error.ts'
+import { WritesRefusedError } from '../engine/errors.ts'
 import { resolveRealIp } from '../engine/rate-limit/real-ip.ts'
 import type { Answered } from './answered.ts'
 import { checkPathLimit, checkSuperuserIp, loadAuth } from './auth-guards.ts'
@@ -133,10 +134,26 @@ export class TenantApi {
       if (!(response instanceof Promise)) return done(response, null)
       return response.then(
         (made) => done(made, null),
-        (error: unknown) => done(errorResponse(event, error), error),
+        (error: unknown) => this.#fail(event, error, done),
       )
     } catch (error) {
-      return done(errorResponse(event, error), error)
+      return this.#fail(event, error, done)
+    }
+  }
+
+  /** An error tells of commits too, such as a value that somebody else has just taken: it passes the gate like any answer. */
+  #fail(
+    event: RequestEvent,
+    error: unknown,
+    done: (response: Response, error: unknown) => MaybePromise<Response>,
+  ): MaybePromise<Response> {
+    const answer = (reason: unknown) => done(errorResponse(event, reason), reason)
+    if (error instanceof WritesRefusedError) return answer(error)
+    try {
+      const passed = event.engine.gate.pass()
+      return passed === undefined ? answer(error) : passed.then(() => answer(error), answer)
+    } catch (refusal) {
+      return answer(refusal)
     }
   }
 
