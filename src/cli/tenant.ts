@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf, secretOption } from './client.ts'
 import { print, renderDetails, renderTable } from './output.ts'
+import { registerDrill } from './tenant-drill.ts'
 import { registerEject } from './tenant-eject.ts'
 import { registerExport } from './tenant-export.ts'
 import { importTenant } from './tenant-import.ts'
@@ -17,17 +18,21 @@ export interface TenantBody {
   readonly ackMode: string
   readonly created: string
   readonly placement?: { readonly nodeId: string; readonly epoch: number } | null
+  readonly provenRestore?: { readonly at: string; readonly txid: number } | null
+  readonly failedDrill?: { readonly at: string; readonly message: string } | null
   readonly setupUrl?: string
 }
 
 const path = (reference: string) => `/api/cp/tenants/${encodeURIComponent(reference)}`
 
 const describe = (tenant: TenantBody): string => {
-  const { placement, setupUrl, ...plain } = tenant
+  const { placement, setupUrl, provenRestore, failedDrill, ...plain } = tenant
   return renderDetails({
     ...plain,
     ...(placement && { node: placement.nodeId, epoch: placement.epoch }),
     ...(setupUrl && { setupUrl }),
+    ...(provenRestore && { provenRestore: `${provenRestore.at} (TXID ${provenRestore.txid})` }),
+    ...(failedDrill && { failedDrill: `${failedDrill.at}: ${failedDrill.message}` }),
   })
 }
 
@@ -146,5 +151,6 @@ export function registerTenant(program: Command): void {
 
   registerTimeTravel(tenant)
   registerExport(tenant)
+  registerDrill(tenant)
   registerEject(tenant)
 }

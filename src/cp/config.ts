@@ -40,6 +40,28 @@ export interface ControlPlaneConfig {
   /** E-mail of the admin that is made when there is none. */
   readonly createAdmin: string
   readonly timings?: Partial<ControlPlaneTimings>
+  /** How often restores are proven. */
+  readonly drills?: Partial<DrillPolicy>
+}
+
+export interface DrillPolicy {
+  /** Each tenant once in this time, ms. */
+  readonly everyMs: number
+  /** After the start of this process and after the creation of a tenant, ms. */
+  readonly firstAfterMs: number
+  /** Between two scheduled drills, ms: the longer one while no tenant is due. */
+  readonly pauseMsMin: number
+  readonly pauseMsMax: number
+  /** After this long a drill is given up, ms. */
+  readonly deadlineMs: number
+}
+
+export const defaultDrillPolicy: DrillPolicy = {
+  everyMs: 30 * 24 * 3_600_000,
+  firstAfterMs: 3_600_000,
+  pauseMsMin: 10_000,
+  pauseMsMax: 3_600_000,
+  deadlineMs: 6 * 3_600_000,
 }
 
 export interface ControlPlaneTimings {

@@ -14,7 +14,13 @@ import type { Logger } from '../lib/obs/log.ts'
 import type { Metrics } from '../lib/obs/metrics.ts'
 import { AdminAuth } from './api/admin-auth.ts'
 import { controlPlaneApp } from './api/app.ts'
-import { type ControlPlane, type ControlPlaneConfig, type ControlPlaneDeps, defaultTimings } from './config.ts'
+import {
+  type ControlPlane,
+  type ControlPlaneConfig,
+  type ControlPlaneDeps,
+  defaultDrillPolicy,
+  defaultTimings,
+} from './config.ts'
 import { serveEndpoints } from './ipc-endpoints.ts'
 import type { MemberId } from './raft/core/types.ts'
 import { openRaftDriver, type RaftDriver } from './raft/driver.ts'
@@ -22,6 +28,7 @@ import { RocksLogStore } from './raft/storage/rocks-log-store.ts'
 import { noTransport } from './raft/transport/transport.ts'
 import { openRocksDb } from './rocks/db.ts'
 import { AdminService } from './services/admins.ts'
+import { DrillService } from './services/drills.ts'
 import { tenantHistory } from './services/history.ts'
 import { NodeService } from './services/nodes.ts'
 import { OperationService } from './services/operations.ts'
@@ -115,6 +122,27 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     it.close(),
   )
   const timeTravel = new TimeTravel({ state, propose, orders, nodes, tenants, operations, clock, rng, log })
+  const drillOutcomes = metrics.counter({
+    name: 'restore_drills_total',
+    help: 'Restores that were tried to prove that they work.',
+    labels: ['outcome'],
+  })
+  const drills = opened.use(
+    new DrillService({
+      state,
+      propose,
+      orders,
+      nodes,
+      operations,
+      clock,
+      rng,
+      log,
+      policy: { ...defaultDrillPolicy, ...config.drills },
+      isLeader: () => driver.status.role === 'leader',
+      onOutcome: (outcome) => drillOutcomes.inc({ outcome }),
+    }),
+  )
+  drills.schedule()
   const routes = new RouteTable(state, nodes, (tenant) => tenants.isMoving(tenant))
   const feed = routeFeed(state, routes, publisher)
   tellGateways = (tenant) => feed.tenantChanged(tenant)
@@ -158,11 +186,13 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     tenants,
     operations,
     timeTravel,
+    drills,
     store: config,
     admins,
     log,
   })
   registerMetrics(metrics, driver, state, nodes)
+  registerDrillMetrics(metrics, state, clock)
   const http = listen(app, config)
   opened.defer(async () => {
     await http.stop(true)
@@ -281,5 +311,25 @@ function registerMetrics(
     const counts: Record<string, number> = { created: 0, active: 0, suspended: 0, archived: 0 }
     for (const { status } of state.tenants.all()) counts[status] = (counts[status] ?? 0) + 1
     for (const [name, count] of Object.entries(counts)) set(count, { status: name })
+  })
+}
+
+/** Read at each scrape from the state: every member says the same. */
+function registerDrillMetrics(metrics: Metrics, state: StateReader, clock: Clock): void {
+  metrics.gauge({ name: 'restore_drill_failed_tenants', help: 'Tenants whose last restore drill failed.' }, (set) => {
+    let failed = 0
+    for (const { failure } of state.drills.all()) if (failure !== null) failed++
+    set(failed)
+  })
+  metrics.gauge({ name: 'restore_unproven_tenants', help: 'Active tenants that no drill has proven yet.' }, (set) => {
+    let unproven = 0
+    for (const { id, status } of state.tenants.all())
+      if (status === 'active' && !state.drills.get(id)?.proven) unproven++
+    set(unproven)
+  })
+  metrics.gauge({ name: 'restore_proven_age_seconds', help: 'Age of the oldest last proven restore.' }, (set) => {
+    let oldestMs = clock.now()
+    for (const { proven } of state.drills.all()) if (proven !== null) oldestMs = Math.min(oldestMs, proven.atMs)
+    set(Math.max(0, clock.now() - oldestMs) / 1_000)
   })
 }

@@ -5,7 +5,9 @@ import { recordId } from '../../lib/id.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { systemRng } from '../../lib/rng.ts'
 import type { AdminService } from '../services/admins.ts'
+import type { DrillService } from '../services/drills.ts'
 import { adminRoutes } from './admins.ts'
+import { drillRoutes } from './drills.ts'
 import { answerOfError, type ErrorBody, errorResponse } from './error-map.ts'
 import { grantRoutes } from './grants.ts'
 import { nodeRoutes } from './nodes.ts'
@@ -22,6 +24,7 @@ const fieldErrorsMax = 20
 
 export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps {
   readonly admins: AdminService
+  readonly drills: DrillService
   readonly log: Logger
 }
 
@@ -43,6 +46,7 @@ export function controlPlaneApp(deps: AppDeps) {
     .use(operationRoutes(deps))
     .use(tenantRoutes(tenants))
     .use(timeTravelRoutes(deps))
+    .use(drillRoutes(deps.drills))
     .use(grantRoutes(deps))
     .use(nodeRoutes(nodes))
     .use(adminRoutes('/api/cluster/admins', admins, auth))

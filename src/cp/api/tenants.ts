@@ -4,6 +4,7 @@ import { Elysia, t } from 'elysia'
 import { ackModes } from '../../ipc/messages/tenant.ts'
 import type { NodeId } from '../../lib/brand.ts'
 import type { CreateTenant, TenantService, TenantView, UpdateTenant } from '../services/tenants.ts'
+import type { DrillFailure, ProvenRestore } from '../state/drills.ts'
 import { standbysOf } from '../state/placements.ts'
 import { refused } from './error-map.ts'
 import { listQuery, pageOf } from './lists.ts'
@@ -46,7 +47,7 @@ const updateBody = t.Object({
   metadata: t.Optional(t.Record(t.String({ maxLength: 64 }), t.String({ maxLength: 1_024 }))),
 })
 
-export function tenantBody({ tenant, placement }: TenantView) {
+export function tenantBody({ tenant, placement, drill }: TenantView) {
   const { id, slug, domains, status, owner, plan, region, ackMode, limits, metadata } = tenant
   return {
     id,
@@ -65,9 +66,19 @@ export function tenantBody({ tenant, placement }: TenantView) {
       epoch: placement.epoch,
       standbys: standbysOf(placement),
     },
+    provenRestore: drill?.proven ? provenBody(drill.proven) : null,
+    failedDrill: drill?.failure ? failureBody(drill.failure) : null,
     created: pocketBaseTime(tenant.createdAtMs),
     updated: pocketBaseTime(tenant.updatedAtMs),
   }
+}
+
+function provenBody({ atMs, nodeId, txid, sizeBytes, restoreMs }: ProvenRestore) {
+  return { at: pocketBaseTime(atMs), nodeId, txid, sizeBytes, restoreMs }
+}
+
+function failureBody({ atMs, nodeId, code, message }: DrillFailure) {
+  return { at: pocketBaseTime(atMs), nodeId, code, message }
 }
 
 /** `2024-01-31 12:00:00.000Z` */

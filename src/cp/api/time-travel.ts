@@ -85,8 +85,10 @@ export function operationBody(view: OperationView) {
 }
 
 function reportBody(report: NonNullable<OperationView['report']>) {
-  if (!('cut' in report))
+  if (!('cut' in report)) {
+    if (!('isHandedOver' in report)) return report
     return { ...report, databases: report.databases.map(({ atMs, ...each }) => ({ ...each, at: isoTime(atMs) })) }
+  }
   const { cut, ...rest } = report
   return { cut: { at: isoTime(cut.atMs), data: cut.data, hooks: cut.hooks, auxiliary: cut.auxiliary }, ...rest }
 }

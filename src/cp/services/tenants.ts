@@ -11,6 +11,7 @@ import { err, ok, type Result } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
 import type { ControlPlaneConfig, ControlPlaneTimings } from '../config.ts'
 import type { RejectReason } from '../state/command.ts'
+import type { DrillRow } from '../state/drills.ts'
 import { type PlacementRow, standbysOf } from '../state/placements.ts'
 import type { StateReader } from '../state/state.ts'
 import { type Superuser, specOf, type Tenant } from '../state/tenants.ts'
@@ -66,6 +67,8 @@ export class NodeOrderError extends AppError {
 export interface TenantView {
   readonly tenant: Tenant
   readonly placement: PlacementRow | null
+  /** null before the first drill. */
+  readonly drill: DrillRow | null
 }
 
 export interface TenantServiceDeps {
@@ -385,7 +388,8 @@ export class TenantService {
   }
 
   #view(tenant: Tenant): TenantView {
-    return { tenant, placement: this.#deps.state.placements.get(tenant.id) ?? null }
+    const { placements, drills } = this.#deps.state
+    return { tenant, placement: placements.get(tenant.id) ?? null, drill: drills.get(tenant.id) ?? null }
   }
 
   #urlOf({ slug }: Tenant): string {

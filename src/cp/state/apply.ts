@@ -82,6 +82,7 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
       batch.putTenant({ ...tenant, status: 'deleted', pendingSuperuser: null, updatedAtMs: command.atMs })
       if (state.operations.get(command.id) !== undefined) batch.removeOperation(command.id)
+      if (state.drills.get(command.id) !== undefined) batch.removeDrill(command.id)
       return accepted
     }
     case 'tenant.assign':
@@ -132,6 +133,12 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (state.admins.get(command.id) === undefined) return reject('not_found')
       if (state.admins.count === 1) return reject('last_admin')
       batch.removeAdmin(command.id)
+      return accepted
+    }
+    case 'drill.note': {
+      const status = state.tenants.get(command.drill.tenantId)?.status
+      if (status === undefined || status === 'deleted') return reject('not_found')
+      batch.putDrill(command.drill)
       return accepted
     }
     default:

@@ -18,6 +18,7 @@ import {
   versioned,
 } from '../binary.ts'
 import { type Admin, adminCodec } from './admins.ts'
+import { type DrillRow, drillCodec } from './drills.ts'
 import type { NodeRow } from './nodes.ts'
 import { operationCodec, type TenantOperation } from './operations.ts'
 import { limitsCodec, type Tenant, tenantCodec } from './tenants.ts'
@@ -95,6 +96,8 @@ export type Command =
       readonly worker: number
       readonly operation: TenantOperation
     }
+  /** What the last restore drill of a tenant found. */
+  | { readonly type: 'drill.note'; readonly drill: DrillRow }
 
 export type RejectReason =
   | 'initialized'
@@ -187,5 +190,6 @@ export const commands = versioned<Command>(
       22,
       struct<Of<'tenant.fork'>>({ tenant: tenantCodec, nodeId, worker: varint, operation: operationCodec }),
     ],
+    'drill.note': [30, struct<Of<'drill.note'>>({ drill: drillCodec })],
   }),
 )

@@ -7,6 +7,7 @@ import { fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { DecodeError } from '../binary.ts'
 import { type Admin, adminRows } from './admins.ts'
 import { type ClusterConfig, configRows } from './config.ts'
+import { type DrillRow, drillRows } from './drills.ts'
 import { type NodeRow, nodeRows } from './nodes.ts'
 import { operationRows, type TenantOperation } from './operations.ts'
 import { type PlacementRow, placementRows } from './placements.ts'
@@ -30,6 +31,7 @@ export interface StateReader {
   }
   /** What was decided about tenants and is not done. */
   readonly operations: { get(id: TenantId): TenantOperation | undefined; all(): Iterable<TenantOperation> }
+  readonly drills: { get(id: TenantId): DrillRow | undefined; all(): Iterable<DrillRow> }
   readonly nodes: { get(id: NodeId): NodeRow | undefined; all(): Iterable<NodeRow> }
   readonly admins: {
     get(id: string): Admin | undefined
@@ -59,6 +61,7 @@ const keys = {
   tenant: (id: string) => utf8(`s/t/${id}`),
   placement: (id: string) => utf8(`s/p/${id}`),
   operation: (id: string) => utf8(`s/o/${id}`),
+  drill: (id: string) => utf8(`s/d/${id}`),
   node: (id: string) => utf8(`s/n/${id}`),
   admin: (id: string) => utf8(`s/a/${id}`),
   config: () => utf8('s/c'),
@@ -74,6 +77,7 @@ export class ClusterState implements StateReader {
   readonly #placements = new Map<TenantId, PlacementRow>()
   readonly #byNode = new Map<NodeId, Set<TenantId>>()
   readonly #operations = new Map<TenantId, TenantOperation>()
+  readonly #drills = new Map<TenantId, DrillRow>()
   readonly #nodes = new Map<NodeId, NodeRow>()
   readonly #admins = new Map<string, Admin>()
   readonly #byTokenPrefix = new Map<string, Admin>()
@@ -82,6 +86,7 @@ export class ClusterState implements StateReader {
   readonly tenants: StateReader['tenants']
   readonly placements: StateReader['placements']
   readonly operations: StateReader['operations']
+  readonly drills: StateReader['drills']
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
 
@@ -106,6 +111,7 @@ export class ClusterState implements StateReader {
       all: () => this.#placements.values(),
     }
     this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
+    this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
     this.nodes = { get: (id) => this.#nodes.get(id), all: () => this.#nodes.values() }
     const admins = this.#admins
     this.admins = {
@@ -131,6 +137,7 @@ export class ClusterState implements StateReader {
       if (kind === 't/') this.setTenant(tenantRows.decode(value))
       else if (kind === 'p/') this.setPlacement(placementRows.decode(value))
       else if (kind === 'o/') this.setOperation(operationRows.decode(value))
+      else if (kind === 'd/') this.setDrill(drillRows.decode(value))
       else if (kind === 'n/') this.setNode(nodeRows.decode(value))
       else if (kind === 'a/') this.setAdmin(adminRows.decode(value))
       else if (name === 's/c') this.setConfig(configRows.decode(value))
@@ -151,6 +158,7 @@ export class ClusterState implements StateReader {
       yield { key: keys.placement(row.tenantId), value: placementRows.encode(row) }
     for (const row of this.#operations.values())
       yield { key: keys.operation(row.tenantId), value: operationRows.encode(row) }
+    for (const row of this.#drills.values()) yield { key: keys.drill(row.tenantId), value: drillRows.encode(row) }
   }
 
   setTenant(next: Tenant): void {
@@ -188,6 +196,14 @@ export class ClusterState implements StateReader {
 
   removeOperation(id: TenantId): void {
     this.#operations.delete(id)
+  }
+
+  setDrill(next: DrillRow): void {
+    this.#drills.set(next.tenantId, next)
+  }
+
+  removeDrill(id: TenantId): void {
+    this.#drills.delete(id)
   }
 
   setNode(next: NodeRow): void {
@@ -262,6 +278,17 @@ export class StateBatch {
     this.#writes.push({ key: keys.operation(id), value: null })
     this.#state.removeOperation(id)
     this.#tenants.add(id)
+  }
+
+  /** Nobody keeps copies of it, so it is no change of the tenant. */
+  putDrill(row: DrillRow): void {
+    this.#writes.push({ key: keys.drill(row.tenantId), value: drillRows.encode(row) })
+    this.#state.setDrill(row)
+  }
+
+  removeDrill(id: TenantId): void {
+    this.#writes.push({ key: keys.drill(id), value: null })
+    this.#state.removeDrill(id)
   }
 
   putNode(row: NodeRow): void {

@@ -38,11 +38,28 @@ export type TenantJob =
     }
   /** `isHandedOver`: the tenant is stopped for good; leave its histories as the official replicator needs them. */
   | { readonly type: 'eject'; readonly isHandedOver: boolean }
+  /** Proves that all histories can be restored; best on another node than the tenant's. */
+  | { readonly type: 'drill' }
 
 /** Where the databases stand for programs that are not ours; handed over, the official replicator may go on with them. */
 export interface EjectReport {
   readonly databases: readonly { readonly name: string; readonly txid: Txid; readonly atMs: number }[]
   readonly isHandedOver: boolean
+}
+
+export interface DrillReport {
+  readonly databases: readonly {
+    readonly name: string
+    readonly txid: Txid
+    readonly sizeBytes: number
+    readonly filesCount: number
+    readonly bytesRead: number
+    readonly restoreMs: number
+    /** Files whose checksum its owner had noted. */
+    readonly notedCount: number
+    /** Files of the second restore; null when there is no second way. */
+    readonly otherFilesCount: number | null
+  }[]
 }
 
 export interface RestorePointsReport {
@@ -104,6 +121,7 @@ export interface JobReports {
   restore: RestoreReport
   fork: ForkReport
   eject: EjectReport
+  drill: DrillReport
 }
 
 export interface JobProgress {

@@ -58,6 +58,7 @@ const good = [
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'preview', wish: { type: 'txid', txid: 5 } } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'restore', placement, cut } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'eject', isHandedOver: false } },
+  { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'drill' } },
   {
     type: 'job.run',
     jobId: 'a-1',

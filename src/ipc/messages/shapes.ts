@@ -163,6 +163,7 @@ const job = anyOf<TenantJob>(
   object<Of<TenantJob, 'preview'>>({ type: oneOf('preview'), wish }),
   object<Of<TenantJob, 'restore'>>({ type: oneOf('restore'), placement, cut }),
   object<Of<TenantJob, 'eject'>>({ type: oneOf('eject'), isHandedOver: boolean }),
+  object<Of<TenantJob, 'drill'>>({ type: oneOf('drill') }),
   object<Of<TenantJob, 'fork'>>({ type: oneOf('fork'), tenant, placement, source: tenantId, cut }),
 )
 

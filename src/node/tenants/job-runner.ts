@@ -6,6 +6,7 @@ import { unreachable } from '../../lib/assert.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import { restorablePoints } from '../../replicate/point-in-time.ts'
 import { locate, resolveCut } from './cut.ts'
+import { drillTenant } from './drill.ts'
 import { ejectTenant } from './eject.ts'
 import { type ExportCut, type ExportReport, prepareExport } from './export.ts'
 import { forkTenant } from './fork.ts'
@@ -46,6 +47,8 @@ export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobCon
       return forkTenant(job, context)
     case 'eject':
       return ejectTenant(histories, job.isHandedOver, context)
+    case 'drill':
+      return drillTenant(histories, context)
     case 'export':
       return prepareExport(histories, job.cut, context)
     default:
