@@ -7,7 +7,7 @@ import { configureProvider } from '../engine/auth/oauth2/provider.ts'
 import { deleteRecordsOf, newRecordOf } from '../engine/auth/system-records.ts'
 import { type Collection, externalAuthsName } from '../engine/collections/collection.ts'
 import { formatDateTime } from '../engine/fields/datetime.ts'
-import { goPattern } from '../engine/fields/pattern.ts'
+import { hasForm } from '../engine/fields/pattern.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { required } from '../engine/settings/checks.ts'
 import { createForSignIn } from './auth-access.ts'
@@ -221,7 +221,7 @@ function fits(field: { readonly min: number; readonly max: number; readonly patt
   const length = [...text].length
   const max = field.max || 5000
   if (length < field.min || length > max) return false
-  return field.pattern === '' || goPattern(field.pattern)?.test(text) === true
+  return hasForm(field.pattern, text)
 }
 
 /** Fetched before the transaction: the writer must not wait for a picture. Null where there is none. */

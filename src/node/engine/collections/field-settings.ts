@@ -3,7 +3,7 @@
 
 import type { Rng } from '../../../lib/rng.ts'
 import type { Field, RelationField, TextField } from '../fields/field.ts'
-import { goPattern } from '../fields/pattern.ts'
+import { compilePattern } from '../fields/pattern.ts'
 import { RandomPatternError, randomByPattern } from '../fields/random-pattern.ts'
 import { validatePlainText } from '../fields/text.ts'
 import {
@@ -71,11 +71,9 @@ const blank = { code: 'validation_empty', message: 'Must be blank.' }
 const cannotBeBlank = { code: 'validation_required', message: 'Cannot be blank.' }
 
 function checkPattern(pattern: string): ValidationError | null {
-  return failIf(
-    pattern !== '' && goPattern(pattern) === null,
-    'validation_invalid_regex',
-    'The pattern is not a valid regular expression.',
-  )
+  if (pattern === '') return null
+  const problem = compilePattern(pattern)
+  return typeof problem === 'string' ? { code: 'validation_invalid_regex', message: problem } : null
 }
 
 const domainPattern =

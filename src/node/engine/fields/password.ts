@@ -3,7 +3,7 @@
 import { toText } from './cast.ts'
 import type { PasswordField } from './field.ts'
 import { type FieldKind, invalid, requiredError } from './kind.ts'
-import { goPattern } from './pattern.ts'
+import { hasForm } from './pattern.ts'
 import { PasswordValue } from './value.ts'
 
 /** Characters; where the field says 0. */
@@ -29,8 +29,7 @@ export const passwordKind: FieldKind<PasswordField> = {
       return invalid('validation_min_text_constraint', `Must be at least ${field.min} character(s)`)
     const max = field.max || lengthDefault
     if (length > max) return invalid('validation_max_text_constraint', `Must be less than ${max} character(s)`)
-    if (field.pattern !== '' && !goPattern(field.pattern)?.test(plain))
-      return invalid('validation_invalid_format', 'Invalid value format')
+    if (!hasForm(field.pattern, plain)) return invalid('validation_invalid_format', 'Invalid value format')
     return null
   },
 }

@@ -8,6 +8,8 @@ const openCountMax = 6
 /** Characters of one result, whatever the pattern says. */
 const lengthMax = 5_000
 const depthMax = 20
+/** Atoms that are generated for one text: groups that give nothing could be repeated for ever. */
+const atomsMax = 50_000
 
 const digits = '0123456789'
 const words = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_'
@@ -16,7 +18,7 @@ const words = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_'
 export class RandomPatternError extends Error {}
 
 export function randomByPattern(pattern: string, rng: Rng): string {
-  const reader = { pattern, at: 0 }
+  const reader = { pattern, at: 0, atomsLeft: atomsMax }
   const text = generateAlternatives(reader, rng, 0)
   if (reader.at < pattern.length) throw new RandomPatternError(`unexpected ${pattern[reader.at]} at ${reader.at}`)
   return text
@@ -25,6 +27,7 @@ export function randomByPattern(pattern: string, rng: Rng): string {
 interface Reader {
   readonly pattern: string
   at: number
+  atomsLeft: number
 }
 
 function generateAlternatives(reader: Reader, rng: Rng, depth: number): string {
@@ -58,6 +61,7 @@ function generateSequence(reader: Reader, rng: Rng, depth: number): string {
 }
 
 function generateAtom(reader: Reader, rng: Rng, depth: number): string {
+  if (reader.atomsLeft-- <= 0) throw new RandomPatternError('it repeats too much')
   const char = reader.pattern[reader.at++]!
   switch (char) {
     case '^':

@@ -6,7 +6,7 @@ import { isEmail, isUrl } from '../settings/formats.ts'
 import { toText } from './cast.ts'
 import type { EditorField, EmailField, TextField, UrlField } from './field.ts'
 import { type FieldKind, invalid, plainKind, type RecordValues, requiredError, type ValueContext } from './kind.ts'
-import { goPattern } from './pattern.ts'
+import { hasForm } from './pattern.ts'
 
 const column = "TEXT DEFAULT '' NOT NULL"
 /** Characters; where the field says 0. */
@@ -50,8 +50,7 @@ export function validatePlainText(field: TextField, value: string): ValidationEr
   const max = field.max || textLengthDefault
   if (length > max)
     return invalid('validation_max_text_constraint', `Must be no more than ${max} character(s).`, { max })
-  if (field.pattern !== '' && !goPattern(field.pattern)?.test(value))
-    return invalid('validation_invalid_format', 'Invalid value format.')
+  if (!hasForm(field.pattern, value)) return invalid('validation_invalid_format', 'Invalid value format.')
   if (!field.primaryKey || field.pattern === defaultIdPattern) return null
   const forbidden = forbiddenIdCharacters.find((each) => value.includes(each))
   if (forbidden !== undefined)
