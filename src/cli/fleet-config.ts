@@ -2,8 +2,10 @@
 
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { defaultPrices, type PriceTable, parsePrices } from '../cp/services/prices.ts'
 import { type ClusterSecrets, clusterSecrets } from '../ipc/keys.ts'
 import { systemClock } from '../lib/clock.ts'
+import { readSmallFile } from '../lib/config/resolve.ts'
 import { ConfigError, errorMessage } from '../lib/errors.ts'
 import type { ObjectStore } from '../lib/object-store/object-store.ts'
 import { type ObjectStoreConfig, openObjectStore } from '../lib/object-store/open.ts'
@@ -91,4 +93,12 @@ export function dataDirectory(options: FleetOptions): string {
   } catch (error) {
     throw new ConfigError(`--dir: cannot use ${path}: ${errorMessage(error)}`, { cause: error })
   }
+}
+
+/** The price table of `--prices`; throws ConfigError for one that says something impossible. */
+export function pricesOf({ prices }: FleetOptions): PriceTable {
+  if (prices === undefined) return defaultPrices
+  const parsed = parsePrices(readSmallFile(prices, '--prices'))
+  if ('problem' in parsed) throw new ConfigError(`--prices: ${prices}: ${parsed.problem}`)
+  return parsed
 }

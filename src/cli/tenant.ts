@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf, secretOption } from './client.ts'
 import { print, renderDetails, renderTable } from './output.ts'
+import { registerCost } from './tenant-cost.ts'
 import { registerDrill } from './tenant-drill.ts'
 import { registerEject } from './tenant-eject.ts'
 import { registerExport } from './tenant-export.ts'
@@ -153,4 +154,5 @@ export function registerTenant(program: Command): void {
   registerExport(tenant)
   registerDrill(tenant)
   registerEject(tenant)
+  registerCost(tenant)
 }

@@ -18,12 +18,14 @@ import type { NodeId, TenantId, Txid } from '../lib/brand.ts'
 import { utf8 } from '../lib/bytes.ts'
 import { systemClock as clock } from '../lib/clock.ts'
 import { MemoryObjectStore } from '../lib/object-store/memory.ts'
+import { noReading } from '../lib/object-store/metered.ts'
 import { silentLogger as log } from '../lib/obs/log.ts'
 import { Metrics } from '../lib/obs/metrics.ts'
 import { systemRng as rng } from '../lib/rng.ts'
 import { encodeLtxHeader } from '../replicate/ltx/header.ts'
 import type { ControlPlane } from './config.ts'
 import { openControlPlane } from './control-plane.ts'
+import { defaultPrices } from './services/prices.ts'
 
 const secrets = clusterSecrets('a cluster secret that is long enough for this')
 const opened: (() => unknown)[] = []
@@ -50,6 +52,7 @@ async function start(dir: string, objectStore = new MemoryObjectStore()): Promis
       publicUrl: { scheme: 'http', port: 8090 },
       objectPrefix: '',
       storeLocation: { kind: 'file', dir: '/srv/objects' },
+      prices: defaultPrices,
       createAdmin: 'root@fleet.test',
       timings: { heartbeatMs: 50, degradedAfterMs: 300, downAfterMs: 600, reconcileMs: 100, orderMs: 3_000 },
     },
@@ -88,6 +91,7 @@ async function playNode(
       orders.push(order)
       return { created: true }
     },
+    'tenant.meter': () => ({ sinceMs: 1_700_000_000_000, reading: { ...noReading, bytesSent: 7 } }),
     'job.run': (order) => {
       orders.push(order)
       const progress = { step: 'waiting', done: 0, total: null }
@@ -476,4 +480,27 @@ test('a fork is made by its operation; one that is impossible leaves no tenant',
   const failed = await call('POST', '/api/cp/tenants/acme/fork', { id: 'second' })
   await until('the end', async () => (await call('GET', '/api/cp/tenants/second')).status === 404)
   expect(failed.status).toBe(202)
+})
+
+test('the cost of a tenant is that of all nodes that answer, by the price table', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  const stored = [{ kind: 'history', storageClass: 'STANDARD', objects: 3, bytes: 1e9 }] as const
+  const job = (each: TenantJob) =>
+    each.type === 'usage' ? ({ state: 'done', report: { stored, atMs: 1_700_000_000_000 } } as const) : null
+  await playNode(member, 'node-1', { job })
+  await call('POST', '/api/cp/tenants', { id: 'acme' })
+  const two = await playNode(member, 'node-2', { job })
+  expect((await call('GET', '/api/cp/tenants/acme/cost')).body).toMatchObject({
+    stored,
+    requests: { since: '2023-11-14 22:13:20.000Z', bytesSent: 14, nodesMissing: [] },
+    cost: { currency: 'USD', storagePerMonth: 0.023, requests: 0 },
+  })
+  two.stop()
+  await until('down', async () => (await call('GET', '/api/cp/nodes/node-2')).body.state === 'down')
+  expect((await call('GET', '/api/cp/tenants/acme/cost')).body.requests).toMatchObject({
+    bytesSent: 7,
+    nodesMissing: ['node-2'],
+  })
+  expect((await call('GET', '/api/cp/tenants/nobody/cost')).status).toBe(404)
 })

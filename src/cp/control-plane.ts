@@ -28,6 +28,7 @@ import { RocksLogStore } from './raft/storage/rocks-log-store.ts'
 import { noTransport } from './raft/transport/transport.ts'
 import { openRocksDb } from './rocks/db.ts'
 import { AdminService } from './services/admins.ts'
+import { CostService } from './services/costs.ts'
 import { DrillService } from './services/drills.ts'
 import { tenantHistory } from './services/history.ts'
 import { NodeService } from './services/nodes.ts'
@@ -188,6 +189,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     timeTravel,
     drills,
     store: config,
+    costs: new CostService({ state, nodes, orders, timeTravel, prices: config.prices, log }),
     admins,
     log,
   })

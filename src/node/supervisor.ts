@@ -16,6 +16,7 @@ import type { Clock } from '../lib/clock.ts'
 import { type DirectoryLock, lockFile, lockWhenFree } from '../lib/dir-lock.ts'
 import { ConfigError, errorMessage } from '../lib/errors.ts'
 import { randomText } from '../lib/id.ts'
+import { addReadings, meteredOperations, noReading } from '../lib/object-store/metered.ts'
 import { shareOf } from '../lib/object-store/open.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { Metrics } from '../lib/obs/metrics.ts'
@@ -294,6 +295,14 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
     },
     'superuser.upsert': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
     'job.run': async (order, context) => carryOut(await workerOfJob(order), order, context),
+    'tenant.meter': async (order, context) => {
+      // It may have been another worker's before, which remembers.
+      const parts = await Promise.all(workers.map((worker) => carryOut(worker, order, context)))
+      return {
+        sinceMs: Math.min(...parts.map(({ sinceMs }) => sinceMs)),
+        reading: parts.reduce((sum, { reading }) => addReadings(sum, reading), noReading),
+      }
+    },
     'node.drain': () => {
       link.drain()
       return { draining: true }
@@ -368,6 +377,22 @@ function serveHttp(
   metrics.gauge({ name: 'replication_lag_seconds', help: 'The largest lag of any open tenant.' }, (set) =>
     set(meter.totals().replicationLagMsMax / 1_000),
   )
+  const storeHelp = 'asked of the object store for tenants since the start of the workers.'
+  metrics.gauge(
+    { name: 'object_store_requests_total', help: `Requests ${storeHelp}`, labels: ['op', 'code'] },
+    (set) => {
+      const { calls, failures } = meter.totals().store
+      for (const op of meteredOperations) {
+        set(calls[op] - failures[op], { op, code: 'ok' })
+        set(failures[op], { op, code: 'failed' })
+      }
+    },
+  )
+  metrics.gauge({ name: 'object_store_bytes_total', help: `Bytes ${storeHelp}`, labels: ['direction'] }, (set) => {
+    const { bytesSent, bytesReceived } = meter.totals().store
+    set(bytesSent, { direction: 'sent' })
+    set(bytesReceived, { direction: 'received' })
+  })
   const app = new Elysia()
     .get('/health/live', () => ({ status: 'live' }))
     .get('/api/health', () => ({ code: 200, message: 'API is healthy.', data: {} }))

@@ -9,6 +9,7 @@ import type { Engine } from './engine/engine.ts'
 import { createTenant, putSuperuser } from './tenants/create-tenant.ts'
 import type { JobDesk } from './tenants/job-desk.ts'
 import { writeIdentity } from './tenants/manifest.ts'
+import type { MeterBook } from './tenants/meter-book.ts'
 import type { TenantDeps } from './tenants/open-tenant.ts'
 import { withRequestedAck } from './tenants/output-gate.ts'
 import type { TenantPool } from './tenants/pool.ts'
@@ -22,19 +23,23 @@ const waitingMax = 100
 export class OrderDesk {
   readonly #pool: TenantPool
   readonly #jobs: JobDesk
+  readonly #meters: MeterBook
   readonly #deps: TenantDeps
   /** Orders of one tenant follow one another. */
   readonly #turns = new Map<TenantId, Mutex>()
 
-  constructor(pool: TenantPool, jobs: JobDesk, deps: TenantDeps) {
+  constructor(pool: TenantPool, jobs: JobDesk, meters: MeterBook, deps: TenantDeps) {
     this.#pool = pool
     this.#jobs = jobs
+    this.#meters = meters
     this.#deps = deps
   }
 
   /** Rejects with what the work threw; the reply to a lost reply is the same again. */
   async carryOut(order: WorkerOrder): Promise<OrderReplies[WorkerOrder['type']]> {
     if (order.type === 'job.run') return this.#jobs.look(order) // answered at once, so it need not wait for its turn
+    if (order.type === 'tenant.meter')
+      return { sinceMs: this.#meters.sinceMs, reading: this.#meters.readingOf(order.tenantId) }
     const id = 'tenant' in order ? order.tenant.id : order.tenantId
     let turn = this.#turns.get(id)
     if (turn === undefined) this.#turns.set(id, (turn = new Mutex(waitingMax)))
@@ -45,7 +50,9 @@ export class OrderDesk {
     }
   }
 
-  async #do(order: Exclude<WorkerOrder, { readonly type: 'job.run' }>): Promise<OrderReplies[WorkerOrder['type']]> {
+  async #do(
+    order: Exclude<WorkerOrder, { readonly type: 'job.run' | 'tenant.meter' }>,
+  ): Promise<OrderReplies[WorkerOrder['type']]> {
     switch (order.type) {
       case 'tenant.create':
         return this.#create(order)
@@ -67,7 +74,9 @@ export class OrderDesk {
 
   async #create({ tenant, placement, superuser }: Order<'tenant.create'>): Promise<OrderReplies['tenant.create']> {
     if (this.#pool.peek(tenant.id) === null) {
-      const made = await this.#pool.whileClosed(tenant.id, () => createTenant(tenant, placement, superuser, this.#deps))
+      const made = await this.#pool.whileClosed(tenant.id, () =>
+        createTenant(tenant, placement, superuser, this.#depsOf(tenant.id)),
+      )
       if (made !== null && !made.existed) return { created: true, setupPath: made.setupPath }
     }
     // An earlier attempt got this far: its reply was lost, or it stopped before the superuser was made.
@@ -82,13 +91,18 @@ export class OrderDesk {
   async #update({ tenant, placement }: Order<'tenant.update'>): Promise<OrderReplies['tenant.update']> {
     const open = this.#pool.peek(tenant.id)
     const isActive = tenant.status === 'active' || tenant.status === 'created'
-    if (open === null) await writeIdentity(this.#deps, { tenant, updatedAtMs: this.#deps.clock.now() })
+    if (open === null) await writeIdentity(this.#depsOf(tenant.id), { tenant, updatedAtMs: this.#deps.clock.now() })
     else {
       await open.update(tenant)
       // Closed, it opens again under the new epoch, or not at all while it is suspended.
       if (!isActive || open.placement.epoch < placement.epoch) await this.#pool.closeNow(tenant.id)
     }
     return { ok: true }
+  }
+
+  /** What is done for a tenant is counted as its own. */
+  #depsOf(id: TenantId): TenantDeps {
+    return { ...this.#deps, store: this.#meters.storeOf(id) }
   }
 
   #epochMin(id: TenantId) {

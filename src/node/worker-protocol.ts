@@ -6,6 +6,7 @@ import type { NodeLoad, NodeOrder, NodeReplies } from '../ipc/messages/cp-node.t
 import type { Epoch, TenantId } from '../lib/brand.ts'
 import type { WireError } from '../lib/errors.ts'
 import { parseBoundedLines } from '../lib/lines.ts'
+import { addReadings, type MeterReading, noReading } from '../lib/object-store/metered.ts'
 
 /** Orders that a worker carries out; the supervisor itself answers the others. */
 export type WorkerOrder = Exclude<NodeOrder, { readonly type: 'node.drain' }>
@@ -41,6 +42,8 @@ export interface WorkerLoad {
   readonly requests: number
   readonly evictions: number
   readonly replicationLagMsMax: number
+  /** What its tenants asked of the object store. */
+  readonly store: MeterReading
 }
 
 export type FromWorker =
@@ -88,8 +91,17 @@ export function totalLoad(loads: readonly WorkerLoad[]): Pick<
   readonly cpuMs: number
   readonly requests: number
   readonly evictions: number
+  readonly store: MeterReading
 } {
-  const total = { tenantsOpen: 0, memoryBytes: 0, replicationLagMsMax: 0, cpuMs: 0, requests: 0, evictions: 0 }
+  const total = {
+    tenantsOpen: 0,
+    memoryBytes: 0,
+    replicationLagMsMax: 0,
+    cpuMs: 0,
+    requests: 0,
+    evictions: 0,
+    store: noReading,
+  }
   for (const load of loads) {
     total.tenantsOpen += load.tenantsOpen
     total.memoryBytes += load.memoryBytes
@@ -97,6 +109,7 @@ export function totalLoad(loads: readonly WorkerLoad[]): Pick<
     total.cpuMs += load.cpuMs
     total.requests += load.requests
     total.evictions += load.evictions
+    total.store = addReadings(total.store, load.store)
   }
   return total
 }

@@ -67,6 +67,14 @@ test('out and in again as another tenant', () =>
     await fleet.cli(['tenant', 'import', zips.now, '--tenant', 'copy', '--yes'])
     await expectContent(fleet.tenantUrl('copy'), ['then', 'now'])
     await expect(fleet.cli(['tenant', 'export', 'shop', '-o', zips.now])).rejects.toThrow('--force')
+    const cost = JSON.parse(await fleet.cli(['tenant', 'cost', 'shop', '--json'])) as {
+      stored: { kind: string; bytes: number }[]
+      requests: { calls: Record<string, number> }
+    }
+    expect(cost.stored.find(({ kind }) => kind === 'files')?.bytes).toBe('bytes of a photo'.length)
+    expect(cost.requests.calls['put']).toBeGreaterThan(4)
+    expect(cost.requests.calls['get']).toBeGreaterThan(0) // of the jobs, in processes of their own
+    expect(await fleet.cli(['tenant', 'cost', 'shop'])).toContain('a month for what is stored now')
     const grant = await fetch(`${fleet.tenantUrl('shop')}/api/platform/export?at=1&data=1&auxiliary=1`)
     expect(grant.status).toBe(401)
   }))

@@ -59,6 +59,7 @@ export async function startAllInOne({ options, log }: ModeInput): Promise<AllInO
         'ipc-pub-bind': at(ports.cpPub),
         'public-port': http.port,
         ...(options.createAdmin && { 'create-admin': options.createAdmin }),
+        ...(options.prices && { prices: resolve(options.prices) }),
       },
     },
     deps,

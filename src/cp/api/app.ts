@@ -5,8 +5,10 @@ import { recordId } from '../../lib/id.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { systemRng } from '../../lib/rng.ts'
 import type { AdminService } from '../services/admins.ts'
+import type { CostService } from '../services/costs.ts'
 import type { DrillService } from '../services/drills.ts'
 import { adminRoutes } from './admins.ts'
+import { costRoutes } from './costs.ts'
 import { drillRoutes } from './drills.ts'
 import { answerOfError, type ErrorBody, errorResponse } from './error-map.ts'
 import { grantRoutes } from './grants.ts'
@@ -24,6 +26,7 @@ const fieldErrorsMax = 20
 
 export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps {
   readonly admins: AdminService
+  readonly costs: CostService
   readonly drills: DrillService
   readonly log: Logger
 }
@@ -46,6 +49,7 @@ export function controlPlaneApp(deps: AppDeps) {
     .use(operationRoutes(deps))
     .use(tenantRoutes(tenants))
     .use(timeTravelRoutes(deps))
+    .use(costRoutes(deps.costs))
     .use(drillRoutes(deps.drills))
     .use(grantRoutes(deps))
     .use(nodeRoutes(nodes))

@@ -1,7 +1,14 @@
 // Going back in time, and forks: what can be restored, what it would change, doing it. The moment that was meant is looked
 // up first, so that an impossible wish is refused at once; then the decision goes into the log.
 
-import type { Cut, JobReports, PointWish, RestorePointsReport, TenantJob } from '../../ipc/messages/jobs.ts'
+import type {
+  Cut,
+  JobReports,
+  PointWish,
+  RestorePointsReport,
+  TenantJob,
+  UsageReport,
+} from '../../ipc/messages/jobs.ts'
 import type { NodeId, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { TimeoutError } from '../../lib/errors.ts'
@@ -125,6 +132,11 @@ export class TimeTravel {
     return outcome.ok ? ok({ tenant, operation: operations.carryOut(operation) }) : err(outcome.error)
   }
 
+  /** What lies in the store for the tenant. */
+  usage(tenantId: TenantId): Promise<UsageReport> {
+    return this.#lookUp(tenantId, { type: 'usage' })
+  }
+
   cut(tenantId: TenantId, wish: PointWish): Promise<Cut> {
     return this.#lookUp(tenantId, { type: 'cut', wish })
   }
@@ -133,7 +145,7 @@ export class TimeTravel {
     return findTenant(this.#deps.state, reference) ?? null
   }
 
-  async #lookUp<T extends 'points' | 'cut'>(
+  async #lookUp<T extends 'points' | 'cut' | 'usage'>(
     tenantId: TenantId,
     job: Extract<TenantJob, { readonly type: T }>,
   ): Promise<JobReports[T]> {

@@ -2,6 +2,7 @@
 // Node → control plane: DEALER to any member's ROUTER. Control plane → node: DEALER to the node's own ROUTER (port 5557).
 
 import type { Epoch, NodeId, TenantId } from '../../lib/brand.ts'
+import type { MeterReading } from '../../lib/object-store/metered.ts'
 import type { JobReports, JobState, TenantJob } from './jobs.ts'
 import type { Placement, TenantSpec } from './tenant.ts'
 
@@ -103,6 +104,8 @@ export type NodeOrder =
    * The same `jobId` never means another job.
    */
   | { readonly type: 'job.run'; readonly jobId: string; readonly tenantId: TenantId; readonly job: TenantJob }
+  /** What the tenant asked of the object store through this node, in all. */
+  | { readonly type: 'tenant.meter'; readonly tenantId: TenantId }
   | { readonly type: 'node.drain' }
 
 export interface OrderReplies {
@@ -113,6 +116,7 @@ export interface OrderReplies {
   'tenant.release': { readonly released: true }
   'tenant.update': { readonly ok: true }
   'superuser.upsert': { readonly created: boolean }
+  'tenant.meter': { readonly sinceMs: number; readonly reading: MeterReading }
   'job.run': JobState<JobReports[keyof JobReports]>
   'node.drain': { readonly draining: true }
 }

@@ -36,6 +36,8 @@ export type TenantJob =
       readonly source: TenantId
       readonly cut: Cut
     }
+  /** What is stored, by one listing. */
+  | { readonly type: 'usage' }
   /** `isHandedOver`: the tenant is stopped for good; leave its histories as the official replicator needs them. */
   | { readonly type: 'eject'; readonly isHandedOver: boolean }
   /** Proves that all histories can be restored; best on another node than the tenant's. */
@@ -60,6 +62,18 @@ export interface DrillReport {
     /** Files of the second restore; null when there is no second way. */
     readonly otherFilesCount: number | null
   }[]
+}
+
+/** What lies in the object store for a tenant. */
+export interface UsageReport {
+  readonly stored: readonly {
+    readonly kind: 'history' | 'files' | 'backups' | 'other'
+    /** The store's own word; `STANDARD` where it has none. */
+    readonly storageClass: string
+    readonly objects: number
+    readonly bytes: number
+  }[]
+  readonly atMs: number
 }
 
 export interface RestorePointsReport {
@@ -121,6 +135,7 @@ export interface JobReports {
   restore: RestoreReport
   fork: ForkReport
   eject: EjectReport
+  usage: UsageReport
   drill: DrillReport
 }
 

@@ -57,6 +57,8 @@ const good = [
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'cut', wish: { type: 'time', atMs: 5 } } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'preview', wish: { type: 'txid', txid: 5 } } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'restore', placement, cut } },
+  { type: 'tenant.meter', tenantId: tenant.id },
+  { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'usage' } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'eject', isHandedOver: false } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'drill' } },
   {

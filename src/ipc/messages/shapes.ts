@@ -162,6 +162,7 @@ const job = anyOf<TenantJob>(
   object<Of<TenantJob, 'cut'>>({ type: oneOf('cut'), wish }),
   object<Of<TenantJob, 'preview'>>({ type: oneOf('preview'), wish }),
   object<Of<TenantJob, 'restore'>>({ type: oneOf('restore'), placement, cut }),
+  object<Of<TenantJob, 'usage'>>({ type: oneOf('usage') }),
   object<Of<TenantJob, 'eject'>>({ type: oneOf('eject'), isHandedOver: boolean }),
   object<Of<TenantJob, 'drill'>>({ type: oneOf('drill') }),
   object<Of<TenantJob, 'fork'>>({ type: oneOf('fork'), tenant, placement, source: tenantId, cut }),
@@ -188,6 +189,7 @@ export const orderShapes: MessageShapes<NodeOrder> = {
     tenantId,
     job,
   }),
+  'tenant.meter': object<Of<NodeOrder, 'tenant.meter'>>({ type: oneOf('tenant.meter'), tenantId }),
   'node.drain': object<Of<NodeOrder, 'node.drain'>>({ type: oneOf('node.drain') }),
 }
 

@@ -250,6 +250,13 @@ export const fleetOptions = {
     about: 'Most bytes a second that this machine moves to and from the bucket. Default: no limit.',
     parse: integer(1_000_000, 1_000_000_000_000),
   }),
+  prices: option({
+    flag: 'prices',
+    env: 'PRICES_FILE',
+    placeholder: 'PATH',
+    about: 'JSON with what the object store charges, for `tenant cost`. Default: list prices of AWS S3, us-east-1.',
+    parse: nonEmpty,
+  }),
   objectsDir: option({
     flag: 'objects-dir',
     env: 'OBJECTS_DIR',

@@ -15,6 +15,19 @@ export interface MeterReading {
   readonly bytesReceived: number
 }
 
+export const noReading: MeterReading = { calls: zeros(), failures: zeros(), bytesSent: 0, bytesReceived: 0 }
+
+export function addReadings(a: MeterReading, b: MeterReading): MeterReading {
+  const sum = (of: 'calls' | 'failures') =>
+    Object.fromEntries(meteredOperations.map((each) => [each, a[of][each] + b[of][each]])) as MeterReading['calls']
+  return {
+    calls: sum('calls'),
+    failures: sum('failures'),
+    bytesSent: a.bytesSent + b.bytesSent,
+    bytesReceived: a.bytesReceived + b.bytesReceived,
+  }
+}
+
 /** A store that does what the inner one does, and counts. Closing it closes the inner one. */
 export class MeteredObjectStore implements ObjectStore {
   readonly layout: 's3' | 'file'

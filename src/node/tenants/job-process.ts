@@ -9,6 +9,7 @@ import { childEnvironment } from '../../lib/config/child-environment.ts'
 import { AppError, errorCode, errorMessage, type WireError } from '../../lib/errors.ts'
 import { readLifeLine } from '../../lib/life-line.ts'
 import { parseBoundedLines } from '../../lib/lines.ts'
+import { MeteredObjectStore, type MeterReading } from '../../lib/object-store/metered.ts'
 import { type ObjectStoreConfig, openObjectStore } from '../../lib/object-store/open.ts'
 import { systemRng } from '../../lib/rng.ts'
 import { selfCommand } from '../../lib/self-command.ts'
@@ -38,6 +39,8 @@ interface JobConfig {
 
 type JobLine =
   | { readonly type: 'progress'; readonly progress: JobProgress }
+  /** Last but one. */
+  | { readonly type: 'meter'; readonly reading: MeterReading }
   | { readonly type: 'done'; readonly report: WorkerJobReport }
   | { readonly type: 'failed'; readonly error: WireError }
 
@@ -58,6 +61,8 @@ export class JobFailedError extends AppError {
 /** Runs jobs as children of this process. */
 export function jobRunnerIn(
   config: { readonly objectStore: ObjectStoreConfig; readonly objectPrefix: string },
+  /** Told what each job asked of the store. */
+  onMeter: (tenantId: TenantId, reading: MeterReading) => void,
   command: readonly string[] = selfCommand(['job']),
 ): RunJob {
   return async ({ tenantId, job, scratchDir, keepsScratch = false }, report, signal) => {
@@ -75,6 +80,7 @@ export function jobRunnerIn(
       await parseBoundedLines(child.stdout, lineCharsMax, (line) => {
         const said = JSON.parse(line) as JobLine // this very program, of the same version
         if (said.type === 'progress') report(said.progress)
+        else if (said.type === 'meter') onMeter(tenantId, said.reading)
         else outcome = said
       })
       child.stdin.end() // the end of its life line
@@ -105,7 +111,7 @@ export async function runJobProcess(): Promise<void> {
   const { objectStore, objectPrefix, tenantId, job, scratchDir } = config as JobConfig // written by our own worker
   void ended.then(() => process.exit(1))
   const [clock, rng] = [systemClock, systemRng]
-  const store = await openObjectStore(objectStore, { clock, rng })
+  const store = new MeteredObjectStore(await openObjectStore(objectStore, { clock, rng }))
   let toldAtMs = Number.NEGATIVE_INFINITY
   let step = ''
   const report = (progress: JobProgress) => {
@@ -125,7 +131,8 @@ export async function runJobProcess(): Promise<void> {
     if (errorCode(error) === undefined) process.stderr.write(`job: ${error instanceof Error ? error.stack : error}\n`)
     outcome = { type: 'failed', error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
   }
-  await Bun.write(Bun.stdout, `${JSON.stringify(outcome)}\n`)
+  const meter: JobLine = { type: 'meter', reading: store.reading }
+  await Bun.write(Bun.stdout, `${JSON.stringify(meter)}\n${JSON.stringify(outcome)}\n`)
   await store.close()
   process.exit(0)
 }

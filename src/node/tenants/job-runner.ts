@@ -13,6 +13,7 @@ import { forkTenant } from './fork.ts'
 import type { JobContext } from './job-context.ts'
 import { previewRestore } from './preview.ts'
 import { rollBack } from './roll-back.ts'
+import { measureUsage } from './usage.ts'
 
 /** What a worker itself asks for, beside what the control plane orders. */
 export type WorkerJob = TenantJob | { readonly type: 'export'; readonly cut: ExportCut }
@@ -45,6 +46,8 @@ export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobCon
       return rollBack(job.placement, job.cut, context)
     case 'fork':
       return forkTenant(job, context)
+    case 'usage':
+      return measureUsage(histories, context)
     case 'eject':
       return ejectTenant(histories, job.isHandedOver, context)
     case 'drill':
