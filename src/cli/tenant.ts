@@ -6,6 +6,7 @@ import { addClientFlags, clientOf, secretOption } from './client.ts'
 import { print, renderDetails, renderTable } from './output.ts'
 import { registerCost } from './tenant-cost.ts'
 import { registerDrill } from './tenant-drill.ts'
+import { registerDurability } from './tenant-durability.ts'
 import { registerEject } from './tenant-eject.ts'
 import { registerExport } from './tenant-export.ts'
 import { importTenant } from './tenant-import.ts'
@@ -51,7 +52,7 @@ export function registerTenant(program: Command): void {
     .option('--superuser-password-file <PATH>', 'read the password from a file')
     .option('--domain <HOST>', 'custom domain')
     .option('--plan <NAME>', 'plan')
-    .option('--ack <MODE>', 'when a write is acknowledged: async or sync')
+    .option('--ack <MODE>', 'when a write is acknowledged: async, sync, quorum or quorum+sync')
   addClientFlags(create).action(async (slug: string, options: Record<string, string | undefined> & { json?: true }) => {
     const password = secretOption(options['superuserPassword'], options['superuserPasswordFile'], 'superuser-password')
     if ((options['superuser'] === undefined) !== (password === null))
@@ -150,6 +151,7 @@ export function registerTenant(program: Command): void {
     print(moved, options.json === true, describe)
   })
 
+  registerDurability(tenant)
   registerTimeTravel(tenant)
   registerExport(tenant)
   registerDrill(tenant)

@@ -21,6 +21,9 @@ const superuser = t.Object({ email, password: t.String({ maxLength: 512 }) })
 const name = t.String({ minLength: 1, maxLength: 64 })
 const host = t.String({ minLength: 1, maxLength: 253 })
 const hosts = t.Array(host, { maxItems: 100 })
+/** From at once to ten minutes: beyond that a bound is none. */
+const lossBoundMs = t.Optional(t.Integer({ minimum: 0, maximum: 600_000 }))
+const onStoreOutage = t.Optional(t.Union([t.Literal('spool'), t.Literal('refuse')]))
 const ackMode = t.Union(ackModes.map((mode) => t.Literal(mode)))
 
 const createBody = t.Object({
@@ -31,6 +34,8 @@ const createBody = t.Object({
   plan: t.Optional(name),
   region: t.Optional(t.Union([t.Null(), name])),
   ackMode: t.Optional(ackMode),
+  lossBoundMs,
+  onStoreOutage,
   quotas: t.Optional(quotas),
   superuser: t.Optional(t.Union([t.Null(), superuser])),
 })
@@ -43,6 +48,8 @@ const updateBody = t.Object({
   status: t.Optional(t.Union([t.Literal('active'), t.Literal('suspended')])),
   plan: t.Optional(name),
   ackMode: t.Optional(ackMode),
+  lossBoundMs,
+  onStoreOutage,
   quotas: t.Optional(quotas),
   metadata: t.Optional(t.Record(t.String({ maxLength: 64 }), t.String({ maxLength: 1_024 }))),
 })
@@ -58,6 +65,8 @@ export function tenantBody({ tenant, placement, drill }: TenantView) {
     plan,
     region,
     ackMode,
+    lossBoundMs: tenant.lossBoundMs,
+    onStoreOutage: tenant.onStoreOutage,
     quotas: limits,
     metadata,
     placement: placement && {
@@ -97,6 +106,8 @@ function patchOf(body: typeof updateBody.static): UpdateTenant {
     ...(body.status !== undefined && { status: body.status }),
     ...(body.plan !== undefined && { plan: body.plan }),
     ...(body.ackMode !== undefined && { ackMode: body.ackMode }),
+    ...(body.lossBoundMs !== undefined && { lossBoundMs: body.lossBoundMs }),
+    ...(body.onStoreOutage !== undefined && { onStoreOutage: body.onStoreOutage }),
     ...(body.quotas !== undefined && { limits: body.quotas }),
     ...(body.metadata !== undefined && { metadata: body.metadata }),
   }

@@ -5,7 +5,7 @@ import { type AckMode, needsStandbys, type TenantLimits } from '../../ipc/messag
 import { type Epoch, isSlug, type NodeId, type Slug, type TenantId } from '../../lib/brand.ts'
 import { type Clock, sleep } from '../../lib/clock.ts'
 import { AppError, errorMessage, OverloadedError } from '../../lib/errors.ts'
-import { newTenantId } from '../../lib/id.ts'
+import { newTenantId, recordId } from '../../lib/id.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
@@ -31,6 +31,8 @@ export interface CreateTenant {
   readonly plan?: string
   readonly region?: string | null
   readonly ackMode?: AckMode
+  readonly lossBoundMs?: number
+  readonly onStoreOutage?: 'spool' | 'refuse'
   readonly limits?: Partial<TenantLimits>
   readonly superuser?: { readonly email: string; readonly password: string } | null
 }
@@ -41,6 +43,8 @@ export interface UpdateTenant {
   readonly status?: 'active' | 'suspended'
   readonly plan?: string
   readonly ackMode?: AckMode
+  readonly lossBoundMs?: number
+  readonly onStoreOutage?: 'spool' | 'refuse'
   readonly limits?: Partial<TenantLimits>
   readonly metadata?: Readonly<Record<string, string>>
 }
@@ -95,6 +99,14 @@ const nodeWaitMs = 5_000
 const nodePollMs = 50
 /** Tenants moved at once away from one node. */
 const moveConcurrency = 8
+/** A copy may take so long before a tenant is moved without one; a person waits for less than a drain does, ms. */
+const copyMsOfMigration = 20_000
+const copyMsOfDrain = 600_000
+/** Copies follow one another until one finds little that came since, and takes no longer than this, ms. */
+const copyMsGood = 500
+const copiesMax = 4
+const copyPollMsMin = 10
+const copyPollMsMax = 500
 const lossBoundMs = 5_000
 /** An owner that is behind by more than this seems to have no store; a tenant that is open should stay open then. */
 const storeOutMs = 5_000
@@ -105,6 +117,8 @@ export class TenantService {
   /** Creations and moves under way, so that reconciler and request do not do the same work twice. */
   readonly #creating = new Map<TenantId, Promise<string | null>>()
   readonly #moving = new Set<TenantId>()
+  /** About to move, and still served where they are. */
+  readonly #copying = new Set<TenantId>()
   #closed = false
 
   constructor(deps: TenantServiceDeps) {
@@ -167,8 +181,8 @@ export class TenantService {
       plan,
       region: input.region ?? null,
       ackMode: input.ackMode ?? 'async',
-      lossBoundMs,
-      onStoreOutage: 'spool',
+      lossBoundMs: input.lossBoundMs ?? lossBoundMs,
+      onStoreOutage: input.onStoreOutage ?? 'spool',
       limits: { ...limits, ...input.limits },
       metadata: {},
       createdAtMs: nowMs,
@@ -198,6 +212,16 @@ export class TenantService {
       atMs: this.#deps.clock.now(),
     })
     if (!outcome.ok) return err(outcome.error)
+    if (patch.lossBoundMs !== undefined || patch.onStoreOutage !== undefined) {
+      const kept = await this.#deps.propose({
+        type: 'tenant.durability',
+        id: before.id,
+        lossBoundMs: patch.lossBoundMs ?? null,
+        onStoreOutage: patch.onStoreOutage ?? null,
+        atMs: this.#deps.clock.now(),
+      })
+      if (!kept.ok) return err(kept.error)
+    }
     const after = this.find(before.id)
     if (after === null) return err('not_found')
     await this.#tellNode(after)
@@ -232,7 +256,7 @@ export class TenantService {
     const wish = { region: target === null ? tenant.region : null, excluded: placement.nodeId }
     const place = choosePlace(candidates, wish)
     if (place === null) return err('no_node')
-    const moved = await this.#move(tenant.id, placement, place, { release: true })
+    const moved = await this.#move(tenant.id, placement, place, { copyMs: copyMsOfMigration })
     return moved.ok ? ok(this.find(tenant.id)!) : err(moved.error)
   }
 
@@ -498,22 +522,26 @@ export class TenantService {
     const wish = { region: tenant.region, excluded: placement.nodeId }
     const place = choosePlace(this.#deps.nodes.candidates(), wish)
     if (place === null) return // nobody else: the same node resumes when it returns
-    await this.#move(tenant.id, placement, place, { release: isAlive && tenant.status !== 'created' })
+    await this.#move(tenant.id, placement, place, {
+      copyMs: isAlive && tenant.status !== 'created' ? copyMsOfDrain : null,
+    })
   }
 
   async #move(
     id: TenantId,
     from: PlacementRow,
     to: Choice,
-    { release }: { readonly release: boolean },
+    /** null: the old node is not asked to let go. Else so long may a copy take before it is. */
+    { copyMs }: { readonly copyMs: number | null },
   ): Promise<Result<null, RejectReason>> {
     const { orders, propose, clock, timings, log, onRouteChange } = this.#deps
-    if (this.#moving.has(id)) throw new OverloadedError(`tenant ${id} is moving already`)
+    if (this.#moving.has(id) || this.#copying.has(id)) throw new OverloadedError(`tenant ${id} is moving already`)
+    if (copyMs !== null) await this.#copyAhead(id, to, copyMs)
     const startedMs = clock.monotonic()
     this.#moving.add(id)
     onRouteChange(id) // gateways hold its requests from here on
     try {
-      if (release)
+      if (copyMs !== null)
         await orders
           .give<'tenant.release'>(
             from.nodeId,
@@ -538,6 +566,40 @@ export class TenantService {
     } finally {
       this.#moving.delete(id)
       onRouteChange(id)
+    }
+  }
+
+  /**
+   * Lets the new node copy the tenant while the old one still serves it, so that the pause does not depend on its size. Only
+   * a kindness: whatever goes wrong, the new node restores what it lacks.
+   */
+  async #copyAhead(id: TenantId, to: Choice, deadlineMs: number): Promise<void> {
+    const { clock, log } = this.#deps
+    const endsAtMs = clock.monotonic() + deadlineMs
+    this.#copying.add(id)
+    try {
+      for (let copy = 0; copy < copiesMax; copy++) {
+        const startedMs = clock.monotonic()
+        await this.#copyOnce(id, to, endsAtMs)
+        if (clock.monotonic() - startedMs < copyMsGood) return
+      }
+    } catch (error) {
+      log.warn('tenant moves without a copy', { tenant: id, to: to.nodeId, error: errorMessage(error) })
+    } finally {
+      this.#copying.delete(id)
+    }
+  }
+
+  async #copyOnce(id: TenantId, { nodeId, worker }: Choice, endsAtMs: number): Promise<void> {
+    const { orders, clock, rng, timings } = this.#deps
+    const job = { type: 'warm', worker } as const
+    const order = { type: 'job.run', jobId: recordId(rng), tenantId: id, job } as const
+    for (let pauseMs = copyPollMsMin; ; pauseMs = Math.min(copyPollMsMax, 2 * pauseMs)) {
+      const answer = await orders.give<'job.run'>(nodeId, order, timings.orderMs)
+      if (answer.state === 'done') return
+      if (answer.state === 'failed') throw new NodeOrderError(`${answer.code}: ${answer.message}`)
+      if (this.#closed || clock.monotonic() >= endsAtMs) throw new NodeOrderError('the copy takes too long')
+      await sleep(clock, pauseMs)
     }
   }
 

@@ -85,6 +85,18 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (state.drills.get(command.id) !== undefined) batch.removeDrill(command.id)
       return accepted
     }
+    case 'tenant.durability': {
+      const { id, lossBoundMs, onStoreOutage, atMs } = command
+      const tenant = state.tenants.get(id)
+      if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
+      batch.putTenant({
+        ...tenant,
+        lossBoundMs: lossBoundMs ?? tenant.lossBoundMs,
+        onStoreOutage: onStoreOutage ?? tenant.onStoreOutage,
+        updatedAtMs: atMs,
+      })
+      return accepted
+    }
     case 'tenant.assign':
       return applyPlace(state, batch, { ...command, standbys: [], forget: false })
     case 'tenant.place':

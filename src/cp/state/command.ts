@@ -21,7 +21,7 @@ import { type Admin, adminCodec } from './admins.ts'
 import { type DrillRow, drillCodec } from './drills.ts'
 import type { NodeRow } from './nodes.ts'
 import { operationCodec, type TenantOperation } from './operations.ts'
-import { limitsCodec, type Tenant, tenantCodec } from './tenants.ts'
+import { limitsCodec, outageModes, type Tenant, tenantCodec } from './tenants.ts'
 
 export type Command =
   /** Names the fleet, once. */
@@ -40,6 +40,14 @@ export type Command =
       readonly ackMode: AckMode | null
       readonly limits: TenantLimits | null
       readonly metadata: Readonly<Record<string, string>> | null
+      readonly atMs: number
+    }
+  /** When its writes are acknowledged; null leaves it as it is. */
+  | {
+      readonly type: 'tenant.durability'
+      readonly id: TenantId
+      readonly lossBoundMs: number | null
+      readonly onStoreOutage: 'spool' | 'refuse' | null
       readonly atMs: number
     }
   /** Frees its names; the placement stays until the node has let go. */
@@ -160,6 +168,15 @@ export const commands = versioned<Command>(
         seen: epoch,
         standbys: list(nodeId),
         forget: bool,
+      }),
+    ],
+    'tenant.durability': [
+      16,
+      struct<Of<'tenant.durability'>>({
+        id: tenantId,
+        lossBoundMs: nullable(varint),
+        onStoreOutage: nullable(oneOf(outageModes)),
+        atMs: varint,
       }),
     ],
     'tenant.sealed': [15, struct<Of<'tenant.sealed'>>({ id: tenantId, epoch })],
