@@ -3,9 +3,10 @@
 
 import type { Collection } from '../collections/collection.ts'
 import type { SqlValue } from '../db/sql.ts'
+import { toBool } from '../fields/cast.ts'
 import { kindOf } from '../fields/kinds.ts'
 import type { FieldValue } from '../fields/value.ts'
-import { toJson } from '../json/json-text.ts'
+import { writeJson } from '../json/json-text.ts'
 import { writeRow } from './row-json.ts'
 
 export type Values = Record<string, FieldValue>
@@ -165,12 +166,15 @@ export class EngineRecord {
     return this.export()
   }
 
-  /** The JSON of {@link export}; straight from the row while nothing but the row decides what is shown. */
-  toJsonText(): string {
+  /**
+   * The JSON of {@link export} as a part of an answer, see `writeJson`; straight from the row while nothing but the row
+   * decides what is shown.
+   */
+  toJsonText(depth = 0): string {
     const row = this.#row
     if (row === null || this.visibility !== null || this.expand !== null || this.extra !== null)
-      return toJson(this.export())
-    return writeRow(this.collection, row, this.ignoreEmailVisibility || row['emailVisibility'] === 1)
+      return writeJson(this.export(), depth + 1)
+    return writeRow(this.collection, row, this.ignoreEmailVisibility || toBool(row['emailVisibility']))
   }
 
   /** Columns and driver values, for INSERT and UPDATE. */

@@ -5,7 +5,7 @@ import type { Collection } from '../collections/collection.ts'
 import type { SqlValue } from '../db/sql.ts'
 import { type Field, isMultiple } from '../fields/field.ts'
 import { kindOf } from '../fields/kinds.ts'
-import { quoteJson, toJson } from '../json/json-text.ts'
+import { quoteJson, writeJson } from '../json/json-text.ts'
 
 type Row = Readonly<Record<string, SqlValue>>
 type Part = (row: Row, showsEmail: boolean) => string
@@ -13,7 +13,27 @@ type Part = (row: Row, showsEmail: boolean) => string
 const writers = new WeakMap<Collection, (row: Row, showsEmail: boolean) => string>()
 const datePattern = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z$/
 
-/** Text of the collection's exported members, in their order, as `EngineRecord.export` would give it. */
+/** A JSON list of words, as PocketBase and we write it: no blanks, no escapes. */
+const wordsPattern = /^\[(?:"[\w.-]+"(?:,"[\w.-]+")*)?\]$/
+
+/** Whether a stored list would be shown as it stands: words, none of them twice. */
+function isPlainList(text: string): boolean {
+  if (text === '[]') return true
+  if (!wordsPattern.test(text)) return false
+  let from = 1
+  for (;;) {
+    const end = text.indexOf(',', from)
+    if (end < 0) return true
+    // Each word stands between quotes, so that one cannot be found inside another.
+    if (text.indexOf(text.slice(from, end), end) >= 0) return false
+    from = end + 1
+  }
+}
+
+/**
+ * Text of the collection's exported members, in their order, as `EngineRecord.export` would give it; a part of an answer,
+ * see {@link writeJson}.
+ */
 export function writeRow(collection: Collection, row: Row, showsEmail: boolean): string {
   let writer = writers.get(collection)
   if (writer === undefined) writers.set(collection, (writer = makeWriter(collection)))
@@ -24,18 +44,19 @@ function makeWriter(collection: Collection): (row: Row, showsEmail: boolean) => 
   const parts: Part[] = []
   for (const key of collection.exportedKeys) {
     if (collection.isAuth && (key === 'password' || key === 'tokenKey')) continue
-    parts.push(partOf(collection, key))
+    parts.push(partOf(collection, key, parts.length === 0))
   }
+  // The one part that may be empty, `email`, is never the first: `collectionId` sorts before it.
   return (row, showsEmail) => {
-    let text = ''
+    let text = '{'
     for (const part of parts) text += part(row, showsEmail)
-    return `{${text.slice(1)}}`
+    return `${text}}`
   }
 }
 
-/** Each part begins with its comma; the first one is cut off. */
-function partOf(collection: Collection, key: string): Part {
-  const start = `,${quoteJson(key)}:`
+/** Each part but the first begins with its comma. */
+function partOf(collection: Collection, key: string, isFirst: boolean): Part {
+  const start = `${isFirst ? '' : ','}${quoteJson(key)}:`
   const field = collection.field(key)
   if (field === undefined) {
     const constant = start + quoteJson(key === 'collectionId' ? collection.id : collection.name)
@@ -49,7 +70,7 @@ function partOf(collection: Collection, key: string): Part {
 
 function valueWriter(field: Field): (value: SqlValue | undefined) => string {
   const kind = kindOf(field)
-  const slow = (value: SqlValue | undefined) => toJson(kind.show(field, kind.fromDriver(field, value ?? null)))
+  const slow = (value: SqlValue | undefined) => writeJson(kind.show(field, kind.fromDriver(field, value ?? null)), 0)
   switch (field.type) {
     case 'text':
     case 'editor':
@@ -57,7 +78,7 @@ function valueWriter(field: Field): (value: SqlValue | undefined) => string {
     case 'url':
       return (value) => (typeof value === 'string' ? quoteJson(value) : slow(value))
     case 'number':
-      return (value) => (typeof value === 'number' ? toJson(value) : slow(value))
+      return (value) => (typeof value === 'number' ? writeJson(value, 0) : slow(value))
     case 'bool':
       return (value) => (value === 0 ? 'false' : value === 1 ? 'true' : slow(value))
     case 'date':
@@ -66,7 +87,7 @@ function valueWriter(field: Field): (value: SqlValue | undefined) => string {
     case 'select':
     case 'relation':
     case 'file':
-      if (isMultiple(field)) return (value) => (value === '[]' ? '[]' : slow(value))
+      if (isMultiple(field)) return (value) => (typeof value === 'string' && isPlainList(value) ? value : slow(value))
       return (value) => (typeof value === 'string' && !value.startsWith('[') ? quoteJson(value) : slow(value))
     default:
       return slow
