@@ -93,6 +93,7 @@ async function playNode(
     },
     'tenant.meter': () => ({ sinceMs: 1_700_000_000_000, reading: { ...noReading, bytesSent: 7 } }),
     'job.run': (order) => {
+      if (order.job.type === 'warm') return { state: 'done', report: { databases: [] } }
       orders.push(order)
       const progress = { step: 'waiting', done: 0, total: null }
       return behave.job?.(order.job) ?? { state: 'running', progress }

@@ -273,7 +273,8 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
   /** Jobs that only read run anywhere; those that write name their placement. */
   const workerOfJob = async ({ tenantId, job }: Extract<NodeOrder, { readonly type: 'job.run' }>) => {
     const placement = 'placement' in job ? job.placement : placements.get(tenantId)?.placement
-    return workers[(placement?.worker ?? 0) % workers.length]!
+    const worker = job.type === 'warm' ? job.worker : (placement?.worker ?? 0)
+    return workers[worker % workers.length]!
   }
   const placed = async (known: KnownPlacement) => {
     await placements.put(known)
@@ -295,6 +296,7 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
     },
     'superuser.upsert': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
     'job.run': async (order, context) => carryOut(await workerOfJob(order), order, context),
+    'tenant.open': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
     'tenant.meter': async (order, context) => {
       // It may have been another worker's before, which remembers.
       const parts = await Promise.all(workers.map((worker) => carryOut(worker, order, context)))

@@ -39,6 +39,7 @@ import { StandbyClients } from './tenants/standby-clients.ts'
 import { TenantInactiveError, WrongOwnerError } from './tenants/tenant-errors.ts'
 import { TenantFiles } from './tenants/tenant-files.ts'
 import { passClosed, UpkeepSchedule } from './tenants/upkeep-schedule.ts'
+import { warmCopy } from './tenants/warm-copy.ts'
 import { OrderDesk } from './worker-orders.ts'
 import {
   decodeLine,
@@ -181,8 +182,20 @@ export async function runWorker(): Promise<never> {
     clock,
   )
   opened.defer(() => listener.close())
-  const jobs = opened.adopt(new JobDesk({ pool, files, clock, log, scratchDir: join(scratchDir, 'jobs'), run }), (it) =>
-    it.close(),
+  const jobs = opened.adopt(
+    new JobDesk({
+      pool,
+      files,
+      clock,
+      log,
+      scratchDir: join(scratchDir, 'jobs'),
+      run,
+      warm: (tenantId, report, signal) => {
+        const histories = { store: meters.storeOf(tenantId), objectPrefix: config.objectPrefix, tenantId }
+        return warmCopy(histories, { files, clock, log, signal, report })
+      },
+    }),
+    (it) => it.close(),
   )
   const orders = new OrderDesk(pool, jobs, meters, deps)
 

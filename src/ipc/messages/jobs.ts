@@ -36,17 +36,26 @@ export type TenantJob =
       readonly source: TenantId
       readonly cut: Cut
     }
+  /** Moves what lies there to a cheaper class; null: there is none. The tenant is closed. */
+  | { readonly type: 'archive'; readonly stage: ArchiveStage; readonly storageClass: string | null }
   /** What is stored, by one listing. */
   | { readonly type: 'usage' }
   /** `isHandedOver`: the tenant is stopped for good; leave its histories as the official replicator needs them. */
   | { readonly type: 'eject'; readonly isHandedOver: boolean }
   /** Proves that all histories can be restored; best on another node than the tenant's. */
   | { readonly type: 'drill' }
+  /** Copies the tenant to a node that is about to get it, for a worker of it; may be repeated for what came since. */
+  | { readonly type: 'warm'; readonly worker: number }
 
 /** Where the databases stand for programs that are not ours; handed over, the official replicator may go on with them. */
 export interface EjectReport {
   readonly databases: readonly { readonly name: string; readonly txid: Txid; readonly atMs: number }[]
   readonly isHandedOver: boolean
+}
+
+export interface WarmReport {
+  /** Empty when the node has files of its own that it must not touch. */
+  readonly databases: readonly { readonly name: string; readonly txid: Txid }[]
 }
 
 export interface DrillReport {
@@ -62,6 +71,15 @@ export interface DrillReport {
     /** Files of the second restore; null when there is no second way. */
     readonly otherFilesCount: number | null
   }[]
+}
+
+export type ArchiveStage = 'infrequent' | 'archived'
+
+export interface ArchiveReport {
+  readonly objectsMoved: number
+  readonly bytesMoved: number
+  /** Of the history, which is one image now. */
+  readonly filesDeleted: number
 }
 
 /** What lies in the object store for a tenant. */
@@ -136,7 +154,9 @@ export interface JobReports {
   fork: ForkReport
   eject: EjectReport
   usage: UsageReport
+  archive: ArchiveReport
   drill: DrillReport
+  warm: WarmReport
 }
 
 export interface JobProgress {

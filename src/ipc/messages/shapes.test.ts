@@ -58,9 +58,17 @@ const good = [
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'preview', wish: { type: 'txid', txid: 5 } } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'restore', placement, cut } },
   { type: 'tenant.meter', tenantId: tenant.id },
+  { type: 'tenant.open', tenantId: tenant.id, epoch: 3 },
+  {
+    type: 'job.run',
+    jobId: 'a-1',
+    tenantId: tenant.id,
+    job: { type: 'archive', stage: 'infrequent', storageClass: 'STANDARD_IA' },
+  },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'usage' } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'eject', isHandedOver: false } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'drill' } },
+  { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'warm', worker: 1 } },
   {
     type: 'job.run',
     jobId: 'a-1',

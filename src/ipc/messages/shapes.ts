@@ -162,9 +162,15 @@ const job = anyOf<TenantJob>(
   object<Of<TenantJob, 'cut'>>({ type: oneOf('cut'), wish }),
   object<Of<TenantJob, 'preview'>>({ type: oneOf('preview'), wish }),
   object<Of<TenantJob, 'restore'>>({ type: oneOf('restore'), placement, cut }),
+  object<Of<TenantJob, 'archive'>>({
+    type: oneOf('archive'),
+    stage: oneOf('infrequent', 'archived'),
+    storageClass: nullable(text(64)),
+  }),
   object<Of<TenantJob, 'usage'>>({ type: oneOf('usage') }),
   object<Of<TenantJob, 'eject'>>({ type: oneOf('eject'), isHandedOver: boolean }),
   object<Of<TenantJob, 'drill'>>({ type: oneOf('drill') }),
+  object<Of<TenantJob, 'warm'>>({ type: oneOf('warm'), worker: integer(0, workersMax) }),
   object<Of<TenantJob, 'fork'>>({ type: oneOf('fork'), tenant, placement, source: tenantId, cut }),
 )
 
@@ -189,6 +195,7 @@ export const orderShapes: MessageShapes<NodeOrder> = {
     tenantId,
     job,
   }),
+  'tenant.open': object<Of<NodeOrder, 'tenant.open'>>({ type: oneOf('tenant.open'), tenantId, epoch }),
   'tenant.meter': object<Of<NodeOrder, 'tenant.meter'>>({ type: oneOf('tenant.meter'), tenantId }),
   'node.drain': object<Of<NodeOrder, 'node.drain'>>({ type: oneOf('node.drain') }),
 }

@@ -3,10 +3,10 @@
 
 import { join } from 'node:path'
 import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
-import type { JobProgress, JobReports, JobState, TenantJob } from '../../ipc/messages/jobs.ts'
+import type { JobProgress, JobReports, JobState, TenantJob, WarmReport } from '../../ipc/messages/jobs.ts'
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { errorCode, errorMessage, OverloadedError } from '../../lib/errors.ts'
+import { AppError, errorCode, errorMessage, OverloadedError } from '../../lib/errors.ts'
 import { LruMap } from '../../lib/lru.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { RunJob } from './job-process.ts'
@@ -20,6 +20,11 @@ const waitingMax = 200
 /** Outcomes that are remembered. */
 const outcomesMax = 500
 
+/** What is only done to tenants that nobody uses. */
+export class TenantInUseError extends AppError {
+  readonly code = 'tenant_in_use'
+}
+
 export interface JobDeskDeps {
   readonly pool: TenantPool
   readonly files: TenantFiles
@@ -28,6 +33,7 @@ export interface JobDeskDeps {
   /** Where jobs work; everything in it is theirs. */
   readonly scratchDir: string
   readonly run: RunJob
+  readonly warm: (id: TenantId, report: (progress: JobProgress) => void, signal: AbortSignal) => Promise<WarmReport>
 }
 
 type JobReport = JobReports[TenantJob['type']]
@@ -100,10 +106,20 @@ export class JobDesk {
   }
 
   async #run({ jobId, tenantId, job }: JobOrder, report: (progress: JobProgress) => void): Promise<JobReport> {
-    const { pool, run, scratchDir } = this.#deps
+    const { pool, run, scratchDir, warm } = this.#deps
+    if (job.type === 'warm') {
+      const copied = await pool.whileClosed(tenantId, () => warm(tenantId, report, this.#closing.signal))
+      return copied ?? { databases: [] } // it is open here: nothing is warmer
+    }
     const order = { tenantId, job, scratchDir: join(scratchDir, jobId) }
     const start = async () => (await run(order, report, this.#closing.signal)) as JobReport // an ordered job reports as ordered
-    if (job.type !== 'fork') await this.#shipAll(tenantId, job)
+    // A drill is about what the store has, on whatever node.
+    if (job.type !== 'fork' && job.type !== 'drill') await this.#shipAll(tenantId, job)
+    if (job.type === 'archive') {
+      const done = await pool.whileClosed(tenantId, async () => ({ report: await start() }))
+      if (done === null) throw new TenantInUseError(`tenant ${tenantId} is open`)
+      return done.report
+    }
     return job.type === 'restore' ? pool.exclusively(tenantId, start) : start()
   }
 

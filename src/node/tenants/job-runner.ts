@@ -5,6 +5,7 @@ import type { JobReports, TenantJob } from '../../ipc/messages/jobs.ts'
 import { unreachable } from '../../lib/assert.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import { restorablePoints } from '../../replicate/point-in-time.ts'
+import { archiveTenant } from './archive.ts'
 import { locate, resolveCut } from './cut.ts'
 import { drillTenant } from './drill.ts'
 import { ejectTenant } from './eject.ts'
@@ -16,7 +17,9 @@ import { rollBack } from './roll-back.ts'
 import { measureUsage } from './usage.ts'
 
 /** What a worker itself asks for, beside what the control plane orders. */
-export type WorkerJob = TenantJob | { readonly type: 'export'; readonly cut: ExportCut }
+export type WorkerJob =
+  | Exclude<TenantJob, { readonly type: 'warm' }>
+  | { readonly type: 'export'; readonly cut: ExportCut }
 
 export type WorkerJobReport = JobReports[TenantJob['type']] | ExportReport
 
@@ -46,6 +49,8 @@ export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobCon
       return rollBack(job.placement, job.cut, context)
     case 'fork':
       return forkTenant(job, context)
+    case 'archive':
+      return archiveTenant(tenantId, job, context)
     case 'usage':
       return measureUsage(histories, context)
     case 'eject':

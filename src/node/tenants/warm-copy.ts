@@ -1,0 +1,42 @@
+// The job `warm`: makes this node's files of a tenant as new as its histories while another node still owns it, so that
+// taking it over adds only the last slots, whatever its size. Runs in the worker, as an opening does.
+
+import { mkdir } from 'node:fs/promises'
+import type { JobProgress, WarmReport } from '../../ipc/messages/jobs.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Logger } from '../../lib/obs/log.ts'
+import { Follower } from '../../replicate/follow.ts'
+import { locate, type TenantHistories } from './cut.ts'
+import { databaseNames, type TenantFiles } from './tenant-files.ts'
+
+/** The caller sees to it that the tenant is closed here and cannot open meanwhile. */
+export async function warmCopy(
+  histories: TenantHistories,
+  deps: {
+    readonly files: TenantFiles
+    readonly clock: Clock
+    readonly log: Logger
+    readonly signal: AbortSignal
+    readonly report: (progress: JobProgress) => void
+  },
+): Promise<WarmReport> {
+  const { files, clock, log, signal, report } = deps
+  const { tenantId } = histories
+  // From an earlier time as its owner: they may hold commits that nobody else has, and opening decides about those.
+  if (files.mayHoldMore(tenantId)) return { databases: [] }
+  await mkdir(files.dir(tenantId), { recursive: true, mode: 0o700 })
+  const databases: WarmReport['databases'][number][] = []
+  for (const name of databaseNames) {
+    const step = `copying ${name}`
+    report({ step, done: 0, total: null })
+    await using follower = await Follower.open(locate(histories, name), files.path(tenantId, name), {
+      clock,
+      log,
+      signal,
+      onProgress: ({ bytesDone, bytesTotal }) => report({ step, done: bytesDone, total: bytesTotal }),
+    })
+    databases.push({ name, txid: await follower.catchUp() })
+  }
+  await files.markClean(tenantId) // all of it is in the store, so it may be removed like any resting tenant's
+  return { databases }
+}
