@@ -1,26 +1,34 @@
 // Bodies of the auth endpoints: which members, of which kind, and the checks that answer with 400.
 
-import { BodyError } from '../engine/body/body-error.ts'
+import { BodyError, UnsupportedTypeError } from '../engine/body/body-error.ts'
+import { memberOf } from '../engine/json/member.ts'
 import { type Check, checkFields, type FieldChecks } from '../engine/settings/checks.ts'
 import { isEmail } from '../engine/settings/formats.ts'
 import { badRequest } from './error-map.ts'
 import type { RequestEvent } from './request-event.ts'
 
-const unreadable = 'An error occurred while loading the submitted data.'
+export const unreadable = 'An error occurred while loading the submitted data.'
 const invalid = 'An error occurred while validating the submitted data.'
 
-/** The body as an object; 400 when it cannot be read. */
-export async function readBody(event: RequestEvent): Promise<Readonly<Record<string, unknown>>> {
+/**
+ * The body as an object; 400 when it cannot be read.
+ * @param failure the words for that, whatever the reason; without them a type that nobody reads is named.
+ */
+export async function readBody(
+  event: RequestEvent,
+  failure: string | null = null,
+): Promise<Readonly<Record<string, unknown>>> {
   try {
     const body = await event.body()
     return isForm(event.request) ? asTyped(body) : body
   } catch (error) {
-    if (error instanceof BodyError && error.code === 'bad_body') throw badRequest(unreadable)
-    throw error
+    if (!(error instanceof BodyError) || error.code !== 'bad_body') throw error
+    if (failure === null && error instanceof UnsupportedTypeError) throw error
+    throw badRequest(failure ?? unreadable)
   }
 }
 
-function isForm(request: Request): boolean {
+export function isForm(request: Request): boolean {
   return /^(?:multipart\/form-data|application\/x-www-form-urlencoded)\b/i.test(
     request.headers.get('content-type') ?? '',
   )
@@ -39,7 +47,7 @@ export function readTexts<const Name extends string>(
 ): { readonly [N in Name]: string } {
   const texts: Record<string, string> = {}
   for (const name of names) {
-    const value = Object.hasOwn(body, name) ? body[name] : undefined
+    const value = memberOf(body, name)
     if (value !== undefined && value !== null && typeof value !== 'string') throw badRequest(unreadable)
     texts[name] = value ?? ''
   }
@@ -48,7 +56,7 @@ export function readTexts<const Name extends string>(
 
 /** A member that is a whole number, as JSON or as a form field; 0 where it is missing. */
 export function readInteger(body: Readonly<Record<string, unknown>>, name: string): number {
-  const value = Object.hasOwn(body, name) ? body[name] : undefined
+  const value = memberOf(body, name)
   if (value === undefined || value === null || value === '') return 0
   const number = typeof value === 'string' && /^[+-]?\d{1,15}$/.test(value) ? Number(value) : value
   if (typeof number !== 'number' || !Number.isSafeInteger(number)) throw badRequest(unreadable)

@@ -6,7 +6,7 @@ import type { Collection } from '../engine/collections/collection.ts'
 import { sendPasswordReset } from '../engine/mails/record-mails.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { type Check, lengthBetween, required } from '../engine/settings/checks.ts'
-import { check, emailFormat, readBody, readTexts } from './auth-forms.ts'
+import { check, emailFormat, readBody, readTexts, unreadable } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
 import { badRequest } from './error-map.ts'
 import { hooked } from './hooked.ts'
@@ -42,7 +42,7 @@ export async function requestPasswordReset(event: RequestEvent): Promise<Respons
 export async function confirmPasswordReset(event: RequestEvent): Promise<Response> {
   const { engine } = event
   const collection = authCollectionOf(event)
-  const form = readTexts(await readBody(event), 'token', 'password', 'passwordConfirm')
+  const form = readTexts(await readBody(event, unreadable), 'token', 'password', 'passwordConfirm')
   const field = collection.field('password')
   const min = field?.type === 'password' && field.min > 0 ? field.min : 1
   check({

@@ -7,7 +7,7 @@ import type { Collection } from '../engine/collections/collection.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { atLeast, lengthBetween, oneOf, required } from '../engine/settings/checks.ts'
 import { isEmail } from '../engine/settings/formats.ts'
-import { check, readBody, readInteger, readTexts } from './auth-forms.ts'
+import { check, readBody, readInteger, readTexts, unreadable } from './auth-forms.ts'
 import { authCollectionOf, tokenOf } from './auth-guards.ts'
 import { answerSignIn, answerWithToken } from './auth-response.ts'
 import { badRequest, forbidden, notFound } from './error-map.ts'
@@ -79,7 +79,7 @@ export async function impersonate(event: RequestEvent): Promise<Response> {
   const collection = authCollectionOf(event)
   const record = engine.records.findById(collection, event.param('id'))
   if (record === null) throw notFound()
-  const duration = readInteger(await readBody(event), 'duration')
+  const duration = readInteger(await readBody(event, unreadable), 'duration')
   check({ duration: [duration, atLeast(0)] })
   return answerWithToken(event, record, newStaticAuthToken(record, duration, engine.clock.now()), null)
 }

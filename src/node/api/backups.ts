@@ -12,7 +12,7 @@ import { UploadedFile } from '../engine/files/uploaded-file.ts'
 import { isSuperuserIpAllowed } from '../engine/rate-limit/check.ts'
 import type { ValidationError } from '../engine/settings/checks.ts'
 import { lengthBetween } from '../engine/settings/checks.ts'
-import { check, readBody, readTexts, refuseIf } from './auth-forms.ts'
+import { check, isForm, readBody, readTexts, refuseIf, unreadable } from './auth-forms.ts'
 import { requireSuperuser } from './auth-guards.ts'
 import { badRequest, forbidden, notFound } from './error-map.ts'
 import type { RequestEvent } from './request-event.ts'
@@ -42,7 +42,7 @@ async function create(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
   const { engine } = event
   if (isBackupRunning(engine)) throw badRequest(busy)
-  const { name } = readTexts(await readBody(event), 'name')
+  const { name } = readTexts(await readBody(event, unreadable), 'name')
   const notPlain = refuseIf(
     (text) => !/^[a-z0-9_-]+\.zip$/.test(text),
     'validation_match_invalid',
@@ -80,7 +80,7 @@ function nameTaken(message: string): ValidationError {
 
 async function upload(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
-  const { file: given } = await readBody(event)
+  const { file: given } = isForm(event.request) ? await readBody(event) : {}
   const file = Array.isArray(given) ? given[0] : given
   if (!(file instanceof UploadedFile))
     throw badRequest(invalid, { file: { code: 'validation_required', message: 'Cannot be blank.' } })

@@ -3,7 +3,8 @@
 import { oauth2Providers } from '../engine/auth/oauth2/catalog.ts'
 import { logoOf } from '../engine/auth/oauth2/provider.ts'
 import { Collection } from '../engine/collections/collection.ts'
-import { collectionFromRow, collectionToJson } from '../engine/collections/collection-json.ts'
+import { collectionFromRow, collectionToJson, zeroAuthOptions } from '../engine/collections/collection-json.ts'
+import { withCollectionNames } from '../engine/collections/collection-shape.ts'
 import {
   CollectionFormatError,
   changedCollection,
@@ -23,6 +24,7 @@ import { clientExpressionsMax, clientFilterBytesMax, compileFilter } from '../en
 import { Parameters } from '../engine/filter/operand.ts'
 import { FilterError } from '../engine/filter/resolver.ts'
 import { simpleResolver } from '../engine/filter/simple-resolver.ts'
+import { memberOf } from '../engine/json/member.ts'
 import { lengthBetween, required } from '../engine/settings/checks.ts'
 import { check, readBody, readTexts } from './auth-forms.ts'
 import { requireSuperuser } from './auth-guards.ts'
@@ -157,8 +159,7 @@ async function answerChange(
 }
 
 function changeError(error: unknown, failure: string): ApiError {
-  if (error instanceof CollectionFormatError)
-    return badRequest('Failed to load the submitted data due to invalid formatting.')
+  if (error instanceof CollectionFormatError) return badRequest(unformatted)
   if (error instanceof ApiError || error instanceof ValidationFailed) return toApiError(error, failure)!
   const known = error instanceof RefusedError ? null : toApiError(error)
   return known ?? badRequest(`${failure} Raw error: \n${driverMessage(error)}`)
@@ -168,17 +169,23 @@ async function create(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
   const { engine } = event
   const failure = 'Failed to create collection.'
-  const next = prepared(failure, await readBody(event), (body) => newCollection(engine, body))
+  const typeFailure = 'Failed to load the collection type data due to invalid formatting.'
+  const given = await readBody(event, typeFailure)
+  for (const name of ['type', 'name'])
+    if (!['string', 'undefined'].includes(typeof (memberOf(given, name) ?? undefined))) throw badRequest(typeFailure)
+  const next = prepared(failure, given, (body) => newCollection(engine, body))
   const facts = { requestEvent: event, collection: next }
   return hooked(engine.chains.onCollectionCreateRequest, facts, (e) =>
     answerChange(event, failure, () => saveNewCollection(engine, e.collection)),
   )
 }
 
+const unformatted = 'Failed to load the submitted data due to invalid formatting.'
+
 /** What the body makes of a collection, or why it is none. */
 function prepared(failure: string, body: Json, prepare: (body: Json) => Collection): Collection {
   try {
-    return prepare(body)
+    return prepare(withCollectionNames(body, zeroAuthOptions))
   } catch (error) {
     throw changeError(error, failure)
   }
@@ -189,7 +196,9 @@ async function update(event: RequestEvent): Promise<Response> {
   const collection = pathCollection(event)
   const { engine } = event
   const failure = 'Failed to update collection.'
-  const next = prepared(failure, await readBody(event), (body) => changedCollection(engine, collection, body))
+  const next = prepared(failure, await readBody(event, unformatted), (body) =>
+    changedCollection(engine, collection, body),
+  )
   const facts = { requestEvent: event, collection: next }
   return hooked(engine.chains.onCollectionUpdateRequest, facts, (e) =>
     answerChange(event, failure, () => saveChangedCollection(engine, collection, e.collection)),

@@ -8,10 +8,11 @@ import type { Route } from './router.ts'
 
 function list(event: RequestEvent): Response | Promise<Response> {
   requireSuperuser(event)
-  const isOurs = (id: string) => id.startsWith('__pb')
+  // An app's own by name, then the built-in ones as they were made.
+  const rank = (id: string) => (id.startsWith('__pb') ? '\uffff' : id)
   const jobs = cronsOf(event.engine)
     .jobs.map(({ id, expression }) => ({ id, expression }))
-    .sort((a, b) => Number(isOurs(a.id)) - Number(isOurs(b.id)) || (a.id < b.id ? -1 : 1))
+    .sort((a, b) => (rank(a.id) === rank(b.id) ? 0 : rank(a.id) < rank(b.id) ? -1 : 1))
   return event.json(200, jobs)
 }
 

@@ -59,7 +59,7 @@ async function connectHooked(
 
 async function subscribe(event: RequestEvent): Promise<Response> {
   const { engine } = event
-  const body = await readBody(event)
+  const body = await readBody(event, '')
   const { clientId } = readTexts(body, 'clientId')
   const topics = readTopics(body['subscriptions'])
   checkForm(clientId, topics)

@@ -16,9 +16,9 @@ import { EngineRecord } from '../engine/records/record.ts'
 import { atLeast, atMost, lengthBetween, oneOf, required } from '../engine/settings/checks.ts'
 import { cronProblem } from '../engine/settings/cron-check.ts'
 import { S3TestError, testS3 } from '../engine/settings/s3-test.ts'
-import { mergeSettings, publicSettings } from '../engine/settings/settings.ts'
+import { mergeSettings, publicSettings, type Settings } from '../engine/settings/settings.ts'
 import { validateSettings } from '../engine/settings/validate.ts'
-import { check, emailFormat, readBody, readInteger, readTexts, refuseIf } from './auth-forms.ts'
+import { check, emailFormat, isForm, readBody, readInteger, readTexts, refuseIf, unreadable } from './auth-forms.ts'
 import { requireSuperuser } from './auth-guards.ts'
 import { badRequest } from './error-map.ts'
 import { hooked } from './hooked.ts'
@@ -36,7 +36,7 @@ export function viewSettings(event: RequestEvent): Response | Promise<Response> 
 export async function updateSettings(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
   const { engine } = event
-  const merged = mergeSettings(engine.settings, await readBody(event))
+  const merged = mergeSettings(engine.settings, await readSettings(event))
   if (!merged.ok) throw badRequest('An error occurred while loading the submitted data.')
   const facts = { requestEvent: event, oldSettings: engine.settings, newSettings: merged.value }
   return hooked(engine.chains.onSettingsUpdateRequest, facts, async (e) => {
@@ -47,9 +47,48 @@ export async function updateSettings(event: RequestEvent): Promise<Response> {
   })
 }
 
+async function readSettings(event: RequestEvent): Promise<Readonly<Record<string, unknown>>> {
+  const body = await readBody(event, unreadable)
+  return isForm(event.request) ? settingsFromForm(event.engine.settings, body) : body
+}
+
+/** Fields of a form are named by group and member, as `meta.appName`; what is no such member is left out. */
+function settingsFromForm(
+  current: Settings,
+  body: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const groups: Record<string, Record<string, unknown>> = {}
+  const rest: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(body)) {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) continue // of `@jsonPayload`
+    const [group = '', member = '', ...tooDeep] = name.split('.')
+    const known = (current as unknown as Record<string, Record<string, unknown>>)[group]
+    if (name === 'superuserIPs') rest[name] = [value].flat()
+    else if (tooDeep.length === 0 && known !== undefined && Object.hasOwn(known, member))
+      groups[group] = { ...groups[group], [member]: fromForm(value, known[member]) }
+  }
+  const payload = Object.entries(body).filter(([, value]) => typeof value === 'object' && !Array.isArray(value))
+  for (const [name, value] of payload) groups[name] = { ...groups[name], ...(value as Record<string, unknown>) }
+  return { ...rest, ...groups }
+}
+
+/** A form's text in the kind of the value that is there; lists of objects have no form. */
+function fromForm(value: unknown, before: unknown): unknown {
+  if (Array.isArray(before)) return before.some((each) => typeof each === 'object') ? before : [value].flat()
+  const text = String([value].flat()[0] ?? '')
+  if (typeof before === 'number') {
+    if (!/^[+-]?\d{0,15}$/.test(text)) throw badRequest(unreadable)
+    return Number(text)
+  }
+  if (typeof before !== 'boolean') return typeof before === 'string' ? text : before
+  if (['', '0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text)) return false
+  if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true
+  throw badRequest(unreadable)
+}
+
 export async function testS3Settings(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
-  const { filesystem } = readTexts(await readBody(event), 'filesystem')
+  const { filesystem } = readTexts(await readBody(event, unreadable), 'filesystem')
   check({ filesystem: [filesystem, required, oneOf(['storage', 'backups'])] }, 'Failed to test the S3 filesystem.')
   const { s3, backups } = event.engine.settings
   try {
@@ -66,7 +105,7 @@ const templates = ['verification', 'password-reset', 'email-change', 'otp', 'log
 export async function sendTestEmail(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
   const { engine } = event
-  const form = readTexts(await readBody(event), 'email', 'template', 'collection')
+  const form = readTexts(await readBody(event, unreadable), 'email', 'template', 'collection')
   const isNoAuth = (name: string) => !engine.collections.find(name)?.isAuth
   const noAuth = refuseIf(isNoAuth, 'validation_invalid_auth_collection', 'Must be a valid auth collection id or name.')
   check(
@@ -124,7 +163,7 @@ const notPrivateKey = refuseIf((text) => !isPrivateKey(text), 'validation_match_
 
 export async function generateAppleSecret(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
-  const body = await readBody(event)
+  const body = await readBody(event, unreadable)
   const form = readTexts(body, 'clientId', 'teamId', 'keyId', 'privateKey')
   const duration = readInteger(body, 'duration')
   check(

@@ -24,8 +24,8 @@ export async function parseBody(request: Request, limits: BodyLimits): Promise<P
   const contentType = request.headers.get('content-type') ?? ''
   const length = Number(request.headers.get('content-length') ?? 0)
   if (length > limits.bytesMax) throw new BodyError('body_too_large', 'the request body is too large')
-  const type = contentType.split(';')[0]!.trim().toLowerCase()
-  if (type === 'multipart/form-data') {
+  // By their beginning and by case, as PocketBase tells them apart.
+  if (contentType.startsWith('multipart/form-data')) {
     if (request.body === null) return parsed({})
     const form = await parseMultipart(request.body, contentType, limits)
     try {
@@ -35,7 +35,7 @@ export async function parseBody(request: Request, limits: BodyLimits): Promise<P
       throw error
     }
   }
-  if (type === 'application/x-www-form-urlencoded') {
+  if (contentType.startsWith('application/x-www-form-urlencoded')) {
     const fields = new Map<string, string[]>()
     for (const [name, value] of new URLSearchParams(await readText(request, limits.bytesMax)))
       fields.set(name, [...(fields.get(name) ?? []), value])
@@ -43,7 +43,8 @@ export async function parseBody(request: Request, limits: BodyLimits): Promise<P
   }
   const text = await readText(request, limits.bytesMax)
   if (text.trim() === '') return parsed({})
-  if (type !== '' && type !== 'application/json' && !type.endsWith('+json')) throw new UnsupportedTypeError()
+  if (/^(?:text|application)\/xml/.test(contentType)) throw new BodyError('bad_body', 'XML is not read')
+  if (!contentType.startsWith('application/json')) throw new UnsupportedTypeError()
   return parsed(parseJsonObject(text))
 }
 

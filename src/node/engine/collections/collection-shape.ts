@@ -2,6 +2,7 @@
 // a number belongs; casting it here would store what nobody meant.
 
 import { fieldDefaults, isFieldType } from '../fields/field.ts'
+import { withProperNames } from '../json/member.ts'
 import type { AuthOptions } from './collection.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -32,6 +33,21 @@ const providerShape = {
   displayName: '',
   pkce: false,
 } as const
+
+/** The JSON with its members under their proper names, those of its fields as well. */
+export function withCollectionNames(json: Json, auth: AuthOptions): Json {
+  const proper = withProperNames(json, [...Object.keys(common), ...Object.keys(auth), 'fields'])
+  const { fields } = proper
+  if (!Array.isArray(fields)) return proper
+  const named = fields.map((field: unknown) => {
+    if (!isObject(field)) return field
+    const typed = withProperNames(field, ['type'])
+    return isFieldType(typed['type'])
+      ? withProperNames(typed, ['id', 'name', ...Object.keys(fieldDefaults[typed['type']])])
+      : typed
+  })
+  return { ...proper, fields: named }
+}
 
 /** @param auth zero values of every auth option; null for other types. */
 export function hasCollectionShape(json: Json, auth: AuthOptions | null): boolean {

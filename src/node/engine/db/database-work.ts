@@ -1,4 +1,4 @@
-// Work on a whole database: copy, check, replace its content. SQLite does each in statements during which JavaScript
+// Work on a whole database: copy, check, compact, replace its content. SQLite does each in statements during which JavaScript
 // stands still, so for a large file a process of its own does it: a neighbour's request must not wait for a backup.
 //
 // The owner has the database open meanwhile and holds its write mutex; the process's connection never checkpoints, and
@@ -32,6 +32,8 @@ export type DatabaseWork =
   | { readonly type: 'copy'; readonly path: string; readonly target: string }
   /** Runs SQLite's quick check. */
   | { readonly type: 'check'; readonly path: string }
+  /** Rewrites `path` without what deletions left. */
+  | { readonly type: 'vacuum'; readonly path: string }
   /** Replaces all of `path` by the content of `source`, in one transaction. */
   | { readonly type: 'replace'; readonly path: string; readonly source: string }
 
@@ -42,6 +44,11 @@ export type DatabaseWork =
  */
 export function replaceContent(database: Database, source: string): Promise<void> {
   return database.changedElsewhere(() => doDatabaseWork({ type: 'replace', path: database.path, source }))
+}
+
+/** Rewrites an open database without what deletions left. Throws as {@link doDatabaseWork}; then nothing has changed. */
+export function vacuumDatabase(database: Database): Promise<void> {
+  return database.changedElsewhere(() => doDatabaseWork({ type: 'vacuum', path: database.path }))
 }
 
 /** Writes a consistent, compacted copy of what is committed to a new file. */
@@ -91,6 +98,7 @@ function doDatabaseWorkHere(work: DatabaseWork): void {
       sqlite.run(`PRAGMA cache_size = -${cacheKiB}`)
       if (type === 'copy') sqlite.run('VACUUM INTO ?', [work.target])
       else if (type === 'check') check(sqlite, 'main')
+      else if (type === 'vacuum') vacuum(sqlite)
       else takeOver(sqlite, work.source)
     } finally {
       sqlite.close()
@@ -131,9 +139,19 @@ interface SchemaRow {
 /** SQLite's own tables (`sqlite_sequence`, statistics) come with what they belong to, or are made anew. */
 const ownObjects = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 
-function takeOver(sqlite: Sqlite, source: string): void {
+/** What is written stays in the WAL, whose owner decides when it moves. */
+function leaveWal(sqlite: Sqlite): void {
   sqlite.run('PRAGMA wal_autocheckpoint = 0')
   sqlite.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1)
+}
+
+function vacuum(sqlite: Sqlite): void {
+  leaveWal(sqlite)
+  sqlite.run('VACUUM')
+}
+
+function takeOver(sqlite: Sqlite, source: string): void {
+  leaveWal(sqlite)
   sqlite.run('ATTACH DATABASE ? AS incoming', [source])
   check(sqlite, 'incoming')
   sqlite.run('PRAGMA foreign_keys = OFF')

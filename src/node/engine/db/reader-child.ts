@@ -2,7 +2,7 @@
 // parent, and is killed when a question takes too long.
 
 import { dlopen } from 'bun:ffi'
-import { constants, Database as Sqlite } from 'bun:sqlite'
+import { Database as Sqlite } from 'bun:sqlite'
 import { writeFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { type Cancel, type Clock, systemClock } from '../../../lib/clock.ts'
@@ -79,7 +79,7 @@ function answer(connections: Connections, request: ReaderRequest, clock: Clock):
 }
 
 function runApart(path: string, run: (sqlite: Sqlite) => ReaderRows): ReaderRows {
-  const sqlite = openReadOnly(path)
+  const sqlite = openReadOnly(path, { safeIntegers: true })
   try {
     return run(sqlite)
   } finally {
@@ -119,8 +119,8 @@ class Connections {
 }
 
 /** Read-only: closing it last must not checkpoint what the owner has not shipped. */
-function openReadOnly(path: string): Sqlite {
-  const sqlite = new Sqlite(path, constants.SQLITE_OPEN_READONLY)
+function openReadOnly(path: string, { safeIntegers = false } = {}): Sqlite {
+  const sqlite = new Sqlite(path, { readonly: true, safeIntegers })
   try {
     sqlite.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`)
     sqlite.run('PRAGMA query_only = ON')

@@ -11,7 +11,10 @@ export interface ReaderQuery {
   readonly rowsMax: number | null
   /** Of all values together. */
   readonly bytesMax: number
-  /** On a connection of its own: what a person typed may change the state of a connection, as BEGIN or PRAGMA do. */
+  /**
+   * What a person typed: on a connection of its own, as BEGIN or PRAGMA change its state, and of several statements the
+   * last one answers.
+   */
   readonly isApart: boolean
 }
 
@@ -66,7 +69,9 @@ export class AnswerTooLargeError extends Error {}
 /** Throws what SQLite says, and AnswerTooLargeError. */
 export function runReaderQuery(sqlite: Sqlite, query: ReaderQuery, nowMs: () => number): ReaderRows {
   const startedMs = nowMs()
-  const statement = sqlite.prepare(query.sql)
+  const sql = query.isApart ? runAllButLast(sqlite, query) : query.sql
+  if (sql === null) return { columns: [], rows: [], tookMs: nowMs() - startedMs }
+  const statement = sqlite.prepare(sql)
   try {
     const names = statement.columnNames
     const rows: WireValue[][] = []
@@ -87,6 +92,33 @@ export function runReaderQuery(sqlite: Sqlite, query: ReaderQuery, nowMs: () => 
   } finally {
     statement.finalize()
   }
+}
+
+/** @returns the last statement; null where there is none, but blanks and comments. */
+function runAllButLast(sqlite: Sqlite, query: ReaderQuery): string | null {
+  const statements = splitStatements(query.sql)
+  const last = statements.pop()
+  if (last === undefined) return null
+  for (const sql of statements) runReaderQuery(sqlite, { ...query, sql, isApart: false }, () => 0)
+  return last
+}
+
+/** At semicolons outside quotes and comments; what holds nothing else is left out. */
+export function splitStatements(text: string): string[] {
+  const statements: string[] = []
+  let from = 0
+  let isEmpty = true
+  const pattern =
+    /'(?:[^']|'')*'?|"(?:[^"]|"")*"?|`(?:[^`]|``)*`?|\[[^\]]*\]?|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|;|\s+|[^\s;'"`[\-/]+|./g
+  for (const { 0: piece, index } of text.matchAll(pattern)) {
+    if (piece === ';') {
+      if (!isEmpty) statements.push(text.slice(from, index))
+      from = index + 1
+      isEmpty = true
+    } else if (!/^(?:\s|--|\/\*)/.test(piece)) isEmpty = false
+  }
+  if (!isEmpty) statements.push(text.slice(from))
+  return statements
 }
 
 /** One by one where the statement may have more rows than are wanted; at once where names are given twice. */

@@ -3,6 +3,7 @@
 // defaults.
 
 import { err, ok, type Result } from '../../../lib/result.ts'
+import { memberOf } from '../json/member.ts'
 
 export interface SmtpSettings {
   readonly enabled: boolean
@@ -252,13 +253,6 @@ function loadValue(kind: Kind, before: unknown, value: unknown, path: string): u
   const fits = kind === 'integer' ? Number.isSafeInteger(value) : typeof value === kind
   if (!fits) throw new TypeMismatch(path, kind)
   return value
-}
-
-function memberOf(json: object, member: string): unknown {
-  if (Object.hasOwn(json, member)) return (json as Record<string, unknown>)[member]
-  const lower = member.toLowerCase()
-  const other = Object.keys(json).find((name) => name.toLowerCase() === lower)
-  return other === undefined ? undefined : (json as Record<string, unknown>)[other]
 }
 
 function isListOf(kind: Kind): kind is readonly [Shape] {

@@ -5,9 +5,11 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { systemClock } from '../../../lib/clock.ts'
 import { Database } from '../db/database.ts'
 import { readerPool } from '../db/reader-process.ts'
+import { splitStatements } from '../db/reader-query.ts'
 import { reachesOtherFiles, runSql, SqlConsoleError } from './console.ts'
 
 let dir: string
@@ -41,6 +43,41 @@ test('several writes are one transaction', async () => {
   expect(await run('CREATE TABLE v (x)')).toMatchObject({ affectedRows: 0 })
   expect(run('CREATE TABLE w (x); INSERT INTO w VALUES (1); nonsense')).rejects.toBeInstanceOf(SqlConsoleError)
   expect((await run("SELECT name FROM sqlite_schema WHERE name IN ('u', 'w')")).rows).toEqual([['u']])
+})
+
+test('of several questions the last one answers', async () => {
+  expect(await run('SELECT 1; SELECT \';\' AS "a;b" -- ; no\n; /* ; */ ;')).toMatchObject({
+    columns: [{ name: 'a;b' }],
+    rows: [[';']],
+  })
+  for (const nothing of [';', '-- SELECT 1', '/* ; */;;'])
+    expect(await run(nothing)).toMatchObject({ columns: [], rows: [] })
+  expect((await run('SELECT 9007199254740993 AS large, 9e999 AS infinite')).rows).toEqual([
+    ['9007199254740993', '+Inf'],
+  ])
+  expect(run('SELECT nope; SELECT 1')).rejects.toThrow('SQL logic error: no such column: nope (1)')
+})
+
+test('statements are told apart outside quotes and comments only', () => {
+  const text = fc.array(
+    fc.constantFrom(';', "';'", '";"', '`;`', '[;]', '--;\n', '/*;*/', 'a', ' ', "''", '-', '/', '*'),
+  )
+  fc.assert(
+    fc.property(text, (pieces) => {
+      const statements = splitStatements(pieces.join(''))
+      expect(statements.every((each) => each.trim() !== '')).toBe(true)
+      const semicolons = pieces.filter((piece) => piece === ';').length
+      expect(statements.length).toBeLessThanOrEqual(semicolons + 1)
+    }),
+  )
+})
+
+test('VACUUM, REINDEX and ANALYZE', async () => {
+  const before = db.commitSeq
+  for (const query of ['VACUUM', 'vacuum ;', 'REINDEX', 'ANALYZE'])
+    expect(await run(query)).toMatchObject({ affectedRows: 0, columns: [], rows: [] })
+  expect(db.commitSeq).toBeGreaterThan(before)
+  expect((await run('SELECT count(*) FROM t')).rows).toEqual([['1']])
 })
 
 test('what asks for rows cannot write', async () => {

@@ -3,9 +3,12 @@
 // Statements that change something run as one transaction of the writer. Everything else runs in a reader process, on a
 // connection that cannot write.
 
+import { SQLiteError } from 'bun:sqlite'
 import type { Clock } from '../../../lib/clock.ts'
 import { AppError, OverloadedError } from '../../../lib/errors.ts'
 import type { Database } from '../db/database.ts'
+import { vacuumDatabase } from '../db/database-work.ts'
+import { driverMessage, driverWords } from '../db/driver-words.ts'
 import { fromWire } from '../db/reader-query.ts'
 import type { SqlValue } from '../db/sql.ts'
 
@@ -33,7 +36,8 @@ export class SqlConsoleError extends AppError {
   readonly code = 'sql_console'
 }
 
-const writeWords = ['INSERT', 'CREATE', 'UPDATE', 'DELETE', 'DROP', 'DETACH', 'ALTER', 'REPLACE']
+/** PocketBase's, and two that write without rows to return. */
+const writeWords = ['INSERT', 'CREATE', 'UPDATE', 'DELETE', 'DROP', 'DETACH', 'ALTER', 'REPLACE', 'REINDEX', 'ANALYZE']
 
 /** Throws SqlConsoleError with SQLite's own words. */
 export async function runSql(data: Database, clock: Clock, raw: string): Promise<SqlResult> {
@@ -43,6 +47,10 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
   const upper = query.toUpperCase()
   try {
     if (query === '') throw new Error('empty query')
+    if (/^vacuum[\s;]*$/i.test(query)) {
+      await vacuumDatabase(data)
+      return { execTime: elapsed(), affectedRows: 0, columns: [], rows: [] }
+    }
     if (reachesOtherFiles(query)) throw new Error('not authorized')
     if (writeWords.some((word) => upper.startsWith(word))) {
       const affectedRows = await write(data, query)
@@ -50,11 +58,14 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
     }
     const { columns, rows } = await data.console(query, { rowsMax, bytesMax: answerBytesMax })
     const texts = rows.map((row) => row.map((value) => asText(fromWire(value))))
-    return { execTime: elapsed(), affectedRows: 0, columns, rows: texts }
+    const shown = columns.map((column) => ({ ...column, type: column.type.toUpperCase() }))
+    return { execTime: elapsed(), affectedRows: 0, columns: shown, rows: texts }
   } catch (error) {
     if (error instanceof OverloadedError) throw error
     const words = error instanceof Error ? error.message : String(error)
-    throw new SqlConsoleError(`SQL logic error: ${words} (1)`, { cause: error })
+    throw new SqlConsoleError(error instanceof SQLiteError ? driverMessage(error) : driverWords(1, words), {
+      cause: error,
+    })
   }
 }
 
@@ -87,5 +98,6 @@ function write(data: Database, query: string): Promise<number> {
 function asText(value: SqlValue): string | null {
   if (value === null) return null
   if (value instanceof Uint8Array) return new TextDecoder().decode(value)
+  if (value === Infinity || value === -Infinity) return value > 0 ? '+Inf' : '-Inf'
   return Object.is(value, -0) ? '-0' : String(value)
 }
