@@ -26,8 +26,8 @@ export class FakeFleetControl implements AsyncDisposable {
   readonly fenced: Extract<NodeRequest, { readonly type: 'placement.fenced' }>[] = []
   /** False: heartbeats are answered with `known: false`. */
   isKnown = true
-  /** Nodes whose messages get no answer, as over a connection that was cut. */
-  readonly cutOff = new Set<NodeId>()
+  /** Nodes whose messages get no answer until they are mended, as over a connection that was cut. */
+  readonly #cutOff = new Map<NodeId, PromiseWithResolvers<void>>()
   readonly #secrets: ClusterSecrets
   readonly #messaging
   readonly #http
@@ -44,13 +44,15 @@ export class FakeFleetControl implements AsyncDisposable {
         this.isKnown = true
         return { heartbeatMs: 100, leaseMs: 1_000 }
       },
-      'node.heartbeat': (message) => {
-        if (this.cutOff.has(message.nodeId)) return new Promise<never>(() => {})
+      'node.heartbeat': async (message) => {
+        await this.#cutOff.get(message.nodeId)?.promise
         this.heartbeats.set(message.nodeId, message)
         return { known: this.isKnown, leaseMs: 1_000 }
       },
-      'placement.get': ({ tenantId, nodeId }) =>
-        this.cutOff.has(nodeId) ? new Promise<never>(() => {}) : (this.placements.get(tenantId) ?? { tenant: null }),
+      'placement.get': async ({ tenantId, nodeId }) => {
+        await this.#cutOff.get(nodeId)?.promise
+        return this.placements.get(tenantId) ?? { tenant: null }
+      },
       'placement.fenced': (message) => {
         this.fenced.push(message)
         return { ok: true }
@@ -91,6 +93,15 @@ export class FakeFleetControl implements AsyncDisposable {
         return Response.json({ version: 1, members: [member] })
       },
     })
+  }
+
+  cut(nodeId: NodeId): void {
+    this.#cutOff.set(nodeId, Promise.withResolvers<void>())
+  }
+
+  mend(nodeId: NodeId): void {
+    this.#cutOff.get(nodeId)?.resolve()
+    this.#cutOff.delete(nodeId)
   }
 
   get url(): string {

@@ -159,7 +159,7 @@ class Brain {
     const lostAtMs = performance.now()
     if (split === 'paused') old.node.pause()
     if (split === 'cut off') old.proxy.isCut = true
-    if (split === 'cut off' || split === 'unheard') this.#nodes.control.cutOff.add(old.node.id)
+    if (split === 'cut off' || split === 'unheard') this.#nodes.control.cut(old.node.id)
     const next = (this.#owner + 1 + this.#rng.below(2)) % this.#sides.length
     this.#succeed(next)
     const heir = this.#sides[next]!
@@ -173,7 +173,7 @@ class Brain {
     if (split === 'late') await this.#openLate(old, oldEpoch)
     await Bun.sleep(clientsMs)
     await Promise.all([before(), after()])
-    this.#nodes.control.cutOff.delete(old.node.id)
+    this.#nodes.control.mend(old.node.id)
     await this.#judge(heir, told, { oldEpoch, lostAtMs, sealedAtMs })
     const ms = Math.round(performance.now() - startedAtMs)
     return `${ms} ms, ${this.#mode}, epoch ${this.#epoch}, ${told.length} acknowledged`

@@ -93,8 +93,7 @@ interface RecordMail {
 async function send(host: AuthHost, record: EngineRecord, mail: RecordMail): Promise<void> {
   const { meta } = host.settings
   const filled = fillTemplate(mail.template, new Map([...commonValues(host, record), ...Object.entries(mail.values)]))
-  await host.gate.admit() // another owner may send it too
-  await host.gate.pass() // a mail may tell of a change that must be durable first
+  await mayLeave(host)
   const message = {
     from: { name: meta.senderName, address: meta.senderAddress },
     to: [{ address: mail.to ?? record.text('email') }],
@@ -108,8 +107,15 @@ async function send(host: AuthHost, record: EngineRecord, mail: RecordMail): Pro
 
 /** Sends a message; every mail of a tenant passes here. */
 export async function deliver(host: AuthHost, message: MailMessage, mailer = mailerOf(host)): Promise<void> {
+  await mayLeave(host)
   const event: MailerEvent = { app: host, mailer, message, next() {} }
   await host.chains.onMailerSend.trigger(event, () => event.mailer.send(event.message))
+}
+
+/** Before handlers see a mail and before it goes: it may tell of a commit, and another owner may send it too. */
+async function mayLeave({ gate }: AuthHost): Promise<void> {
+  await gate.admit()
+  await gate.pass()
 }
 
 /** Values that stand for nothing but themselves, whoever reads the mail. */
