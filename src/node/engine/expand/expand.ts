@@ -45,9 +45,10 @@ export async function expandRecords(
   options: ExpandOptions,
 ): Promise<void> {
   const request: RuleRequest = { ...options.request, context: 'expand' }
+  const attached: Attached = new Map()
   for (const path of normalizePaths(expand)) {
     try {
-      await expandPath(engine, records, path.split('.'), { ...options, request })
+      await expandPath(engine, records, path.split('.'), { ...options, request, attached })
     } catch (error) {
       if (!(error instanceof ExpandError) && !(error instanceof FilterError)) throw error
       engine.log.debug('relation not expanded', { path, error })
@@ -66,6 +67,13 @@ function normalizePaths(expand: string): string[] {
   return [...new Set(needed)]
 }
 
+/** What stands below each beginning of a path by now: `a.b` and `a.c` share the records of `a`. */
+type Attached = Map<string, readonly EngineRecord[]>
+
+interface PathOptions extends ExpandOptions {
+  readonly attached: Attached
+}
+
 interface Relation {
   readonly name: string
   readonly target: Collection
@@ -77,11 +85,14 @@ async function expandPath(
   engine: RuleHost,
   records: readonly EngineRecord[],
   path: readonly string[],
-  options: ExpandOptions,
+  options: PathOptions,
   depth = 1,
 ): Promise<void> {
-  const [name, ...rest] = path
+  const name = path[depth - 1]
   if (name === undefined || depth > depthMax || records.length === 0) return
+  const beginning = path.slice(0, depth).join('.')
+  const before = options.attached.get(beginning)
+  if (before !== undefined) return expandPath(engine, before, path, options, depth + 1)
   const relation = await relationOf(engine, records, name)
   const ids = new Set(records.flatMap((record) => relation.idsOf(record)))
   const found = await findVisible(engine, relation.target, [...ids], options)
@@ -90,7 +101,7 @@ async function expandPath(
     const shown = options.onRecord(each)
     if (shown !== undefined) await shown
   }
-  await expandPath(engine, related, rest, options, depth + 1)
+  await expandPath(engine, related, path, options, depth + 1)
   for (const record of records) {
     record.expand ??= {}
     const valid = relation.idsOf(record).flatMap((id) => found.get(id) ?? [])
@@ -98,6 +109,7 @@ async function expandPath(
     mergeExpanded(record.expand[name], valid)
     record.expand = { ...record.expand, [name]: relation.isMultiple ? valid : valid[0]! }
   }
+  options.attached.set(beginning, related)
 }
 
 /** Keeps what an earlier path attached below the same relation. */

@@ -103,28 +103,49 @@ function decodeEntities(text: string): string {
 
 /** The text of HTML, shortened to `max` characters. */
 function excerpt(html: string, max: number, withEllipsis: boolean): string {
-  const visible = html
+  const visible = html.includes('<') ? withoutTags(html) : html
+  const text = (visible.includes('&') ? decodeEntities(visible) : visible).replace(/[\s\u00a0]+/g, ' ').trim()
+  if (text.length <= max) return text // a character is at least one unit of UTF-16
+  const characters = [...text.slice(0, (max + 1) * 2)] // and two at most: one more than `max` surely stands in these
+  if (characters.length <= max) return text
+  return characters.slice(0, max).join('').trimEnd() + (withEllipsis ? '...' : '')
+}
+
+function withoutTags(html: string): string {
+  return html
     .replace(/<!--[\s\S]*?-->/g, '')
     .replace(
       /<(head|style|script|iframe|applet|object|svg|picture|dialog|template|button|form|textarea|select|option)\b[\s\S]*?<\/\1\s*>/gi,
       '',
     )
     .replace(/<\/?([a-z][a-z0-9]*)\b[^>]*>/gi, (_, tag: string) => (inlineTags.has(tag.toLowerCase()) ? '' : ' '))
-  const text = decodeEntities(visible)
-    .replace(/[\s\u00a0]+/g, ' ')
-    .trim()
-  const characters = [...text]
-  if (characters.length <= max) return text
-  return characters.slice(0, max).join('').trimEnd() + (withEllipsis ? '...' : '')
 }
 
-/** Plain data of anything that may stand in an answer. */
-function plain(value: unknown): unknown {
+type Wants = (key: string) => boolean
+
+/**
+ * Plain data of anything that may stand in an answer.
+ *
+ * @param wants which members of the outermost records are looked at; making the others would be for nothing.
+ */
+function plain(value: unknown, wants: Wants | null): unknown {
   if (value instanceof JsonText) return value.parse() ?? null
-  if (Array.isArray(value)) return value.map(plain)
+  if (Array.isArray(value)) return value.map((each) => plain(each, wants))
   if (typeof value !== 'object' || value === null) return value
-  if ('toJSON' in value && typeof value.toJSON === 'function') return plain(value.toJSON())
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each)]))
+  if ('export' in value && typeof value.export === 'function') return plainMembers(value.export(wants), null)
+  if ('toJSON' in value && typeof value.toJSON === 'function') return plain(value.toJSON(), null)
+  return plainMembers(value, wants)
+}
+
+function plainMembers(value: object, wants: Wants | null): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each, wants)]))
+}
+
+/** What {@link pickObject} will keep of a record, or null where that depends on its members. */
+function wantsOf(fields: Fields): Wants | null {
+  if (fields.size === 0 || fields.has('*')) return null
+  const names = new Set([...fields.keys()].map((path) => path.split('.', 1)[0]!))
+  return (key) => names.has(key) || key.includes('.')
 }
 
 type Data = Record<string, unknown>
@@ -166,7 +187,7 @@ const envelopeKeys = ['page', 'perPage', 'totalItems', 'totalPages', 'items']
 export function pickFields(value: unknown, fields: string): string {
   try {
     const parsed = parse(fields)
-    const data = plain(value)
+    const data = plain(value, wantsOf(parsed))
     const isPage = isObject(data) && envelopeKeys.every((key) => key in data)
     pick(isPage ? data['items'] : data, parsed)
     return toSortedJson(data)

@@ -85,18 +85,25 @@ export class EngineRecord {
     return this.values[name]
   }
 
+  /** One value, without making all the others of a row that may only be shown. */
+  #peek(name: string): FieldValue | undefined {
+    if (this.#row === null) return this.values[name]
+    const field = this.collection.field(name)
+    return field === undefined ? undefined : kindOf(field).fromDriver(field, this.#row[name] ?? null)
+  }
+
   text(name: string): string {
-    const value = this.values[name]
+    const value = this.#peek(name)
     return typeof value === 'string' ? value : ''
   }
 
   bool(name: string): boolean {
-    return this.values[name] === true
+    return this.#peek(name) === true
   }
 
   /** The names or ids of a select, relation or file field, as a list whatever its number. */
   texts(name: string): string[] {
-    const value = this.values[name]
+    const value = this.#peek(name)
     if (Array.isArray(value)) return value.filter((each): each is string => typeof each === 'string')
     return typeof value === 'string' && value !== '' ? [value] : []
   }
@@ -147,15 +154,19 @@ export class EngineRecord {
     this.original = { ...this.values }
   }
 
-  /** What an answer shows, keys in the order of their JSON. */
-  export(): Record<string, unknown> {
-    const { collection, values } = this
-    const { visibility } = this
+  /**
+   * What an answer shows, keys in the order of their JSON.
+   *
+   * @param wants leaves out the keys for which it says false; null: none.
+   */
+  export(wants: ((key: string) => boolean) | null = null): Record<string, unknown> {
+    const { collection, visibility } = this
     const exported: Record<string, unknown> = {}
     const keys =
       visibility === null && this.expand === null && this.extra === null ? collection.exportedKeys : this.#keys()
-    const hidesEmail = collection.isAuth && !this.ignoreEmailVisibility && values['emailVisibility'] !== true
+    const hidesEmail = collection.isAuth && !this.ignoreEmailVisibility && !this.bool('emailVisibility')
     for (const key of keys) {
+      if (wants !== null && !wants(key)) continue
       if (collection.isAuth && (key === 'password' || key === 'tokenKey' || (hidesEmail && key === 'email'))) continue
       exported[key] = this.#show(key)
     }
@@ -172,9 +183,12 @@ export class EngineRecord {
    */
   toJsonText(depth = 0): string {
     const row = this.#row
-    if (row === null || this.visibility !== null || this.expand !== null || this.extra !== null)
-      return writeJson(this.export(), depth + 1)
-    return writeRow(this.collection, row, this.ignoreEmailVisibility || toBool(row['emailVisibility']))
+    if (row === null || this.visibility !== null || this.extra !== null) return writeJson(this.export(), depth + 1)
+    const expand = this.expand === null ? null : writeJson(sortedExpand(this.expand), depth + 1)
+    return writeRow(this.collection, row, {
+      showsEmail: this.ignoreEmailVisibility || toBool(row['emailVisibility']),
+      expand,
+    })
   }
 
   /** Columns and driver values, for INSERT and UPDATE. */
@@ -200,13 +214,14 @@ export class EngineRecord {
     if (key === 'collectionId') return this.collection.id
     if (key === 'collectionName') return this.collection.name
     const field = this.collection.field(key)
-    if (field !== undefined) return kindOf(field).show(field, this.values[key]!)
+    if (field !== undefined) return kindOf(field).show(field, this.#peek(key)!)
     if (key !== 'expand') return this.extra?.[key]
-    const expand = this.expand ?? {}
-    return Object.fromEntries(
-      Object.keys(expand)
-        .sort()
-        .map((name) => [name, expand[name]]),
-    )
+    return sortedExpand(this.expand ?? {})
   }
+}
+
+type Expand = Readonly<Record<string, EngineRecord | EngineRecord[]>>
+
+function sortedExpand(expand: Expand): Expand {
+  return Object.fromEntries(Object.entries(expand).sort(([a], [b]) => (a < b ? -1 : 1)))
 }

@@ -9,8 +9,16 @@ import { quoteJson, writeJson } from '../json/json-text.ts'
 
 type Row = Readonly<Record<string, SqlValue>>
 type Part = (row: Row, showsEmail: boolean) => string
+type Writer = (row: Row, shown: Shown) => string
 
-const writers = new WeakMap<Collection, (row: Row, showsEmail: boolean) => string>()
+/** What is shown beside the columns. */
+export interface Shown {
+  readonly showsEmail: boolean
+  /** The text of the member `expand`, or null where there is none. */
+  readonly expand: string | null
+}
+
+const writers = new WeakMap<Collection, Writer>()
 const datePattern = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z$/
 
 /** A JSON list of words, as PocketBase and we write it: no blanks, no escapes. */
@@ -34,22 +42,27 @@ function isPlainList(text: string): boolean {
  * Text of the collection's exported members, in their order, as `EngineRecord.export` would give it; a part of an answer,
  * see {@link writeJson}.
  */
-export function writeRow(collection: Collection, row: Row, showsEmail: boolean): string {
+export function writeRow(collection: Collection, row: Row, shown: Shown): string {
   let writer = writers.get(collection)
   if (writer === undefined) writers.set(collection, (writer = makeWriter(collection)))
-  return writer(row, showsEmail)
+  return writer(row, shown)
 }
 
-function makeWriter(collection: Collection): (row: Row, showsEmail: boolean) => string {
+function makeWriter(collection: Collection): Writer {
   const parts: Part[] = []
+  /** How many parts stand before the member `expand`; at least one, `collectionId`. */
+  let beforeExpand = 0
   for (const key of collection.exportedKeys) {
+    if (key < 'expand') beforeExpand = parts.length + 1
     if (collection.isAuth && (key === 'password' || key === 'tokenKey')) continue
     parts.push(partOf(collection, key, parts.length === 0))
   }
   // The one part that may be empty, `email`, is never the first: `collectionId` sorts before it.
-  return (row, showsEmail) => {
+  return (row, { showsEmail, expand }) => {
     let text = '{'
-    for (const part of parts) text += part(row, showsEmail)
+    for (let i = 0; i < beforeExpand; i++) text += parts[i]!(row, showsEmail)
+    if (expand !== null) text += `,"expand":${expand}`
+    for (let i = beforeExpand; i < parts.length; i++) text += parts[i]!(row, showsEmail)
     return `${text}}`
   }
 }
