@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Figure } from '../report.ts'
+import { benchMove } from './move-bench.ts'
 import { benchColdOpen, benchRestore, type RestoreSize } from './restore-bench.ts'
 import { benchLag, benchMany, benchRequests, benchThroughput, type ManySize } from './ship-bench.ts'
 import { type BenchStore, directoryStore, minioStore } from './stores.ts'
@@ -16,6 +17,7 @@ export interface ReplicationSize {
   readonly ticks: number
   readonly requestsMs: number
   readonly many: ManySize
+  readonly move: { readonly sizeBytes: number; readonly moves: number }
 }
 
 export const fullReplication: ReplicationSize = {
@@ -29,6 +31,7 @@ export const fullReplication: ReplicationSize = {
   ticks: 400,
   requestsMs: 20_000,
   many: { openCount: 1_000, closedCount: 10_000, theirCount: 1_000 },
+  move: { sizeBytes: 100e6, moves: 9 },
 }
 export const smokeReplication: ReplicationSize = {
   restores: [{ name: '1 MB', sizeBytes: 1e6, rounds: 1 }],
@@ -37,6 +40,7 @@ export const smokeReplication: ReplicationSize = {
   ticks: 3,
   requestsMs: 500,
   many: { openCount: 2, closedCount: 3, theirCount: 2 },
+  move: { sizeBytes: 1e6, moves: 2 },
 }
 
 export async function benchReplication(size: ReplicationSize): Promise<Figure[]> {
@@ -51,6 +55,7 @@ export async function benchReplication(size: ReplicationSize): Promise<Figure[]>
     figures.push(...(await benchThroughput(dir, directory, size.loadBytes)))
     figures.push(...(await benchLag(dir, directory, size.ticks)))
     figures.push(...(await benchMany(dir, directory, size.many)))
+    figures.push(...(await benchMove(size.move)))
     await restores(directory)
     await using minio = await minioStore(join(dir, 'minio'))
     if (minio === null) return figures

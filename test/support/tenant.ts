@@ -112,7 +112,7 @@ export class TenantBench implements AsyncDisposable {
   }
 
   /** Runs a job here, as its process would. */
-  async job<T extends TenantJob['type']>(
+  async job<T extends Exclude<TenantJob['type'], 'warm'>>(
     tenantId: TenantId,
     job: Extract<TenantJob, { readonly type: T }>,
   ): Promise<JobReports[T]> {
