@@ -2,6 +2,7 @@
 
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
+import type { ArchivePolicy } from '../cp/services/archive.ts'
 import { defaultPrices, type PriceTable, parsePrices } from '../cp/services/prices.ts'
 import { type ClusterSecrets, clusterSecrets } from '../ipc/keys.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -101,4 +102,22 @@ export function pricesOf({ prices }: FleetOptions): PriceTable {
   const parsed = parsePrices(readSmallFile(prices, '--prices'))
   if ('problem' in parsed) throw new ConfigError(`--prices: ${prices}: ${parsed.problem}`)
   return parsed
+}
+
+const infrequentAfterDaysDefault = 7
+const archiveAfterDaysDefault = 90
+
+/** Only AWS is known to have these classes; others name theirs, or have none. */
+export function archivePolicyOf(options: FleetOptions): ArchivePolicy {
+  const isAws = options.s3Bucket !== undefined && options.s3Endpoint === undefined
+  const classOf = (given: string | undefined, onAws: string) => {
+    const name = given ?? (isAws ? onAws : 'none')
+    return name === 'none' ? null : name
+  }
+  return {
+    infrequentAfterDays: options.infrequentAfterDays ?? infrequentAfterDaysDefault,
+    archiveAfterDays: options.archiveAfterDays ?? archiveAfterDaysDefault,
+    infrequentClass: classOf(options.s3InfrequentClass, 'STANDARD_IA'),
+    archiveClass: classOf(options.s3ArchiveClass, 'GLACIER_IR'),
+  }
 }

@@ -7,6 +7,7 @@ import type { StoreLocation } from '../lib/object-store/open.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import type { Metrics } from '../lib/obs/metrics.ts'
 import type { Rng } from '../lib/rng.ts'
+import type { ArchivePolicy } from './services/archive.ts'
 import type { PriceTable } from './services/prices.ts'
 
 export interface ListenAddress {
@@ -38,6 +39,8 @@ export interface ControlPlaneConfig {
   readonly objectPrefix: string
   /** Where the store lies, as other programs find it. */
   readonly storeLocation: StoreLocation
+  /** When tenants that nobody uses become cheap, and how. */
+  readonly archive: ArchivePolicy
   /** What the store charges. */
   readonly prices: PriceTable
   /** E-mail of the admin that is made when there is none. */

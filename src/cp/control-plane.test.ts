@@ -53,6 +53,7 @@ async function start(dir: string, objectStore = new MemoryObjectStore()): Promis
       objectPrefix: '',
       storeLocation: { kind: 'file', dir: '/srv/objects' },
       prices: defaultPrices,
+      archive: { infrequentAfterDays: 7, archiveAfterDays: 90, infrequentClass: 'IA', archiveClass: 'GIR' },
       createAdmin: 'root@fleet.test',
       timings: { heartbeatMs: 50, degradedAfterMs: 300, downAfterMs: 600, reconcileMs: 100, orderMs: 3_000 },
     },
@@ -90,6 +91,10 @@ async function playNode(
     'superuser.upsert': (order) => {
       orders.push(order)
       return { created: true }
+    },
+    'tenant.open': (order) => {
+      orders.push(order)
+      return { opened: true }
     },
     'tenant.meter': () => ({ sinceMs: 1_700_000_000_000, reading: { ...noReading, bytesSent: 7 } }),
     'job.run': (order) => {
@@ -504,4 +509,50 @@ test('the cost of a tenant is that of all nodes that answer, by the price table'
     nodesMissing: ['node-2'],
   })
   expect((await call('GET', '/api/cp/tenants/nobody/cost')).status).toBe(404)
+})
+
+test('an archived tenant comes back with its first request', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  const report = { objectsMoved: 2, bytesMoved: 300_000, filesDeleted: 7 }
+  const node = await playNode(member, 'node-1', {
+    job: (job) => (job.type === 'archive' ? { state: 'done', report } : null),
+  })
+  const made = await call('POST', '/api/cp/tenants', { id: 'acme' })
+  expect((await call('POST', '/api/cp/tenants/acme/resume')).status).toBe(409)
+  const started = await call('POST', '/api/cp/tenants/acme/archive')
+  expect(started).toMatchObject({ status: 202, body: { kind: 'archive' } })
+  const path = `/api/cp/tenants/acme/operations/${started.body.id}`
+  await until('the end', async () => (await call('GET', path)).body.state === 'done')
+  expect((await call('GET', path)).body.report).toEqual(report)
+  expect(node.orders.slice(-2)).toMatchObject([
+    { type: 'tenant.update', tenant: { status: 'archived' } },
+    { type: 'job.run', job: { type: 'archive', stage: 'archived', storageClass: 'GIR' } },
+  ])
+  const archived = await call('GET', '/api/cp/tenants/acme')
+  expect(archived.body).toMatchObject({ status: 'archived', archive: { stage: 'archived', reopenMs: null } })
+
+  const gateway = openMessaging({ role: 'gateway', secrets, log })
+  opened.push(() => gateway.close())
+  const routes = openRpcClient({
+    messaging: gateway,
+    clock,
+    log,
+    conversation: gatewayConversation,
+    connect: member.ipcAddress,
+    serverRole: 'control-plane',
+  })
+  const resolve = () =>
+    routes.request({ type: 'route.resolve', key: { kind: 'slug', slug: 'acme' } }, { deadlineMs: 3_000 })
+  expect(await resolve()).toMatchObject({ found: 'unavailable', reason: 'reopening' })
+  await until('its return', async () => (await resolve()).found === 'route')
+  await until(
+    'the time it took',
+    async () => (await call('GET', '/api/cp/tenants/acme')).body.archive.reopenMs !== null,
+  )
+  expect((await call('GET', '/api/cp/tenants/acme')).body).toMatchObject({
+    status: 'active',
+    archive: { stage: 'warm' },
+  })
+  expect(node.orders.find((order) => order.type === 'tenant.open')).toMatchObject({ tenantId: made.body.id })
 })

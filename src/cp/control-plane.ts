@@ -28,6 +28,7 @@ import { RocksLogStore } from './raft/storage/rocks-log-store.ts'
 import { noTransport } from './raft/transport/transport.ts'
 import { openRocksDb } from './rocks/db.ts'
 import { AdminService } from './services/admins.ts'
+import { ArchiveService } from './services/archive.ts'
 import { CostService } from './services/costs.ts'
 import { DrillService } from './services/drills.ts'
 import { tenantHistory } from './services/history.ts'
@@ -144,7 +145,36 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     }),
   )
   drills.schedule()
-  const routes = new RouteTable(state, nodes, (tenant) => tenants.isMoving(tenant))
+  const archive = opened.adopt(
+    new ArchiveService({
+      state,
+      propose,
+      orders,
+      nodes,
+      operations,
+      clock,
+      rng,
+      log,
+      policy: config.archive,
+      transitions: metrics.counter({
+        name: 'archive_transitions_total',
+        help: 'Tenants that went to another stage of the archive, or came back.',
+        labels: ['to'],
+      }),
+      reopenSeconds: metrics.histogram({
+        name: 'archive_reopen_seconds',
+        help: 'From the first request for an archived tenant to its opening.',
+      }),
+    }),
+    (it) => it.close(),
+  )
+  archive.start()
+  const routes = new RouteTable(
+    state,
+    nodes,
+    (tenant) => tenants.isMoving(tenant),
+    (tenant) => archive.used(tenant),
+  )
   const feed = routeFeed(state, routes, publisher)
   tellGateways = (tenant) => feed.tenantChanged(tenant)
   store.onChange((changes) => {
@@ -189,6 +219,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     timeTravel,
     drills,
     store: config,
+    archive,
     costs: new CostService({ state, nodes, orders, timeTravel, prices: config.prices, log }),
     admins,
     log,

@@ -289,6 +289,8 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
       const known = placements.get(order.tenantId)
       // Without a placement any worker could hold it from before a restart; each answers at once when it does not.
       const concerned = known === undefined ? workers : [workers[known.placement.worker % workers.length]!]
+      // Before the answer: a node that crashes behind it must not open the tenant again by what it remembers.
+      if (known !== undefined && known.placement.epoch <= order.epoch) await placements.delete(order.tenantId)
       await Promise.all(concerned.map((worker) => carryOut(worker, order, context)))
       const now = placements.get(order.tenantId)
       if (now !== undefined && now.placement.epoch <= order.epoch) await placements.delete(order.tenantId)

@@ -13,6 +13,7 @@ import type { MeterBook } from './tenants/meter-book.ts'
 import type { TenantDeps } from './tenants/open-tenant.ts'
 import { withRequestedAck } from './tenants/output-gate.ts'
 import type { TenantPool } from './tenants/pool.ts'
+import { TailNotShippedError } from './tenants/tenant-errors.ts'
 import type { WorkerOrder } from './worker-protocol.ts'
 
 type Order<T extends WorkerOrder['type']> = Extract<WorkerOrder, { readonly type: T }>
@@ -59,8 +60,10 @@ export class OrderDesk {
       case 'tenant.update':
         return this.#update(order)
       case 'tenant.release':
-        await this.#pool.release(order.tenantId, order.epoch)
-        return { released: true }
+        return this.#release(order)
+      case 'tenant.open':
+        await this.#pool.use(order.tenantId, order.epoch, () => {})
+        return { opened: true }
       case 'superuser.upsert':
         return this.#pool.use(order.tenantId, this.#epochMin(order.tenantId), async ({ engine }) => {
           const created = await putSuperuser(engine, order)
@@ -70,6 +73,19 @@ export class OrderDesk {
       default:
         return unreachable(order)
     }
+  }
+
+  /** What a crash or an outage kept from the store is shipped when the tenant opens; until then it stays here. */
+  async #release({ tenantId, epoch }: Order<'tenant.release'>): Promise<OrderReplies['tenant.release']> {
+    const { files } = this.#deps
+    const isKept = () => files.hasUnshipped(tenantId)
+    const refusal = () =>
+      new TailNotShippedError(`tenant ${tenantId} has commits here that the object store does not have`)
+    if (this.#pool.peek(tenantId) === null && isKept()) throw refusal()
+    await this.#pool.release(tenantId, epoch)
+    if (!isKept()) return { released: true }
+    this.#pool.keep(tenantId, epoch)
+    throw refusal()
   }
 
   async #create({ tenant, placement, superuser }: Order<'tenant.create'>): Promise<OrderReplies['tenant.create']> {

@@ -5,7 +5,15 @@ import { systemClock } from '../../lib/clock.ts'
 import { locationOf } from '../../lib/object-store/open.ts'
 import { Metrics } from '../../lib/obs/metrics.ts'
 import { systemRng } from '../../lib/rng.ts'
-import { dataDirectory, fleetSecrets, hostPort, objectStoreConfig, openProbedStore, pricesOf } from '../fleet-config.ts'
+import {
+  archivePolicyOf,
+  dataDirectory,
+  fleetSecrets,
+  hostPort,
+  objectStoreConfig,
+  openProbedStore,
+  pricesOf,
+} from '../fleet-config.ts'
 import type { Running } from '../lifetime.ts'
 import type { ModeInput } from '../mode.ts'
 
@@ -27,6 +35,7 @@ export async function startControlPlane({ options, log }: ModeInput): Promise<Ru
       baseDomain: options.baseDomain ?? 'localhost',
       publicUrl: { scheme: options.publicPort === undefined ? 'https' : 'http', port: options.publicPort ?? null },
       objectPrefix: '', // the store adds its own
+      archive: archivePolicyOf(options),
       prices: pricesOf(options),
       storeLocation: locationOf(objectStoreConfig(options)),
       createAdmin: options.createAdmin ?? 'admin@localhost',

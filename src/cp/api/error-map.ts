@@ -46,6 +46,7 @@ const answers: Readonly<Record<Refusal, Answer>> = {
   no_node: { status: 503, message: 'No node can take the tenant now.' },
   same_node: { status: 409, message: 'The tenant is on this node already.', field: 'node' },
   not_active: { status: 409, message: 'The tenant is not active.' },
+  not_archived: { status: 409, message: 'The tenant is not archived.' },
   not_suspended: { status: 409, message: 'Suspend the tenant first: only one program may write its history.' },
   already_known: { status: 409, message: 'The fleet has this tenant already.', field: 'reference' },
   history_not_found: { status: 404, message: 'The object store holds no such tenant.', field: 'reference' },

@@ -4,6 +4,7 @@ import { Elysia, t } from 'elysia'
 import { ackModes } from '../../ipc/messages/tenant.ts'
 import type { NodeId } from '../../lib/brand.ts'
 import type { CreateTenant, TenantService, TenantView, UpdateTenant } from '../services/tenants.ts'
+import type { TenantActivity } from '../state/activities.ts'
 import type { DrillFailure, ProvenRestore } from '../state/drills.ts'
 import { standbysOf } from '../state/placements.ts'
 import { refused } from './error-map.ts'
@@ -54,7 +55,7 @@ const updateBody = t.Object({
   metadata: t.Optional(t.Record(t.String({ maxLength: 64 }), t.String({ maxLength: 1_024 }))),
 })
 
-export function tenantBody({ tenant, placement, drill }: TenantView) {
+export function tenantBody({ tenant, placement, drill, activity }: TenantView) {
   const { id, slug, domains, status, owner, plan, region, ackMode, limits, metadata } = tenant
   return {
     id,
@@ -77,9 +78,15 @@ export function tenantBody({ tenant, placement, drill }: TenantView) {
     },
     provenRestore: drill?.proven ? provenBody(drill.proven) : null,
     failedDrill: drill?.failure ? failureBody(drill.failure) : null,
+    archive: activity && archiveBody(activity),
     created: pocketBaseTime(tenant.createdAtMs),
     updated: pocketBaseTime(tenant.updatedAtMs),
   }
+}
+
+/** `lastUsed` is noted once a day. */
+function archiveBody({ usedAtMs, stage, stageAtMs, reopenMs }: TenantActivity) {
+  return { stage, since: pocketBaseTime(stageAtMs), lastUsed: pocketBaseTime(usedAtMs), reopenMs }
 }
 
 function provenBody({ atMs, nodeId, txid, sizeBytes, restoreMs }: ProvenRestore) {

@@ -1,4 +1,4 @@
-// `/api/cp/tenants/{id}/restore-points`, `/restore`, `/fork`, `/export`, `/eject`, `/operations/{operation}`: parse, call, translate.
+// `/api/cp/tenants/{id}/restore-points`, `/restore`, `/fork`, `/export`, `/eject`, `/archive`, `/resume`, `/operations/{operation}`: parse, call, translate.
 
 import { Elysia, t } from 'elysia'
 import { grantLifetimeMs, platformExportPath, signGrant } from '../../ipc/messages/grant.ts'
@@ -6,6 +6,7 @@ import type { JobReports, PointWish } from '../../ipc/messages/jobs.ts'
 import type { Txid } from '../../lib/brand.ts'
 import { errorCode, errorMessage } from '../../lib/errors.ts'
 import type { ControlPlaneConfig } from '../config.ts'
+import type { ArchiveService } from '../services/archive.ts'
 import { ejectCommands } from '../services/eject-commands.ts'
 import type { OperationService, OperationView } from '../services/operations.ts'
 import type { TimeTravel } from '../services/time-travel.ts'
@@ -16,6 +17,7 @@ import { pocketBaseTime, tenantBody } from './tenants.ts'
 export interface TimeTravelRoutesDeps extends GrantDeps {
   readonly timeTravel: TimeTravel
   readonly operations: OperationService
+  readonly archive: ArchiveService
   readonly store: Pick<ControlPlaneConfig, 'storeLocation' | 'objectPrefix'>
 }
 
@@ -115,6 +117,7 @@ function pointsBody({ ranges, latest }: JobReports['points']) {
 export const timeTravelRoutes = ({
   timeTravel,
   operations,
+  archive,
   tenants,
   store,
   auth,
@@ -210,6 +213,18 @@ export const timeTravelRoutes = ({
         }),
       },
     )
+    .post('/:id/archive', async ({ params, status }) => {
+      const started = await archive.archive(params.id)
+      if (!started.ok) throw refused(started.error)
+      return status(202, operationBody(started.value))
+    })
+    .post('/:id/resume', async ({ params }) => {
+      const resumed = await archive.resume(params.id)
+      if (!resumed.ok) throw refused(resumed.error)
+      const found = tenants.find(params.id)
+      if (found === null) throw refused('not_found')
+      return tenantBody(found)
+    })
     .get('/:id/operations/:operation', ({ params }) => {
       const tenant = tenants.find(params.id)
       const view = tenant && operations.get(tenant.tenant.id, params.operation)

@@ -16,7 +16,7 @@ import type { Orders } from './orders.ts'
 import { placementOf } from './placement/standbys.ts'
 import type { Propose } from './proposer.ts'
 
-export type OperationKind = 'preview' | 'eject' | 'drill' | TenantOperation['type']
+export type OperationKind = 'preview' | 'eject' | 'drill' | 'archive' | TenantOperation['type']
 
 export interface OperationView {
   readonly id: string
@@ -27,7 +27,7 @@ export interface OperationView {
   readonly startedAtMs: number
   readonly endedAtMs: number | null
   /** What was found or done. */
-  readonly report: JobReports['preview' | 'restore' | 'fork' | 'eject' | 'drill'] | null
+  readonly report: JobReports['preview' | 'restore' | 'fork' | 'eject' | 'drill' | 'archive'] | null
   readonly error: { readonly code: string; readonly message: string } | null
 }
 

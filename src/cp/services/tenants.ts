@@ -4,12 +4,13 @@
 import { type AckMode, needsStandbys, type TenantLimits } from '../../ipc/messages/tenant.ts'
 import { type Epoch, isSlug, type NodeId, type Slug, type TenantId } from '../../lib/brand.ts'
 import { type Clock, sleep } from '../../lib/clock.ts'
-import { AppError, errorMessage, OverloadedError } from '../../lib/errors.ts'
+import { AppError, errorCode, errorMessage, OverloadedError } from '../../lib/errors.ts'
 import { newTenantId, recordId } from '../../lib/id.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
 import type { ControlPlaneConfig, ControlPlaneTimings } from '../config.ts'
+import type { TenantActivity } from '../state/activities.ts'
 import type { RejectReason } from '../state/command.ts'
 import type { DrillRow } from '../state/drills.ts'
 import { type PlacementRow, standbysOf } from '../state/placements.ts'
@@ -60,6 +61,7 @@ export type TenantRefusal =
   | 'same_node'
   | 'not_active'
   | 'not_suspended'
+  | 'not_archived'
   | 'already_known'
   | 'history_not_found'
 
@@ -71,6 +73,8 @@ export class NodeOrderError extends AppError {
 export interface TenantView {
   readonly tenant: Tenant
   readonly placement: PlacementRow | null
+  /** null before its use was noted for the first time. */
+  readonly activity: TenantActivity | null
   /** null before the first drill. */
   readonly drill: DrillRow | null
 }
@@ -153,7 +157,7 @@ export class TenantService {
     const outcome = await propose({ type: 'tenant.create', tenant, nodeId: place.nodeId, worker: place.worker })
     if (!outcome.ok) return err(outcome.error)
     const setupPath = await this.#finishCreation(tenant.id)
-    await this.#renewStandbys(tenant.id)
+    await this.#renewStandbys(tenant.id).catch((error) => this.#unfinished('standbys', tenant.id, error))
     const made = this.find(tenant.id)
     if (made === null) return err('not_found') // deleted in the meantime
     return ok({ ...made, setupUrl: setupPath === null ? null : this.#urlOf(made.tenant) + setupPath })
@@ -225,7 +229,7 @@ export class TenantService {
     const after = this.find(before.id)
     if (after === null) return err('not_found')
     await this.#tellNode(after)
-    await this.#renewStandbys(before.id)
+    await this.#renewStandbys(before.id).catch((error) => this.#unfinished('standbys', before.id, error))
     return ok(this.find(before.id) ?? after)
   }
 
@@ -412,8 +416,14 @@ export class TenantService {
   }
 
   #view(tenant: Tenant): TenantView {
-    const { placements, drills } = this.#deps.state
-    return { tenant, placement: placements.get(tenant.id) ?? null, drill: drills.get(tenant.id) ?? null }
+    const { placements, drills, activities } = this.#deps.state
+    const { id } = tenant
+    return {
+      tenant,
+      placement: placements.get(id) ?? null,
+      drill: drills.get(id) ?? null,
+      activity: activities.get(id) ?? null,
+    }
   }
 
   #urlOf({ slug }: Tenant): string {
@@ -460,11 +470,15 @@ export class TenantService {
     const placement = state.placements.get(id)
     if (placement === undefined) return
     if (state.nodes.get(placement.nodeId) !== undefined)
-      await orders.give<'tenant.release'>(
-        placement.nodeId,
-        { type: 'tenant.release', tenantId: id, epoch: placement.epoch },
-        timings.orderMs,
-      )
+      await orders
+        .give<'tenant.release'>(
+          placement.nodeId,
+          { type: 'tenant.release', tenantId: id, epoch: placement.epoch },
+          timings.orderMs,
+        )
+        .catch((error) => {
+          if (errorCode(error) !== 'tail_not_shipped') throw error // of a deleted tenant nobody wants the rest
+        })
     await propose({ type: 'placement.remove', id })
   }
 
@@ -493,28 +507,39 @@ export class TenantService {
     return lagMs <= storeOutMs && !Bun.deepEquals(next, current)
   }
 
-  /** Under a new epoch, so that a successor knows by the tail's epoch whom to ask. */
+  /**
+   * Under a new epoch, so that a successor knows by the tail's epoch whom to ask. The owner lets go first, with everything
+   * in the store: then nobody has to ask the standbys that are gone.
+   */
   async #renewStandbys(id: TenantId): Promise<void> {
-    const { state, propose, log } = this.#deps
+    const { state, propose, log, onRouteChange } = this.#deps
     const tenant = state.tenants.get(id)
     const placement = state.placements.get(id)
     if (tenant === undefined || placement === undefined || !this.#lacksStandbys(tenant, placement)) return
+    if (this.#moving.has(id) || this.#copying.has(id)) return
     const { nodeId, worker, epoch } = placement
     const standbys = this.#standbysFor(id, nodeId)
-    const outcome = await propose({
-      type: 'tenant.place',
-      id,
-      nodeId,
-      worker,
-      expected: epoch,
-      seen: epoch,
-      standbys,
-      forget: false,
-    })
-    if (!outcome.ok) return
-    log.info('standbys changed', { tenant: id, owner: nodeId, standbys })
-    const view = this.find(id)
-    if (view !== null) await this.#tellNode(view)
+    this.#moving.add(id)
+    onRouteChange(id)
+    try {
+      await this.#release(placement)
+      const place = { nodeId, worker, expected: epoch, seen: epoch, standbys, forget: true } as const
+      const outcome = await propose({ type: 'tenant.place', id, ...place })
+      if (outcome.ok) log.info('standbys changed', { tenant: id, owner: nodeId, standbys })
+    } finally {
+      this.#moving.delete(id)
+      onRouteChange(id)
+    }
+  }
+
+  /** Resolves once the owner has closed the tenant with everything in the store, and will not open it under this epoch. */
+  async #release({ tenantId, nodeId, epoch }: PlacementRow): Promise<void> {
+    const { orders, timings } = this.#deps
+    await orders
+      .give<'tenant.release'>(nodeId, { type: 'tenant.release', tenantId, epoch }, timings.orderMs)
+      .catch((cause) => {
+        throw new NodeOrderError(`node ${nodeId} did not let go of tenant ${tenantId}`, { cause })
+      })
   }
 
   /** From a node that is down without asking it: the next slot in the object store is what makes this safe. */
@@ -534,23 +559,15 @@ export class TenantService {
     /** null: the old node is not asked to let go. Else so long may a copy take before it is. */
     { copyMs }: { readonly copyMs: number | null },
   ): Promise<Result<null, RejectReason>> {
-    const { orders, propose, clock, timings, log, onRouteChange } = this.#deps
+    const { propose, clock, log, onRouteChange } = this.#deps
     if (this.#moving.has(id) || this.#copying.has(id)) throw new OverloadedError(`tenant ${id} is moving already`)
     if (copyMs !== null) await this.#copyAhead(id, to, copyMs)
     const startedMs = clock.monotonic()
     this.#moving.add(id)
     onRouteChange(id) // gateways hold its requests from here on
     try {
-      if (copyMs !== null)
-        await orders
-          .give<'tenant.release'>(
-            from.nodeId,
-            { type: 'tenant.release', tenantId: id, epoch: from.epoch },
-            timings.orderMs,
-          )
-          .catch((cause) => {
-            throw new NodeOrderError(`node ${from.nodeId} did not let go of tenant ${id}`, { cause })
-          })
+      const isReleased = copyMs !== null
+      if (isReleased) await this.#release(from)
       const outcome = await propose({
         type: 'tenant.place',
         id,
@@ -558,7 +575,7 @@ export class TenantService {
         expected: from.epoch,
         seen: from.epoch,
         standbys: this.#standbysFor(id, to.nodeId),
-        forget: false,
+        forget: isReleased,
       })
       if (outcome.ok)
         log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })

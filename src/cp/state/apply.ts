@@ -44,6 +44,37 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       batch.putOperation(operation)
       return accepted
     }
+    case 'tenant.archive':
+    case 'tenant.resume': {
+      const tenant = state.tenants.get(command.id)
+      const [from, to] =
+        command.type === 'tenant.archive' ? (['active', 'archived'] as const) : (['archived', 'active'] as const)
+      if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
+      if (tenant.status === to) return accepted
+      if (tenant.status !== from) return reject('wrong_status')
+      if (state.operations.get(command.id) !== undefined) return reject('operation_pending')
+      batch.putTenant({ ...tenant, status: to, updatedAtMs: command.atMs })
+      return accepted
+    }
+    case 'activity.put': {
+      const status = state.tenants.get(command.activity.tenantId)?.status
+      if (status === undefined || status === 'deleted') return reject('not_found')
+      batch.putActivity(command.activity)
+      return accepted
+    }
+    case 'activity.note': {
+      for (const { tenantId, usedAtMs } of command.used) {
+        const tenant = state.tenants.get(tenantId)
+        if (tenant === undefined || tenant.status === 'deleted') continue
+        const known = state.activities.get(tenantId)
+        if (known !== undefined && known.usedAtMs >= usedAtMs) continue
+        // Used again, what was moved is read again: it counts as warm, so that what comes new is moved in its turn.
+        const stage = known?.stage === 'archived' ? 'archived' : 'warm'
+        const stageAtMs = known?.stage === stage ? known.stageAtMs : usedAtMs
+        batch.putActivity({ tenantId, usedAtMs, stage, stageAtMs, reopenMs: known?.reopenMs ?? null })
+      }
+      return accepted
+    }
     case 'operation.begin': {
       const { operation } = command
       const status = state.tenants.get(operation.tenantId)?.status
@@ -82,6 +113,7 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
       batch.putTenant({ ...tenant, status: 'deleted', pendingSuperuser: null, updatedAtMs: command.atMs })
       if (state.operations.get(command.id) !== undefined) batch.removeOperation(command.id)
+      if (state.activities.get(command.id) !== undefined) batch.removeActivity(command.id)
       if (state.drills.get(command.id) !== undefined) batch.removeDrill(command.id)
       return accepted
     }

@@ -17,6 +17,7 @@ import {
   varint,
   versioned,
 } from '../binary.ts'
+import { activityCodec, type TenantActivity } from './activities.ts'
 import { type Admin, adminCodec } from './admins.ts'
 import { type DrillRow, drillCodec } from './drills.ts'
 import type { NodeRow } from './nodes.ts'
@@ -79,7 +80,10 @@ export type Command =
       readonly expected: Epoch
       readonly seen: Epoch
       readonly standbys: readonly NodeId[]
-      /** An admin accepts that what earlier standbys hold is lost: nobody asks them any more. */
+      /**
+       * Nobody asks earlier standbys any more: the owner has let go with everything in the store, or an admin accepts
+       * that what they hold is lost.
+       */
       readonly forget: boolean
     }
   /** The owner of `epoch` has sealed, so it has asked the standbys of all epochs before. */
@@ -106,6 +110,16 @@ export type Command =
     }
   /** What the last restore drill of a tenant found. */
   | { readonly type: 'drill.note'; readonly drill: DrillRow }
+
+  /** Nobody serves it; the next request brings it back. */
+  | { readonly type: 'tenant.archive'; readonly id: TenantId; readonly atMs: number }
+  | { readonly type: 'tenant.resume'; readonly id: TenantId; readonly atMs: number }
+  | { readonly type: 'activity.put'; readonly activity: TenantActivity }
+  /** Who was used; tenants that are gone by now are passed over. */
+  | {
+      readonly type: 'activity.note'
+      readonly used: readonly { readonly tenantId: TenantId; readonly usedAtMs: number }[]
+    }
 
 export type RejectReason =
   | 'initialized'
@@ -203,6 +217,15 @@ export const commands = versioned<Command>(
     'admin.delete': [13, struct<Of<'admin.delete'>>({ id: text })],
     'operation.begin': [20, struct<Of<'operation.begin'>>({ operation: operationCodec })],
     'operation.end': [21, struct<Of<'operation.end'>>({ tenantId, id: text })],
+    'tenant.archive': [23, struct<Of<'tenant.archive'>>({ id: tenantId, atMs: varint })],
+    'tenant.resume': [24, struct<Of<'tenant.resume'>>({ id: tenantId, atMs: varint })],
+    'activity.put': [25, struct<Of<'activity.put'>>({ activity: activityCodec })],
+    'activity.note': [
+      26,
+      struct<Of<'activity.note'>>({
+        used: list(struct<{ readonly tenantId: TenantId; readonly usedAtMs: number }>({ tenantId, usedAtMs: varint })),
+      }),
+    ],
     'tenant.fork': [
       22,
       struct<Of<'tenant.fork'>>({ tenant: tenantCodec, nodeId, worker: varint, operation: operationCodec }),

@@ -5,6 +5,7 @@
 import type { NodeId, TenantId } from '../../lib/brand.ts'
 import { fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { DecodeError } from '../binary.ts'
+import { activityRows, type TenantActivity } from './activities.ts'
 import { type Admin, adminRows } from './admins.ts'
 import { type ClusterConfig, configRows } from './config.ts'
 import { type DrillRow, drillRows } from './drills.ts'
@@ -29,6 +30,8 @@ export interface StateReader {
     onNode(id: NodeId): ReadonlySet<TenantId>
     all(): Iterable<PlacementRow>
   }
+  /** Of tenants whose use was noted. */
+  readonly activities: { get(id: TenantId): TenantActivity | undefined }
   /** What was decided about tenants and is not done. */
   readonly operations: { get(id: TenantId): TenantOperation | undefined; all(): Iterable<TenantOperation> }
   readonly drills: { get(id: TenantId): DrillRow | undefined; all(): Iterable<DrillRow> }
@@ -60,6 +63,7 @@ export const statePrefix = 's/'
 const keys = {
   tenant: (id: string) => utf8(`s/t/${id}`),
   placement: (id: string) => utf8(`s/p/${id}`),
+  activity: (id: string) => utf8(`s/u/${id}`),
   operation: (id: string) => utf8(`s/o/${id}`),
   drill: (id: string) => utf8(`s/d/${id}`),
   node: (id: string) => utf8(`s/n/${id}`),
@@ -76,6 +80,7 @@ export class ClusterState implements StateReader {
   #tenantCount = 0
   readonly #placements = new Map<TenantId, PlacementRow>()
   readonly #byNode = new Map<NodeId, Set<TenantId>>()
+  readonly #activities = new Map<TenantId, TenantActivity>()
   readonly #operations = new Map<TenantId, TenantOperation>()
   readonly #drills = new Map<TenantId, DrillRow>()
   readonly #nodes = new Map<NodeId, NodeRow>()
@@ -86,6 +91,7 @@ export class ClusterState implements StateReader {
   readonly tenants: StateReader['tenants']
   readonly placements: StateReader['placements']
   readonly operations: StateReader['operations']
+  readonly activities: StateReader['activities']
   readonly drills: StateReader['drills']
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
@@ -110,6 +116,7 @@ export class ClusterState implements StateReader {
       onNode: (id) => this.#byNode.get(id) ?? none,
       all: () => this.#placements.values(),
     }
+    this.activities = { get: (id) => this.#activities.get(id) }
     this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
     this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
     this.nodes = { get: (id) => this.#nodes.get(id), all: () => this.#nodes.values() }
@@ -136,6 +143,7 @@ export class ClusterState implements StateReader {
       const kind = name.slice(statePrefix.length, statePrefix.length + 2)
       if (kind === 't/') this.setTenant(tenantRows.decode(value))
       else if (kind === 'p/') this.setPlacement(placementRows.decode(value))
+      else if (kind === 'u/') this.setActivity(activityRows.decode(value))
       else if (kind === 'o/') this.setOperation(operationRows.decode(value))
       else if (kind === 'd/') this.setDrill(drillRows.decode(value))
       else if (kind === 'n/') this.setNode(nodeRows.decode(value))
@@ -158,6 +166,8 @@ export class ClusterState implements StateReader {
       yield { key: keys.placement(row.tenantId), value: placementRows.encode(row) }
     for (const row of this.#operations.values())
       yield { key: keys.operation(row.tenantId), value: operationRows.encode(row) }
+    for (const row of this.#activities.values())
+      yield { key: keys.activity(row.tenantId), value: activityRows.encode(row) }
     for (const row of this.#drills.values()) yield { key: keys.drill(row.tenantId), value: drillRows.encode(row) }
   }
 
@@ -188,6 +198,14 @@ export class ClusterState implements StateReader {
     if (old === undefined) return
     this.#placements.delete(id)
     this.#byNode.get(old.nodeId)?.delete(id)
+  }
+
+  setActivity(next: TenantActivity): void {
+    this.#activities.set(next.tenantId, next)
+  }
+
+  removeActivity(id: TenantId): void {
+    this.#activities.delete(id)
   }
 
   setOperation(next: TenantOperation): void {
@@ -266,6 +284,17 @@ export class StateBatch {
     this.#writes.push({ key: keys.placement(id), value: null })
     this.#state.removePlacement(id)
     this.#tenants.add(id)
+  }
+
+  /** Routes do not depend on it: nobody is told. */
+  putActivity(row: TenantActivity): void {
+    this.#writes.push({ key: keys.activity(row.tenantId), value: activityRows.encode(row) })
+    this.#state.setActivity(row)
+  }
+
+  removeActivity(id: TenantId): void {
+    this.#writes.push({ key: keys.activity(id), value: null })
+    this.#state.removeActivity(id)
   }
 
   putOperation(row: TenantOperation): void {

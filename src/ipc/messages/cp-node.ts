@@ -104,6 +104,8 @@ export type NodeOrder =
    * The same `jobId` never means another job.
    */
   | { readonly type: 'job.run'; readonly jobId: string; readonly tenantId: TenantId; readonly job: TenantJob }
+  /** Opens it, so that its first request need not wait; `epoch` is the lowest it may be opened under. */
+  | { readonly type: 'tenant.open'; readonly tenantId: TenantId; readonly epoch: Epoch }
   /** What the tenant asked of the object store through this node, in all. */
   | { readonly type: 'tenant.meter'; readonly tenantId: TenantId }
   | { readonly type: 'node.drain' }
@@ -116,6 +118,7 @@ export interface OrderReplies {
   'tenant.release': { readonly released: true }
   'tenant.update': { readonly ok: true }
   'superuser.upsert': { readonly created: boolean }
+  'tenant.open': { readonly opened: true }
   'tenant.meter': { readonly sinceMs: number; readonly reading: MeterReading }
   'job.run': JobState<JobReports[keyof JobReports]>
   'node.drain': { readonly draining: true }

@@ -49,6 +49,7 @@ const keyPrefix = matching(
   /^(?!\/)(?!.*\/\/)(?!.*(^|\/)\.\.?(\/|$))[\w.\-/]{1,256}$/,
   'a key prefix without leading slash',
 )
+const storageClass = matching(/^(?:none|[A-Z][A-Z0-9_]{1,63})$/, 'a storage class such as STANDARD_IA, or none')
 const clusterSecret = matching(/^.{32,512}$/s, 'at least 32 characters')
 
 export const fleetOptions = {
@@ -249,6 +250,35 @@ export const fleetOptions = {
     placeholder: 'BYTES',
     about: 'Most bytes a second that this machine moves to and from the bucket. Default: no limit.',
     parse: integer(1_000_000, 1_000_000_000_000),
+  }),
+  infrequentAfterDays: option({
+    flag: 'infrequent-after-days',
+    env: 'INFREQUENT_AFTER_DAYS',
+    placeholder: 'DAYS',
+    about: 'Objects of a tenant without requests for this long move to --s3-infrequent-class; 0: never. Default 7.',
+    parse: integer(0, 36_500),
+  }),
+  archiveAfterDays: option({
+    flag: 'archive-after-days',
+    env: 'ARCHIVE_AFTER_DAYS',
+    placeholder: 'DAYS',
+    about:
+      'A tenant without requests for this long is archived: merged, moved to --s3-archive-class; 0: never. Default 90.',
+    parse: integer(0, 36_500),
+  }),
+  s3InfrequentClass: option({
+    flag: 's3-infrequent-class',
+    env: 'S3_INFREQUENT_CLASS',
+    placeholder: 'NAME',
+    about: 'Storage class for what is read rarely, or none. Default: STANDARD_IA on AWS, none with --s3-endpoint.',
+    parse: storageClass,
+  }),
+  s3ArchiveClass: option({
+    flag: 's3-archive-class',
+    env: 'S3_ARCHIVE_CLASS',
+    placeholder: 'NAME',
+    about: 'Storage class for archived tenants, readable at once, or none. Default: GLACIER_IR on AWS, else none.',
+    parse: storageClass,
   }),
   prices: option({
     flag: 'prices',

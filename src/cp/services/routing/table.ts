@@ -20,17 +20,28 @@ export class RouteTable {
   readonly #state: StateReader
   readonly #nodes: NodeService
   readonly #isMoving: (id: TenantId) => boolean
+  readonly #onUse: (id: TenantId) => void
 
-  /** @param isMoving a tenant between two nodes has no route: its requests wait at the gateway. */
-  constructor(state: StateReader, nodes: NodeService, isMoving: (id: TenantId) => boolean) {
+  /**
+   * @param isMoving a tenant between two nodes has no route: its requests wait at the gateway.
+   * @param onUse told of every tenant that somebody asks for.
+   */
+  constructor(
+    state: StateReader,
+    nodes: NodeService,
+    isMoving: (id: TenantId) => boolean,
+    onUse: (id: TenantId) => void = () => {},
+  ) {
     this.#state = state
     this.#nodes = nodes
     this.#isMoving = isMoving
+    this.#onUse = onUse
   }
 
   resolve(key: RouteKey): GatewayReplies['route.resolve'] {
     const tenant = this.#find(key)
     if (tenant === undefined) return { found: 'unknown' }
+    this.#onUse(tenant.id)
     const route = this.routeOf(tenant.id)
     if (typeof route !== 'string') return { found: 'route', route }
     return { found: 'unavailable', tenantId: tenant.id, reason: route }
@@ -40,6 +51,7 @@ export class RouteTable {
   routeOf(id: TenantId): Route | string {
     const tenant = this.#state.tenants.get(id)
     if (tenant === undefined || tenant.status === 'deleted') return 'deleted'
+    if (tenant.status === 'archived') return 'reopening' // whoever asked for it has woken it
     if (tenant.status !== 'active') return tenant.status
     const placement = this.#state.placements.get(id)
     if (placement === undefined) return 'not_placed'

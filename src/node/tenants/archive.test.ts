@@ -1,0 +1,137 @@
+// Goal: an archived tenant is a few cheap objects, opens with everything that it had, and its fence still holds; what
+// retention promises, or somebody reads, is left alone. Method: real engines on a store in memory with a clock of its own.
+
+import { expect, test } from 'bun:test'
+import { addCollection, addRecord, TenantBench, titles } from '../../../test/support/tenant.ts'
+import type { Txid } from '../../lib/brand.ts'
+import { type Clock, systemClock } from '../../lib/clock.ts'
+import { MemoryObjectStore } from '../../lib/object-store/memory.ts'
+import { StaleEpochError } from '../../replicate/errors.ts'
+import { findTail } from '../../replicate/history.ts'
+import { getSlot } from '../../replicate/ltx-store.ts'
+import { release, reserve } from '../../replicate/reservation.ts'
+import { sealHistory } from '../../replicate/seal.ts'
+import { locate } from './cut.ts'
+
+const dayMs = 86_400_000
+
+/** The system's clock, set forward at will. */
+class LaterClock implements Clock {
+  laterMs = 0
+  now(): number {
+    return systemClock.now() + this.laterMs
+  }
+  monotonic(): number {
+    return systemClock.monotonic()
+  }
+  setTimer(delayMs: number, callback: () => void) {
+    return systemClock.setTimer(delayMs, callback)
+  }
+}
+
+async function usedTenant() {
+  const store = new MemoryObjectStore()
+  const clock = new LaterClock()
+  const bench = await TenantBench.start(store, clock)
+  const tenant = await bench.create()
+  await addCollection(tenant, 'notes', true)
+  for (let i = 0; i < 5; i++) {
+    await addRecord(tenant, 'notes', `note ${i}`, [`${i}`.repeat(200_000)])
+    await tenant.flush()
+  }
+  await bench.close(tenant)
+  const { id } = tenant.spec
+  const classes = async () => {
+    const page = await store.list({ prefix: `pf/t/${id}/` })
+    return new Set(page.objects.filter(({ sizeBytes }) => sizeBytes >= 131_072).map((each) => each.storageClass))
+  }
+  const levels = () => store.keys.filter((key) => key.includes('/data.db/0')).map((key) => key.split('/').at(-2)!)
+  return { bench, store, clock, id, classes, levels }
+}
+
+test('infrequent: larger objects change their class, and nothing else', async () => {
+  const { bench, store, id, classes } = await usedTenant()
+  await using _ = bench
+  const before = store.keys
+  const report = await bench.job(id, { type: 'archive', stage: 'infrequent', storageClass: 'STANDARD_IA' })
+  expect(report.objectsMoved).toBeGreaterThanOrEqual(5)
+  expect(report.filesDeleted).toBe(0)
+  expect(store.keys).toEqual(before)
+  expect(await classes()).toEqual(new Set(['STANDARD_IA']))
+  const again = await bench.job(id, { type: 'archive', stage: 'infrequent', storageClass: 'STANDARD_IA' })
+  expect(again.objectsMoved).toBe(0)
+  const tenant = await bench.open(id)
+  expect(titles(tenant, 'notes').length).toBe(5)
+})
+
+test('archived: one image, seals and the newest slot; it opens, goes on, and no older owner comes back', async () => {
+  const { bench, store, clock, id, classes, levels } = await usedTenant()
+  await using _ = bench
+  const order = { type: 'archive', stage: 'archived', storageClass: 'GLACIER_IR' } as const
+  const at = locate({ store, objectPrefix: 'pf', tenantId: id }, 'data.db')
+  const tail = (await findTail(at)).last
+  const slots = levels().length
+
+  // Within the time that retention promises, everything stays.
+  const early = await bench.job(id, order)
+  expect(early.filesDeleted).toBe(0)
+  expect(levels().length).toBe(slots + 1)
+  expect(await classes()).toEqual(new Set(['GLACIER_IR']))
+
+  clock.laterMs = 40 * dayMs
+  // While a restore reads, nothing goes.
+  await reserve(at, { name: 'a-restore', untilMs: clock.now() + dayMs, points: [2 as Txid], files: [] })
+  await bench.job(id, order)
+  expect(levels().length).toBe(slots + 1)
+  await release(at, 'a-restore')
+  const report = await bench.job(id, order)
+  expect(report.filesDeleted).toBeGreaterThan(3)
+  const left = levels()
+  if (report.filesDeleted === 0) throw new Error('nothing was deleted')
+  expect(left.filter((level) => level === '0009').length).toBe(1)
+  expect(left.filter((level) => level === '0000').length).toBeLessThan(slots)
+  expect(await getSlot(at, tail.header.maxTxid)).not.toBeNull()
+  expect((await findTail(at)).last.header.maxTxid).toBe(tail.header.maxTxid)
+  const again = await bench.job(id, order)
+  expect(again).toEqual({ objectsMoved: 0, bytesMoved: 0, filesDeleted: 0 })
+
+  // An owner of before, that wakes up now, meets what is left.
+  await bench.deps.files.remove(id)
+  const tenant = await bench.open(id)
+  expect(titles(tenant, 'notes').length).toBe(5)
+  await addRecord(tenant, 'notes', 'later', ['x'])
+  await tenant.flush()
+  const writer = { epoch: 1, incarnation: 1 }
+  await expect(sealHistory(at, tail, { writer, clock: systemClock })).rejects.toBeInstanceOf(StaleEpochError)
+  await bench.close(tenant)
+  await bench.deps.files.remove(id)
+  const reopened = await bench.open(id)
+  expect(titles(reopened, 'notes').length).toBe(6)
+})
+
+test('interrupted anywhere, it is repeated; a store without classes keeps one copy', async () => {
+  const { bench, store, clock, id, levels } = await usedTenant()
+  await using _ = bench
+  clock.laterMs = 100 * dayMs
+  const order = { type: 'archive', stage: 'archived', storageClass: null } as const
+  let failures = 0
+  for (let failAt = 1; ; failAt++) {
+    let requests = 0
+    store.fault = () => (++requests === failAt ? { type: 'error', status: 500 } : null)
+    const outcome = await bench.job(id, order).catch(() => null)
+    store.fault = null
+    if (outcome !== null && requests < failAt) break
+    failures++
+    if (failures % 10 === 0) {
+      const tenant = await bench.open(id) // it comes back half-way
+      expect(titles(tenant, 'notes').length).toBe(5)
+      await bench.close(tenant)
+      await bench.deps.files.remove(id)
+    }
+    if (failAt > 200) throw new Error('it never gets through')
+  }
+  expect(failures).toBeGreaterThan(10)
+  expect(levels().filter((level) => level === '0009').length).toBe(1)
+  const tenant = await bench.open(id)
+  expect(titles(tenant, 'notes').length).toBe(5)
+})

@@ -1,0 +1,144 @@
+// What a tenant that nobody uses has in the object store becomes cheap. First its larger objects go to a class for what is
+// read rarely. Later each history is merged into one whole image, which goes, with the files, to a class for what is hardly
+// read at all but still at once; the rest of the history goes, but for seals, the newest slot, and whatever retention
+// promises. Opening the tenant needs nothing special after either.
+//
+// May be repeated after any failure, and is when it was interrupted: what is done is seen to be.
+
+import { join } from 'node:path'
+import type { ArchiveReport, ArchiveStage } from '../../ipc/messages/jobs.ts'
+import type { TenantId, Txid } from '../../lib/brand.ts'
+import type { ObjectInfo, ObjectStore } from '../../lib/object-store/object-store.ts'
+import { findTail } from '../../replicate/history.ts'
+import { ltxChecksumOf } from '../../replicate/ltx/decoder.ts'
+import { encodeLtx, imagePages } from '../../replicate/ltx/encoder.ts'
+import { LtxFormatError } from '../../replicate/ltx/errors.ts'
+import { type HistoryLocation, isSeal, type LtxFile, levelMax, listLtx, ltxKey } from '../../replicate/ltx-store.ts'
+import { readReservations } from '../../replicate/reservation.ts'
+import { restoreDatabase } from '../../replicate/restore.ts'
+import { planRestore } from '../../replicate/restore-plan.ts'
+import { defaultRetention } from '../../replicate/retention.ts'
+import { locate } from './cut.ts'
+import type { JobContext } from './job-context.ts'
+import { changeFacts, tenantPrefix } from './manifest.ts'
+import { databaseNames } from './tenant-files.ts'
+
+/** Cheaper classes bill smaller objects as if they had this size, bytes. */
+const movedBytesMin = 128 * 1024
+/** Copies in flight: this is background work. */
+const movesInFlight = 4
+/** Keys of one delete request. */
+const deleteKeysMax = 1_000
+
+/** @param storageClass where to; null: the store has no such class, and objects stay where they are. */
+export async function archiveTenant(
+  tenantId: TenantId,
+  order: { readonly stage: ArchiveStage; readonly storageClass: string | null },
+  context: JobContext,
+): Promise<ArchiveReport> {
+  const { stage, storageClass } = order
+  let filesDeleted = 0
+  if (stage === 'archived') {
+    for (const [index, name] of databaseNames.entries()) {
+      context.report({ step: `merging ${name}`, done: index, total: databaseNames.length })
+      const at = locate({ ...context, tenantId }, name)
+      filesDeleted += await mergeWhole(at, storageClass, join(context.scratchDir, name), context)
+    }
+    // What the manifest knew of the files is no longer so; they are listed when the tenant is opened.
+    const { store, objectPrefix, clock } = context
+    await changeFacts({ store, objectPrefix }, tenantId, clock.now(), async (facts) => ({ ...facts, databases: {} }))
+  }
+  const moved = storageClass === null ? { objectsMoved: 0, bytesMoved: 0 } : await move(tenantId, storageClass, context)
+  return { ...moved, filesDeleted }
+}
+
+/** Moves every larger object of the tenant that lies in another class. */
+async function move(
+  tenantId: TenantId,
+  storageClass: string,
+  { store, objectPrefix, signal, report }: JobContext,
+): Promise<Pick<ArchiveReport, 'objectsMoved' | 'bytesMoved'>> {
+  const prefix = `${tenantPrefix(objectPrefix, tenantId)}/`
+  let objectsMoved = 0
+  let bytesMoved = 0
+  let next: string | null = null
+  do {
+    const page: Awaited<ReturnType<ObjectStore['list']>> = await store.list({ prefix, next, signal })
+    const queue = page.objects.filter((each) => shouldMove(each, storageClass)).values()
+    const lane = async () => {
+      for (const { key, sizeBytes } of queue) {
+        await store.copy(key, key, { storageClass, signal })
+        bytesMoved += sizeBytes
+        report({ step: 'moving objects', done: ++objectsMoved, total: null })
+      }
+    }
+    await Promise.all(Array.from({ length: movesInFlight }, lane))
+    next = page.next
+  } while (next !== null)
+  return { objectsMoved, bytesMoved }
+}
+
+function shouldMove({ sizeBytes, storageClass }: ObjectInfo, to: string): boolean {
+  return sizeBytes >= movedBytesMin && storageClass !== to
+}
+
+/** @returns how many files of the history were deleted. */
+async function mergeWhole(
+  at: HistoryLocation,
+  storageClass: string | null,
+  scratchPath: string,
+  { clock, signal }: JobContext,
+): Promise<number> {
+  const { files, last } = await findTail(at, signal)
+  const { maxTxid: txid, timestampMs, pageSize } = last.header
+  const image = { level: levelMax, minTxid: 1 as Txid, maxTxid: txid }
+  if (!files.some((file) => isSame(file, image))) {
+    await restoreDatabase(at, scratchPath, { target: txid, files, signal })
+    const pages = imagePages(await Bun.file(scratchPath).bytes(), pageSize)
+    const header = { ...last.header, ...image, walOffset: 32, walSize: 0, walSalt1: 0, walSalt2: 0 }
+    const encoded = encodeLtx(header, pages, 0)
+    await at.store.put(ltxKey(at, image), encoded.bytes, {
+      metadata: { 'litestream-timestamp': new Date(timestampMs).toISOString() },
+      ...(storageClass !== null && encoded.bytes.length >= movedBytesMin && { storageClass }),
+      signal,
+    })
+    // Nothing may go before what takes its place was read back.
+    const stored = await at.store.get(ltxKey(at, image), { signal })
+    if (ltxChecksumOf(stored) !== encoded.checksum)
+      throw new LtxFormatError(`${ltxKey(at, image)} is not what was written`)
+  }
+  return deleteRest(at, image, { nowMs: clock.now(), timestampMs, signal })
+}
+
+/** Only once nothing that retention promises is left but the newest state, and no restore runs. */
+async function deleteRest(
+  at: HistoryLocation,
+  image: Pick<LtxFile, 'level' | 'minTxid' | 'maxTxid'>,
+  {
+    nowMs,
+    timestampMs,
+    signal,
+  }: { readonly nowMs: number; readonly timestampMs: number; readonly signal: AbortSignal },
+): Promise<number> {
+  const promisedMs = Math.max(defaultRetention.everyMs, defaultRetention.minutelyMs, defaultRetention.hourlyMs)
+  if (nowMs - timestampMs <= promisedMs) return 0
+  const held = await readReservations(at, nowMs, signal)
+  if (held === null || held.points.length > 0 || held.files.length > 0) return 0
+  const files = await listLtx(at, { signal })
+  const kept = files.filter(
+    (file) => isSame(file, image) || isSeal(file) || (file.level === 0 && file.maxTxid >= image.maxTxid),
+  )
+  const plan = planRestore(kept, null)
+  const isEnough = plan.ok && plan.value.txid >= image.maxTxid && kept.some((file) => isSame(file, image))
+  if (!isEnough) return 0 // somebody ships again
+  const keys = files.filter((file) => !kept.includes(file)).map((file) => ltxKey(at, file))
+  for (let from = 0; from < keys.length; from += deleteKeysMax)
+    await at.store.delete(keys.slice(from, from + deleteKeysMax), { signal })
+  return keys.length
+}
+
+type Named = Pick<LtxFile, 'level' | 'minTxid' | 'maxTxid'>
+
+function isSame(a: Named, b: Named): boolean {
+  return a.level === b.level && a.minTxid === b.minTxid && a.maxTxid === b.maxTxid
+}
