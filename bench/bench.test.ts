@@ -2,6 +2,7 @@
 
 import { expect, test } from 'bun:test'
 import { benchColdStart, benchHttp, benchTenants, smokeSize } from './load/fleet-bench.ts'
+import { benchNeighbours, smokeNeighbours } from './load/neighbours-bench.ts'
 import { benchRealtime, smokeRealtime } from './load/realtime-bench.ts'
 
 const parts = {
@@ -9,6 +10,7 @@ const parts = {
   cold: () => benchColdStart(smokeSize),
   tenants: () => benchTenants(smokeSize),
   realtime: () => benchRealtime(smokeRealtime),
+  neighbours: () => benchNeighbours(smokeNeighbours),
 }
 for (const [name, run] of Object.entries(parts))
   test(name, async () => {

@@ -1,9 +1,10 @@
-// `bun run bench [http|cold|tenants|realtime …]`: prints the figures and stores them under `bench/results/`.
+// `bun run bench [http|cold|tenants|realtime|neighbours …]`: prints the figures and stores them under `bench/results/`.
 // `bun run bench compare`, which takes minutes and needs PocketBase, is asked for by name only, and so is
 // `bun run bench replication`, which wants official Litestream and MinIO beside ours.
 
 import { runCompare } from './compare/command.ts'
 import { benchColdStart, benchHttp, benchTenants, fullSize } from './load/fleet-bench.ts'
+import { benchNeighbours, fullNeighbours } from './load/neighbours-bench.ts'
 import { benchRealtime, fullRealtime } from './load/realtime-bench.ts'
 import { benchReplication, fullReplication } from './replication/replication-bench.ts'
 import { renderFigures, storeReport } from './report.ts'
@@ -13,6 +14,7 @@ const parts = {
   cold: () => benchColdStart(fullSize),
   tenants: () => benchTenants(fullSize),
   realtime: () => benchRealtime(fullRealtime),
+  neighbours: () => benchNeighbours(fullNeighbours),
 }
 const asked = process.argv.slice(2)
 if (asked[0] === 'compare') {

@@ -186,6 +186,19 @@ export async function load(job: LoadJob, launcher: readonly string[] = []): Prom
   return report as LoadReport
 }
 
+/** The same load until it is stopped, whatever is under way then; what it measured is lost. */
+export async function startLoad(job: LoadJob): Promise<{ stop(): Promise<void> }> {
+  const child = Bun.spawn([process.execPath, import.meta.path], { stdin: 'pipe', stdout: 'ignore', stderr: 'inherit' })
+  child.stdin.write(JSON.stringify(job))
+  await child.stdin.end()
+  return {
+    async stop() {
+      child.kill('SIGKILL')
+      await child.exited
+    },
+  }
+}
+
 /** The bytes of one request; adds Host and Content-Length. */
 export function encodeRequest(request: {
   readonly method: string

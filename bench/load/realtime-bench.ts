@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import type PocketBase from 'pocketbase'
 import type { Figure } from '../report.ts'
 import { createTenant, superuser, withFleet } from './fleet-bench.ts'
-import { type SseReport, sseLoad } from './sse-load.ts'
+import { sseLoad } from './sse-load.ts'
 import { residentBytes, workerPid, workerTarget } from './worker-target.ts'
 
 export interface RealtimeSize {
@@ -73,7 +73,7 @@ export async function benchRealtime(size: RealtimeSize): Promise<Figure[]> {
         const before = residentBytes(pid)
         let perClientBytes = 0
         const connected: Figure[] = []
-        const report: SseReport = await sseLoad(
+        const report = await sseLoad(
           {
             host: target.host,
             port: target.port,
@@ -95,7 +95,7 @@ export async function benchRealtime(size: RealtimeSize): Promise<Figure[]> {
             )
           },
         )
-        if (report.wrong > 0 || report.deliveries !== clients * report.events)
+        if (report === null || report.wrong > 0 || report.deliveries !== clients * report.events)
           throw new Error(`${name}: not every client got every event once: ${JSON.stringify(report)}`)
         if (i === 0) figures.push(...connected)
         const note = `p50 of ${report.events} events; slowest ${report.allMaxMs.toFixed(0)} ms; writer answered after ${report.answerP50Ms.toFixed(0)} ms; generator at ${(report.generatorCpu * 100).toFixed(0)} % of a core`

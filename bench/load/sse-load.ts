@@ -180,12 +180,18 @@ async function run(job: SseJob, started: (connected: SseConnected) => Promise<vo
   }
 }
 
-/** Runs a job in a process of its own. @param onConnected called while all clients are connected and nothing happens. */
+/**
+ * Runs a job in a process of its own.
+ * @param onConnected called while all clients are connected and nothing happens.
+ * @returns null when it was stopped by the signal.
+ */
 export async function sseLoad(
   job: SseJob,
   onConnected: (connected: SseConnected) => Promise<void> | void,
-): Promise<SseReport> {
+  stop: AbortSignal | null = null,
+): Promise<SseReport | null> {
   const child = Bun.spawn([process.execPath, import.meta.path], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' })
+  stop?.addEventListener('abort', () => child.kill('SIGKILL'))
   try {
     child.stdin.write(`${JSON.stringify(job)}\n`)
     await child.stdin.flush()
@@ -202,6 +208,7 @@ export async function sseLoad(
         await child.stdin.flush()
       }
     }
+    if (stop?.aborted) return null
     throw new Error(`the realtime load ended with ${await child.exited}`)
   } finally {
     child.kill('SIGKILL')

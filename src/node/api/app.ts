@@ -106,7 +106,7 @@ export class TenantApi {
     const { engine } = lease
     const startedMs = engine.clock.monotonic()
     this.#turns ??= new Turns(engine.clock)
-    const turn = this.#turns.enter(engine.data)
+    const turn = this.#turns.enter(engine.usage)
     const begin = () => this.#begin(lease, request, connections, path, rawQuery, startedMs)
     if (turn === undefined) return begin()
     return turn.then(begin, (error: unknown) => {

@@ -6,7 +6,7 @@ import { OverloadedError } from '../../lib/errors.ts'
 import { type TurnOwner, Turns } from './turns.ts'
 
 class Owner implements TurnOwner {
-  writerMs = 0
+  usedMs = 0
 }
 
 let clock: SimClock
@@ -60,14 +60,39 @@ test('two that send as much take turns', async () => {
   expect(firstTen.filter((each) => each === 'b').length).toBeGreaterThanOrEqual(4)
 })
 
-test('writes count by the time that they take', async () => {
+test('use counts by its time', async () => {
   turns.enter(a)
   turns.enter(b)
   for (let i = 0; i < 20; i++) turns.enter(b)
-  a.writerMs += 500
+  a.usedMs += 500
   turns.enter(a)
   expect(turns.enter(b)).toBeUndefined()
   expect(turns.enter(a)).toBeInstanceOf(Promise)
+})
+
+test('beside others a tenant gets its share of the thread and no more', async () => {
+  let begun = 0
+  const send = () => {
+    void Promise.resolve(turns.enter(a)).then(() => {
+      begun++
+      a.usedMs += 1
+      send()
+    })
+  }
+  for (let i = 0; i < 8; i++) turns.enter(a)
+  const lastMs = 6_000
+  turns.enter(b)
+  a.usedMs += 800 // its share is used up
+  for (let i = 0; i < 4; i++) send()
+  for (let ms = 0; ms < lastMs; ms++) {
+    if (ms % 100 === 0) expect(turns.enter(b)).toBeUndefined()
+    for (let i = 0; i < 4; i++) await arrived()
+    await clock.advance(1)
+  }
+  // A request of it counts 1.15 ms: half of the time is 435 requests a second.
+  const perSecond = begun / (lastMs / 1_000)
+  expect(perSecond).toBeGreaterThan(300)
+  expect(perSecond).toBeLessThan(500)
 })
 
 test('what was used is forgotten, and so is a neighbour that has gone', async () => {

@@ -23,6 +23,7 @@ import { RecordStore } from './records/record-store.ts'
 import { createAuxiliaryTables, createSystemCollections, createSystemTables, hasSystemTables } from './schema/fresh.ts'
 import type { Settings } from './settings/settings.ts'
 import { SettingsStore } from './settings/store.ts'
+import { Usage } from './usage.ts'
 
 export interface EngineOptions {
   /** Holds `data.db` and `auxiliary.db`; made when missing. */
@@ -54,6 +55,7 @@ export class Engine implements AsyncDisposable {
   readonly dir: string
   readonly data: Database
   readonly aux: Database
+  readonly usage: Usage
   readonly collections: CollectionStore
   readonly records: RecordStore
   readonly settingsStore: SettingsStore
@@ -78,6 +80,7 @@ export class Engine implements AsyncDisposable {
     opened: {
       readonly data: Database
       readonly aux: Database
+      readonly usage: Usage
       readonly collections: CollectionStore
       readonly settings: SettingsStore
     },
@@ -85,6 +88,7 @@ export class Engine implements AsyncDisposable {
     this.dir = options.dir
     this.data = opened.data
     this.aux = opened.aux
+    this.usage = opened.usage
     this.collections = opened.collections
     this.settingsStore = opened.settings
     this.clock = options.clock
@@ -171,10 +175,12 @@ export class Engine implements AsyncDisposable {
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   mkdirSync(options.dir, { recursive: true })
   await using opened = new AsyncDisposableStack()
+  const usage = new Usage()
   const open = (name: string) => {
     const database = Database.open({
       path: join(options.dir, name),
       checkpoint: options.checkpoint,
+      meter: { clock: options.clock, usage },
       readers: {
         pool: readerPool(options.clock),
         clock: options.clock,
@@ -197,5 +203,5 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     encryptionKey: options.encryptionKey ?? null,
   })
   opened.move()
-  return new Engine(options, { data, aux, collections, settings })
+  return new Engine(options, { data, aux, usage, collections, settings })
 }

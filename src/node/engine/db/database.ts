@@ -8,6 +8,7 @@ import { AppError } from '../../../lib/errors.ts'
 import { LruMap } from '../../../lib/lru.ts'
 import { Mutex } from '../../../lib/mutex.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
+import type { Usage } from '../usage.ts'
 import { ReadRouter } from './read-router.ts'
 import { type ReaderPool, readDeadlineMsDefault } from './reader-process.ts'
 import { fromWire, type ReaderRows, toWire } from './reader-query.ts'
@@ -40,6 +41,8 @@ export interface DatabaseOptions {
   readonly checkpoint: 'sqlite' | 'owner'
   /** Where reads that may scan run. Without it, all of them run in place. */
   readonly readers?: Readers
+  /** Where the time of writes is counted. */
+  readonly meter?: { readonly clock: Clock; readonly usage: Usage }
 }
 
 /** The file is not a database, or is damaged. */
@@ -108,7 +111,6 @@ export class Database {
   #reader: Connection | null = null
   readonly #mutex = new Mutex(writersWaitingMax)
   #commitSeq = 0
-  #writerMs = 0
   #onCommit: (() => void) | null = null
   #admission: (() => MaybePromise<void>) | null = null
   readonly #router: ReadRouter | null
@@ -156,11 +158,6 @@ export class Database {
   /** Counts committed write transactions of this object; what the output gate waits for. */
   get commitSeq(): number {
     return this.#commitSeq
-  }
-
-  /** Time that statements which write, and commits, have taken so far, ms. */
-  get writerMs(): number {
-    return this.#writerMs
   }
 
   /** Called synchronously after each commit, still under the write mutex. One listener: the shipper. */
@@ -372,11 +369,11 @@ export class Database {
   }
 
   #timed<T>(write: () => T): T {
-    const clock = this.#options.readers?.clock
-    if (clock === undefined) return write()
-    const startedMs = clock.monotonic()
+    const { meter } = this.#options
+    if (meter === undefined) return write()
+    const startedMs = meter.clock.monotonic()
     const result = write()
-    this.#writerMs += clock.monotonic() - startedMs
+    meter.usage.add(meter.clock.monotonic() - startedMs)
     return result
   }
 

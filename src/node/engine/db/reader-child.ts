@@ -4,7 +4,6 @@
 import { dlopen } from 'bun:ffi'
 import { Database as Sqlite } from 'bun:sqlite'
 import { writeFileSync } from 'node:fs'
-import { setPriority } from 'node:os'
 import { type Cancel, type Clock, systemClock } from '../../../lib/clock.ts'
 import { AnswerTooLargeError, type ReaderQuery, type ReaderRows, runReaderQuery } from './reader-query.ts'
 
@@ -17,8 +16,6 @@ const connectionsMax = 4
 const busyTimeoutMs = 5_000
 /** Page cache of a connection, KiB. */
 const cacheKiB = 8_192
-/** Whoever answers at once goes first: this far behind the workers in the system's queue for a core. */
-const niceness = 10
 
 export type ReaderRequest =
   | { readonly type: 'query'; readonly query: ReaderQuery }
@@ -32,7 +29,6 @@ export type ReaderAnswer =
 /** Answers until standard input ends. */
 export async function runReader(clock: Clock = systemClock): Promise<void> {
   endWithParent()
-  setPriority(niceness)
   writeFileSync('/proc/self/oom_score_adj', '1000') // where memory runs out, this is what can be spared
   const connections = new Connections(clock)
   const startIdling = () => clock.setTimer(idleMs, () => process.exit(0))

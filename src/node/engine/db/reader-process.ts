@@ -148,7 +148,8 @@ export class ReaderPool {
   }
 
   #rest(reader: Reader): void {
-    if (reader.isAlive) this.#idle.push(reader)
+    if (reader.isDemoted) reader.kill()
+    else if (reader.isAlive) this.#idle.push(reader)
   }
 
   /** One that has the database open already, else the one that worked last. */

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import type { Clock } from '../../../lib/clock.ts'
 import { AppError, TimeoutError } from '../../../lib/errors.ts'
+import { runBehindOthers, runOnlyWhenIdle } from '../../../lib/scheduling.ts'
 import type { ReaderAnswer, ReaderRequest } from './reader-child.ts'
 import type { ReaderQuery, ReaderRows } from './reader-query.ts'
 
@@ -14,6 +15,8 @@ const memoryBytesMax = 768 * 1024 * 1024
 /** How often it is looked at while a question runs, ms. */
 const memoryLookMs = 200
 const pageBytes = 4_096
+/** A question that takes longer goes on only while nobody else wants the core, ms. */
+const patienceMs = 500
 /** How long a reader may take to let go of a database, ms; it only closes files. */
 const releaseMs = 2_000
 
@@ -39,12 +42,14 @@ export class Reader {
   /** Databases that it may have open. */
   readonly #held = new Set<string>()
   #isAlive = true
+  #isDemoted = false
 
   constructor(command: readonly string[], clock: Clock) {
     this.#clock = clock
     // Without an environment: it may hold secrets, and a reader is asked only for rows.
     this.#process = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: {} })
     this.#process.unref()
+    runBehindOthers(this.#process.pid) // whoever answers at once goes first
     this.#output = this.#process.stdout.getReader()
     void this.#process.exited.then(() => {
       this.#isAlive = false
@@ -53,6 +58,11 @@ export class Reader {
 
   get isAlive(): boolean {
     return this.#isAlive
+  }
+
+  /** It has been put behind everybody else, for good: not for the next question. */
+  get isDemoted(): boolean {
+    return this.#isDemoted
   }
 
   get pid(): number {
@@ -99,6 +109,10 @@ export class Reader {
     const cancelDeadline = this.#clock.setTimer(deadlineMs, () =>
       killFor(new TimeoutError(`the query ran longer than ${deadlineMs} ms`)),
     )
+    const cancelPatience = this.#clock.setTimer(patienceMs, () => {
+      this.#isDemoted = true
+      runOnlyWhenIdle(this.pid)
+    })
     let cancelLook = () => {}
     const look = () => {
       if (this.#memoryBytes() > memoryBytesMax)
@@ -123,6 +137,7 @@ export class Reader {
         : new ReaderEndedError('the reader process ended', { cause: error })
     } finally {
       cancelDeadline()
+      cancelPatience()
       cancelLook()
     }
   }

@@ -5,12 +5,16 @@ import { SimClock } from '../../../lib/clock.ts'
 import { silentLogger } from '../../../lib/obs/log.ts'
 import { seededRng } from '../../../lib/rng.ts'
 import { type OutputGate, openGate } from '../output-gate.ts'
+import { Usage } from '../usage.ts'
 import { connectionMsMax, idleTimeoutMs, RealtimeBroker } from './broker.ts'
 import { encodeMessage, type RealtimeClient } from './client.ts'
 
 function newBroker(gate: OutputGate = openGate) {
   const clock = new SimClock()
-  return { clock, broker: new RealtimeBroker({ clock, rng: seededRng(1), log: silentLogger, gate }) }
+  return {
+    clock,
+    broker: new RealtimeBroker({ clock, rng: seededRng(1), log: silentLogger, gate, usage: new Usage() }),
+  }
 }
 
 async function textOf(client: RealtimeClient): Promise<string> {

@@ -9,6 +9,7 @@ import type { Rng } from '../../../lib/rng.ts'
 import type { Chains } from '../chains.ts'
 import type { RealtimeMessageEvent } from '../hook-events.ts'
 import type { OutputGate } from '../output-gate.ts'
+import type { Usage } from '../usage.ts'
 import { baseOf, RealtimeClient } from './client.ts'
 
 /** A client without messages for this long is closed, ms. */
@@ -20,7 +21,9 @@ export const clientsMax = 20_000
 /** How often old clients are looked for, ms. */
 const sweepMs = 5_000
 /** Clients served before other work gets its turn: each is a write to a socket. */
-const chunkSize = 100
+const chunkSize = 25
+/** What a message to one client takes, ms. */
+const messageMs = 0.006
 const clientIdLength = 40
 
 /** One message and those who get it. */
@@ -38,6 +41,7 @@ export interface BrokerDeps {
   readonly rng: Rng
   readonly log: Logger
   readonly gate: OutputGate
+  readonly usage: Usage
   readonly chains?: Pick<Chains, 'onRealtimeMessageSend'>
 }
 
@@ -121,7 +125,7 @@ export class RealtimeBroker {
 
   async #send(deliveries: readonly Delivery[]): Promise<void> {
     if (deliveries.length === 0) return
-    const { clock, gate, chains } = this.#deps
+    const { clock, gate, chains, usage } = this.#deps
     await gate.pass()
     const isHooked = chains?.onRealtimeMessageSend.isEmpty === false
     let served = 0
@@ -129,7 +133,9 @@ export class RealtimeBroker {
       for (const client of clients) {
         if (isHooked) await this.#sendHooked(client, { name, data })
         else client.sendEncoded(message, clock.monotonic())
-        if (++served % chunkSize === 0) await new Promise<void>(afterArrivals)
+        if (++served % chunkSize > 0) continue
+        usage.add(chunkSize * messageMs)
+        await new Promise<void>(afterArrivals)
       }
   }
 

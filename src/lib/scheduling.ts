@@ -1,0 +1,34 @@
+// Which process goes first when all cores are busy.
+
+import { dlopen, FFIType } from 'bun:ffi'
+import { setPriority } from 'node:os'
+import { errorCode } from './errors.ts'
+
+/** How far behind a process of normal priority, in the system's own scale of 0 to 19. */
+const niceness = 10
+const schedIdle = 5 // SCHED_IDLE
+/** `struct sched_param`: one int, which must be 0 for this policy. */
+const noPriority = new Int32Array(1)
+
+let setScheduler: ((pid: number, policy: number, param: Int32Array) => number) | null = null
+
+/** Lets a process run behind others, but not without its part of a busy core. */
+export function runBehindOthers(pid: number): void {
+  try {
+    setPriority(pid, niceness)
+  } catch (error) {
+    if (errorCode(error) !== 'ERR_SYSTEM_ERROR') throw error // it has gone already
+  }
+}
+
+/**
+ * Lets a process run only while nobody else wants its core; whoever wakes up takes the core from it at once. There is no
+ * way back without privileges. A process that has gone meanwhile is none of our business.
+ */
+export function runOnlyWhenIdle(pid: number): void {
+  if (process.platform !== 'linux') return
+  setScheduler ??= dlopen('libc.so.6', {
+    sched_setscheduler: { args: [FFIType.i32, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+  }).symbols.sched_setscheduler
+  setScheduler(pid, schedIdle, noPriority)
+}
