@@ -14,7 +14,7 @@ import { decodeLtxPaced, ltxChecksumOf } from './ltx/decoder.ts'
 import { LtxFormatError } from './ltx/errors.ts'
 import { decodeLtxHeader, type LtxHeader, lockPgno, ltxHeaderBytes } from './ltx/header.ts'
 import { decodePageIndex, fileChecksum, ltxEndLength, type PageIndex, type PieceChecksum } from './ltx/page-index.ts'
-import { type HistoryLocation, type LtxFile, ltxKey } from './ltx-store.ts'
+import { type HistoryLocation, isSeal, type LtxFile, ltxKey } from './ltx-store.ts'
 import { PageWriter } from './page-writer.ts'
 import { type FrameRange, fileRanges, PageSet } from './restore-ranges.ts'
 import { RestoreThreads } from './restore-threads.ts'
@@ -171,7 +171,9 @@ export class PlanRestore implements AsyncDisposable {
 
   /** Expands small files, newest first, and says which ranges of the large ones hold what is missing. */
   async #readEnds(): Promise<RangeJob[]> {
-    const newestFirst = [...this.#files].reverse()
+    // A seal has no pages, and what it says of the size counts only where it is the newest.
+    const isNeeded = (file: LtxFile, at: number) => at === 0 || this.#options.readsWhole || !isSeal(file)
+    const newestFirst = [...this.#files].reverse().filter(isNeeded)
     const jobs: RangeJob[] = []
     const loads: Promise<Uint8Array | FileEnds>[] = []
     for (const [index, file] of newestFirst.entries()) {

@@ -18,7 +18,7 @@ import { decodeLtxHeader } from '../../src/replicate/ltx/header.ts'
 import { listLtx, slotKey } from '../../src/replicate/ltx-store.ts'
 import type { RestoreProgress } from '../../src/replicate/plan-restore.ts'
 import { restoreDatabase } from '../../src/replicate/restore.ts'
-import { sha256 } from './histories.ts'
+import { Owner, restoredHash as restoredHashOf, sha256 } from './histories.ts'
 import { ImageHistory } from './image-histories.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-restore-'))
@@ -77,6 +77,18 @@ test('superseded pages are not downloaded, and requests are few', async () => {
   expect(bytesRead).toBeLessThan(framesBytes + ends + history.sizes[2]!)
   expect(calls.list).toBe(1)
   expect(calls.get).toBeLessThanOrEqual(1 + 2 * 2 + 5)
+})
+
+test('seals are not fetched, but for the newest', async () => {
+  const sealed = new MemoryObjectStore()
+  let epoch = 1
+  await (await Owner.create(sealed)).close()
+  for (; epoch < 8; epoch++) await (await Owner.open(sealed, epoch + 1)).close()
+  const metered = new MeteredObjectStore(sealed)
+  const { filesCount } = await restoreDatabase({ ...at, store: metered }, path, { target: null })
+  expect(filesCount).toBe(epoch)
+  expect(metered.reading.calls.get).toBe(2)
+  expect(await restoredHashOf({ ...at, store: sealed }, null)).toBe(sha256(readFileSync(path)))
 })
 
 test('progress only grows and ends at all', async () => {
