@@ -220,6 +220,16 @@ export class Database {
     return result
   }
 
+  /** Runs one statement that changes rows once for each list of parameters; only inside {@link transaction}. */
+  runEach(sql: string, rows: readonly SqlParams[]): void {
+    if (this.#scope() === null) throw new Error('writes belong into a transaction')
+    this.#timed(() => {
+      const statement = this.#writer.statement(sql)
+      for (const params of rows) statement.run(...(params as SqlValue[]))
+    })
+    this.#router?.noteChanges(rows.length)
+  }
+
   /**
    * Runs one statement, DDL mostly; only inside {@link transaction}. What follows its semicolon is not run: names and
    * queries of tenants stand in such statements, and none of them may smuggle in another one.
