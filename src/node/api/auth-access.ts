@@ -52,13 +52,18 @@ export async function createForSignIn(
   event: RequestEvent,
   collection: Collection,
   data: Readonly<Record<string, unknown>>,
+  password = passwordFor(event, collection),
 ): Promise<EngineRecord> {
   if (Object.hasOwn(data, 'password')) return created(await createRecord(event, collection, data))
+  return created(await createRecord(event, collection, { ...data, password, passwordConfirm: password }))
+}
+
+/** A random password that the collection takes. */
+export function passwordFor(event: RequestEvent, collection: Collection): string {
   const field = collection.field('password')
   const limits = field?.type === 'password' ? field : { min: 0, max: 0 }
   const length = Math.max(limits.min, Math.min(passwordLength, limits.max || passwordLengthMax))
-  const password = randomSecret(event.engine.rng, length)
-  return created(await createRecord(event, collection, { ...data, password, passwordConfirm: password }))
+  return randomSecret(event.engine.rng, length)
 }
 
 /** A handler that stopped the creation left nobody to sign in. */

@@ -4,13 +4,14 @@ import { findByEmail, isTaken } from '../engine/auth/lookup.ts'
 import { findOAuth2Provider } from '../engine/auth/oauth2/catalog.ts'
 import { type ExchangeDeps, fetchToken, fetchUser, type OAuth2User } from '../engine/auth/oauth2/exchange.ts'
 import { configureProvider } from '../engine/auth/oauth2/provider.ts'
+import { withHashes } from '../engine/auth/password.ts'
 import { deleteRecordsOf, newRecordOf } from '../engine/auth/system-records.ts'
 import { type Collection, externalAuthsName } from '../engine/collections/collection.ts'
 import { formatDateTime } from '../engine/fields/datetime.ts'
 import { hasForm } from '../engine/fields/pattern.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { required } from '../engine/settings/checks.ts'
-import { createForSignIn } from './auth-access.ts'
+import { createForSignIn, passwordFor } from './auth-access.ts'
 import { downloadAvatar } from './auth-avatar.ts'
 import { check, readBody, readTexts, refuseIf } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
@@ -124,26 +125,47 @@ async function findOrCreate(signIn: SignIn): Promise<{ readonly record: EngineRe
   const { event, collection, provider, user } = signIn
   const { engine } = event
   const avatar = await avatarOf(signIn)
+  const password = passwordFor(event, collection)
+  const find = () => {
+    const link = engine.auth.findExternalAuth(collection, provider, user.id)
+    return { link, found: findRecord(signIn, link) }
+  }
   try {
-    return await engine.transaction(async () => {
-      // Looked up inside: two first sign-ins at the same time must not make two accounts.
-      const link = engine.auth.findExternalAuth(collection, provider, user.id)
-      const found = findRecord(signIn, link)
-      const record = found ?? (await createRecord(signIn, avatar))
-      const isLinkGone = found !== null && (await secure(signIn, found))
-      if (link === null || isLinkGone) {
-        const created = newRecordOf(engine, externalAuthsName, record)
-        created.set('provider', provider)
-        created.set('providerId', user.id)
-        await engine.records.save(created)
-      }
-      return { record, isNew: found === null }
-    })
+    return await withHashes(engine.passwords, passwordsFor(signIn, find().found, password), () =>
+      engine.transaction(async () => {
+        // Looked up inside: two first sign-ins at the same time must not make two accounts.
+        const { link, found } = find()
+        const record = found ?? (await createRecord(signIn, avatar, password))
+        const isLinkGone = found !== null && (await secure(signIn, found, password))
+        if (link === null || isLinkGone) {
+          const created = newRecordOf(engine, externalAuthsName, record)
+          created.set('provider', provider)
+          created.set('providerId', user.id)
+          await engine.records.save(created)
+        }
+        return { record, isNew: found === null }
+      }),
+    )
   } catch (error) {
     if (error instanceof ApiError) throw error
     engine.log.warn('OAuth2 sign-in failed', { collection: collection.name, provider, error })
     throw error
   }
+}
+
+/** What will have to be hashed, as far as that can be told beforehand. */
+function passwordsFor(signIn: SignIn, found: EngineRecord | null, random: string) {
+  const field = signIn.collection.field('password')
+  const cost = field?.type === 'password' ? field.cost : 0
+  if (found !== null) return losesPassword(signIn, found) ? [{ plain: random, cost }] : []
+  const given = signIn.createData['password']
+  return [{ plain: typeof given === 'string' ? given : random, cost }]
+}
+
+/** Whether somebody else may have made the record, and set its password. */
+function losesPassword({ event: { auth } }: SignIn, record: EngineRecord): boolean {
+  const isOwnRequest = auth !== null && auth.id === record.id && auth.collection.id === record.collection.id
+  return !isOwnRequest && !record.bool('verified')
 }
 
 /** By link, else the record that is signed in already, else by an address that the provider has verified. */
@@ -165,13 +187,13 @@ function findRecord({ event, collection, user, chosen }: SignIn, link: EngineRec
  *
  * @returns whether links were removed.
  */
-async function secure({ event, user }: SignIn, record: EngineRecord): Promise<boolean> {
-  const { engine, auth } = event
+async function secure(signIn: SignIn, record: EngineRecord, password: string): Promise<boolean> {
+  const { event, user } = signIn
+  const { engine } = event
   const wasVerified = record.bool('verified')
-  const isOwnRequest = auth !== null && auth.id === record.id && auth.collection.id === record.collection.id
   let isChanged = false
-  if (!isOwnRequest && !wasVerified) {
-    await engine.auth.setRandomPassword(record)
+  if (losesPassword(signIn, record)) {
+    await engine.auth.setRandomPassword(record, password)
     isChanged = true
   }
   if (!wasVerified) await deleteRecordsOf(engine, externalAuthsName, record)
@@ -187,7 +209,7 @@ async function secure({ event, user }: SignIn, record: EngineRecord): Promise<bo
   return !wasVerified
 }
 
-async function createRecord(signIn: SignIn, avatar: unknown): Promise<EngineRecord> {
+async function createRecord(signIn: SignIn, avatar: unknown, password: string): Promise<EngineRecord> {
   const { event, collection, user, createData } = signIn
   // Nobody becomes a superuser by knowing one's way around a provider.
   if (collection.isSuperusers) throw badRequest('Failed to authenticate.')
@@ -201,7 +223,7 @@ async function createRecord(signIn: SignIn, avatar: unknown): Promise<EngineReco
   fill(mappedFields.name, user.name)
   if (isUsableName(signIn)) fill(mappedFields.username, user.username)
   if (avatar !== null) fill(mappedFields.avatarURL, avatar)
-  const record = await createForSignIn(event, collection, data)
+  const record = await createForSignIn(event, collection, data, password)
   if (record.text('email') === user.email && !record.bool('verified')) {
     record.set('verified', true)
     await event.engine.records.save(record)

@@ -73,11 +73,15 @@ export class AuthService {
     if (row !== null) await this.verifyPassword(EngineRecord.fromRow(collection, row), '')
   }
 
+  randomPassword(): string {
+    return randomSecret(this.#host.rng, randomPasswordLength)
+  }
+
   /** Sets a password that nobody knows; the token key goes with it. Not saved yet. */
-  async setRandomPassword(record: EngineRecord): Promise<void> {
+  async setRandomPassword(record: EngineRecord, plain = this.randomPassword()): Promise<void> {
     const field = record.collection.field('password')
     const cost = field?.type === 'password' ? field.cost : 0
-    const hash = await this.#host.passwords.hash(randomSecret(this.#host.rng, randomPasswordLength), cost)
+    const hash = await this.#host.passwords.hash(plain, cost)
     // Given as a hash, so that the field's rules for typed passwords do not apply.
     record.setRaw('password', new PasswordValue(hash))
     this.#host.records.refreshTokenKey(record)

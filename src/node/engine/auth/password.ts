@@ -3,6 +3,7 @@
 // process serves many tenants, so each tenant has a lane and the lanes take turns; a tenant under a login flood delays
 // itself, not its neighbours.
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { availableParallelism } from 'node:os'
 import { AppError, OverloadedError } from '../../../lib/errors.ts'
 
@@ -69,7 +70,7 @@ export class PasswordQueue {
   lane(): PasswordHasher {
     const lane: Lane = { waiting: [] }
     return {
-      hash: (plain, cost) => this.#run(lane, () => hashNow(plain, cost)),
+      hash: async (plain, cost) => takePrepared(plain, cost) ?? this.#run(lane, () => hashNow(plain, cost)),
       verify: (plain, hash) => this.#run(lane, () => verifyNow(plain, hash)),
     }
   }
@@ -107,6 +108,39 @@ export class PasswordQueue {
 
 /** The one queue of this process: its limit stands for the cores of the machine. */
 export const sharedPasswordQueue = new PasswordQueue()
+
+/** Hashes by cost and password, each for one use: two records must not share a salt. */
+const prepared = new AsyncLocalStorage<ReadonlyMap<string, string[]>>()
+
+const preparedKey = (plain: string, cost: number) => `${cost}\n${plain}`
+
+function takePrepared(plain: string, cost: number): string | undefined {
+  return prepared.getStore()?.get(preparedKey(plain, cost))?.pop()
+}
+
+/**
+ * Hashes passwords, then runs `body`, in which `hasher` has them at once: what runs in a transaction must not hold up
+ * other writers for bcrypt. Passwords that cannot be hashed are left for `body` to meet.
+ */
+export async function withHashes<T>(
+  hasher: PasswordHasher,
+  passwords: readonly { readonly plain: string; readonly cost: number }[],
+  body: () => Promise<T>,
+): Promise<T> {
+  if (passwords.length === 0) return body()
+  const hashes = new Map<string, string[]>()
+  await Promise.all(
+    passwords.map(async ({ plain, cost }) => {
+      const hash = await hasher.hash(plain, cost).catch((error: unknown) => {
+        if (error instanceof PasswordTooLongError || error instanceof PasswordCostError) return null
+        throw error
+      })
+      const key = preparedKey(plain, cost)
+      if (hash !== null) hashes.set(key, [...(hashes.get(key) ?? []), hash])
+    }),
+  )
+  return prepared.run(hashes, body)
+}
 
 async function hashNow(plain: string, cost: number): Promise<string> {
   const bytes = encoder.encode(plain)

@@ -52,6 +52,22 @@ export async function findByRule(
   return row === undefined ? null : EngineRecord.fromRow(collection, row)
 }
 
+/** Which of these stored records pass, by id, in one statement. Throws FilterError for a broken rule. */
+export async function idsByRule(
+  engine: RuleHost,
+  collection: Collection,
+  ids: readonly string[],
+  rule: string,
+  request: RuleRequest,
+): Promise<ReadonlySet<string>> {
+  const compiler = ruleCompiler(engine, collection, request)
+  const condition = compiler.condition(rule, ruleExpressionsMax)
+  const table = quoteName(collection.name)
+  const list = compiler.params.add(JSON.stringify(ids))
+  const sql = `SELECT DISTINCT ${table}.id AS id FROM ${table}${compiler.joinText()} WHERE ${table}.id IN (SELECT value FROM json_each(${list})) AND ${condition}`
+  return new Set((await engine.data.read<{ id: string }>(sql, compiler.params.values)).map((row) => row.id))
+}
+
 /** Whether a record passes, as it stands in memory: one that is not stored yet, or not any more. */
 export async function matchesUnstored(
   engine: RuleHost,

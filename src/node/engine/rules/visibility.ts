@@ -1,44 +1,64 @@
 // What of a record its reader may see beyond the public fields.
 
 import type { MaybePromise } from '../../../lib/result.ts'
+import type { Collection } from '../collections/collection.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import type { EngineRecord } from '../records/record.ts'
 import type { RuleHost } from './rule-host.ts'
-import { findByRule } from './rules.ts'
+import { idsByRule } from './rules.ts'
 
 /** Superusers see everything; one's own e-mail and that of records one manages is shown whatever its visibility. */
 export function showTo(engine: RuleHost, record: EngineRecord, request: RuleRequest): MaybePromise<void> {
-  const { auth } = request
+  if (!showPlainly(record, request)) return showToManager(engine, record.collection, [record], request)
+}
+
+/** The same for many: the manage rule of each collection is asked once. */
+export function showAllTo(
+  engine: RuleHost,
+  records: readonly EngineRecord[],
+  request: RuleRequest,
+): MaybePromise<void> {
+  const left = records.filter((record) => !showPlainly(record, request))
+  if (left.length === 0) return
+  const groups = Map.groupBy(left, (record) => record.collection)
+  return Promise.all([...groups].map(([collection, group]) => showToManager(engine, collection, group, request))).then(
+    () => {},
+  )
+}
+
+/** @returns false where the manage rule must be asked. */
+function showPlainly(record: EngineRecord, { auth }: RuleRequest): boolean {
+  const { collection } = record
   if (auth?.collection.isSuperusers) {
     record.ignoreEmailVisibility = true
-    const { isAuth } = record.collection
-    const hidden = record.collection.fields.filter(
+    const { isAuth } = collection
+    const hidden = collection.fields.filter(
       (field) => field.hidden && !(isAuth && (field.name === 'password' || field.name === 'tokenKey')),
     )
     record.visibility = hidden.length === 0 ? null : Object.fromEntries(hidden.map((field) => [field.name, true]))
-    return
+    return true
   }
-  if (!record.collection.isAuth) return
-  if (auth !== null && auth.id === record.id && auth.collection.id === record.collection.id) {
+  if (!collection.isAuth) return true
+  if (auth !== null && auth.id === record.id && auth.collection.id === collection.id) {
     record.ignoreEmailVisibility = true
-    return
+    return true
   }
-  const manageRule = record.collection.auth.manageRule
-  if (manageRule === null || manageRule === '' || record.bool('emailVisibility')) return
-  return showToManager(engine, record, manageRule, request)
+  const { manageRule } = collection.auth
+  return manageRule === null || manageRule === '' || record.bool('emailVisibility')
 }
 
 async function showToManager(
   engine: RuleHost,
-  record: EngineRecord,
-  manageRule: string,
+  collection: Collection,
+  records: readonly EngineRecord[],
   request: RuleRequest,
 ): Promise<void> {
   try {
-    const managed = await findByRule(engine, record.collection, record.id, manageRule, request)
-    record.ignoreEmailVisibility = managed !== null
+    const ids = records.map(({ id }) => id)
+    const managed = await idsByRule(engine, collection, ids, collection.auth.manageRule!, request)
+    for (const record of records) record.ignoreEmailVisibility = managed.has(record.id)
   } catch (error) {
     if (!(error instanceof FilterError)) throw error
-    engine.log.warn('manage rule is broken', { collection: record.collection.name, error })
+    engine.log.warn('manage rule is broken', { collection: collection.name, error })
   }
 }
