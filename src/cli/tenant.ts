@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf, secretOption } from './client.ts'
 import { print, renderDetails, renderTable } from './output.ts'
+import { registerArchive } from './tenant-archive.ts'
 import { registerCost } from './tenant-cost.ts'
 import { registerDrill } from './tenant-drill.ts'
 import { registerDurability } from './tenant-durability.ts'
@@ -157,4 +158,5 @@ export function registerTenant(program: Command): void {
   registerDrill(tenant)
   registerEject(tenant)
   registerCost(tenant)
+  registerArchive(tenant)
 }
