@@ -2,7 +2,7 @@
 
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { ArchivePolicy } from '../cp/services/archive.ts'
+import type { ArchivePolicy } from '../cp/config.ts'
 import { defaultPrices, type PriceTable, parsePrices } from '../cp/services/prices.ts'
 import { type ClusterSecrets, clusterSecrets } from '../ipc/keys.ts'
 import { systemClock } from '../lib/clock.ts'

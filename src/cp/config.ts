@@ -7,7 +7,6 @@ import type { StoreLocation } from '../lib/object-store/open.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import type { Metrics } from '../lib/obs/metrics.ts'
 import type { Rng } from '../lib/rng.ts'
-import type { ArchivePolicy } from './services/archive.ts'
 import type { PriceTable } from './services/prices.ts'
 
 export interface ListenAddress {
@@ -68,6 +67,16 @@ export const defaultDrillPolicy: DrillPolicy = {
   pauseMsMin: 10_000,
   pauseMsMax: 3_600_000,
   deadlineMs: 6 * 3_600_000,
+}
+
+export interface ArchivePolicy {
+  /** Days without a request until objects move to the class for what is read rarely; 0: never. */
+  readonly infrequentAfterDays: number
+  /** Days without a request until a tenant is archived; 0: never. */
+  readonly archiveAfterDays: number
+  /** The store's own words; null: it has no such class. */
+  readonly infrequentClass: string | null
+  readonly archiveClass: string | null
 }
 
 export interface ControlPlaneTimings {

@@ -11,6 +11,7 @@ import type { Logger } from '../../lib/obs/log.ts'
 import type { CounterMetric, HistogramMetric } from '../../lib/obs/metrics.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
+import type { ArchivePolicy } from '../config.ts'
 import type { TenantActivity } from '../state/activities.ts'
 import type { StateReader } from '../state/state.ts'
 import { specOf, type Tenant } from '../state/tenants.ts'
@@ -22,16 +23,6 @@ import { placementOf } from './placement/standbys.ts'
 import type { Propose } from './proposer.ts'
 import { findTenant } from './routing/table.ts'
 import type { TenantRefusal } from './tenants.ts'
-
-export interface ArchivePolicy {
-  /** Days without a request until objects move to the class for what is read rarely; 0: never. */
-  readonly infrequentAfterDays: number
-  /** Days without a request until a tenant is archived; 0: never. */
-  readonly archiveAfterDays: number
-  /** The store's own words; null: it has no such class. */
-  readonly infrequentClass: string | null
-  readonly archiveClass: string | null
-}
 
 export interface ArchiveDeps {
   readonly state: StateReader
