@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type Figure, storeReport } from '../bench/report.ts'
 import { differ } from '../test/differential/differ.ts'
 import { allCells, runMatrix } from '../test/replication/matrix.ts'
+import { simulateReplication } from '../test/sim/replication/simulation.ts'
 import { runCrashRounds } from '../test/support/crash-rounds.ts'
 import { runFaultRounds } from '../test/support/fault-rounds.ts'
 import { watchIdleTenants } from '../test/support/idle-tenants.ts'
@@ -16,6 +17,9 @@ import { runSplitBrain } from '../test/support/split-brain.ts'
 
 /** A world of the differential test: its schema and records cost as much as some hundred requests. */
 const requestsPerWorld = 250
+
+/** Steps of one simulated history: enough for some dozen slots, crashes and merges. */
+const stepsPerSimulation = 600
 
 interface LongTest {
   readonly about: string
@@ -83,6 +87,19 @@ const longTests: Readonly<Record<string, LongTest>> = {
       const [litestream, ltx] = [peer('litestream'), peer('ltx')]
       if (litestream === null || ltx === null) throw new Error('missing peer: litestream, ltx; .ci/peers installs them')
       return runMatrix({ seed, rounds, onRound, peers: { litestream, ltx, minio: peer('minio') } })
+    },
+  },
+  simulation: {
+    about: 'histories under writes, merges, deletions, restores, takeovers and crashes at once, each a seed',
+    rounds: 2_000,
+    async run(seed, rounds, onRound) {
+      const total: Record<string, number> = {}
+      for (let round = 0; round < rounds; round++) {
+        const { seed: _, ...counts } = await simulateReplication(seed + round, stepsPerSimulation)
+        for (const [name, count] of Object.entries(counts)) total[name] = (total[name] ?? 0) + count
+        if ((round + 1) % 100 === 0) onRound(`${round + 1}/${rounds}: ${JSON.stringify(total)}`)
+      }
+      return total
     },
   },
   idle: {

@@ -3,7 +3,7 @@
 // makes it, so it needs no lock and a fenced owner does no harm.
 
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Txid } from '../lib/brand.ts'
 import { type Clock, sleep } from '../lib/clock.ts'
@@ -56,7 +56,8 @@ export async function mergeFiles(at: HistoryLocation, job: MergeJob, deps: Merge
   const range = mergedRange(job)
   const name = ltxName(range.minTxid, range.maxTxid)
   const key = ltxKey(at, { level: job.level, ...range })
-  const scratch = join(scratchDir, `merge-${name}`)
+  const folder = await mkdtemp(join(scratchDir, 'merge-'))
+  const scratch = join(folder, name)
   try {
     const inputs = job.inputs.map((file) => inputOf(at, file, deps))
     const { header, checksum, sizeBytes } = await writeFile(scratch, (write) => mergeLtx(inputs, write))
@@ -81,11 +82,23 @@ export async function mergeFiles(at: HistoryLocation, job: MergeJob, deps: Merge
       if (known !== null) return known
       await at.store.putFile(key, scratch, options) // what lies there cannot be read by anybody
     }
-    const { checksum: stored } = await checkLtx(inputOf(at, merged, deps))
-    if (stored !== checksum) throw new LtxFormatError(`${key} is not what was written`)
+    await readBack(at, merged, checksum, deps)
     return merged
   } finally {
-    await rm(scratch, { force: true })
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** Compares what the store has with what was written; a file that differs is deleted, or restores would read it. */
+async function readBack(at: HistoryLocation, merged: ManifestFile, checksum: bigint, deps: MergeDeps): Promise<void> {
+  const key = ltxKey(at, merged)
+  try {
+    const { checksum: stored } = await checkLtx(inputOf(at, merged, deps))
+    if (stored !== checksum) throw new LtxFormatError(`${key} is not what was written`)
+  } catch (error) {
+    if (error instanceof LtxFormatError)
+      await at.store.delete([key], deps.signal === undefined ? {} : { signal: deps.signal })
+    throw error
   }
 }
 

@@ -27,9 +27,9 @@ import { announcedEpoch } from './takeover.ts'
 /** Between the first commit after quiet and its shipping: within the second that `async` promises. */
 const shipDelayMsDefault = 400
 /** A WAL above this is moved into the database file as soon as all of it is in the store. */
-const checkpointBytes = 4 << 20
-/** Above this, writers wait for one PUT so that a moment comes in which all of it is. */
-const checkpointForcedBytes = 16 << 20
+const checkpointBytesDefault = 4 << 20
+/** Above so many times that, writers wait for one PUT so that a moment comes in which all of it is. */
+const checkpointForcedFactor = 4
 /** While the store fails, between two attempts. */
 const outagePolicy: RetryPolicy = { attemptsMax: Number.POSITIVE_INFINITY, baseDelayMs: 100, delayMsMax: 5_000 }
 /** A PUT under the write mutex holds writers out for this long at most, ms. */
@@ -44,6 +44,8 @@ export interface ShipperOptions {
   readonly rng: Rng
   readonly log: Logger
   readonly shipDelayMs?: number
+  /** Size of the WAL from which it is moved into the database. */
+  readonly checkpointBytes?: number
   /** Called once, when another owner took a slot. Nothing may be acknowledged after it. */
   readonly onFenced: (error: FencedError) => void
   /** Called after each slot, with the size of the database after it in pages, for whoever keeps the history short. */
@@ -67,6 +69,7 @@ export class Shipper {
   readonly #source: ReplicaSource
   readonly #options: ShipperOptions
   readonly #shipDelayMs: number
+  readonly #checkpointBytes: number
   #position: HistoryPosition
   #mark: WalMark | null
   #durableSeq: number
@@ -90,6 +93,7 @@ export class Shipper {
     this.#source = source
     this.#options = options
     this.#shipDelayMs = options.shipDelayMs ?? shipDelayMsDefault
+    this.#checkpointBytes = options.checkpointBytes ?? checkpointBytesDefault
     this.#position = position
     this.#mark = position.mark
     this.#durableSeq = position.commitSeq
@@ -271,7 +275,7 @@ export class Shipper {
         if (this.#filesSinceLook >= filesPerLook && (await this.#lookForHeir())) return
         if (this.#pending === null) {
           this.#pumpAgain = false
-          const isForced = this.#walBytes() > checkpointForcedBytes
+          const isForced = this.#walBytes() > this.#checkpointBytes * checkpointForcedFactor
           await this.#source.exclusively(async () => {
             if (!isForced) return this.#capture()
             await this.#shipHeld()
@@ -279,7 +283,7 @@ export class Shipper {
           })
         }
         if (this.#pending !== null) await this.#put(this.#pending, this.#stop.signal)
-        if (this.#walBytes() > checkpointBytes) await this.#source.exclusively(() => this.#checkpoint('PASSIVE'))
+        if (this.#walBytes() > this.#checkpointBytes) await this.#source.exclusively(() => this.#checkpoint('PASSIVE'))
         if (this.#failures > 0) this.#options.log.info('shipping recovered', { failures: this.#failures })
         this.#failures = 0
         if (!this.#hasWaiting()) return

@@ -107,6 +107,21 @@ test('merging again after a lost reply, a half upload or a damaged leftover', as
   expect(store.keys.filter((each) => each.includes('/0002/'))).toEqual([])
 })
 
+test('a merged file that the store keeps badly is deleted again', async () => {
+  const store = new MemoryObjectStore()
+  using runner = new UpkeepHere(store)
+  await using owner = await Owner.create(store, { runner })
+  const put = store.put.bind(store)
+  store.put = (key, body, options) => {
+    const kept = body.slice()
+    if (/\/000[19]\//.test(key)) kept[kept.length - 1]! ^= 1
+    return put(key, kept, options)
+  }
+  await writeSlots(owner, 40)
+  expect(levels(await listLtx(owner.at))).toEqual([0])
+  expect(await restoredHash(owner.at, null)).toBe(owner.hash())
+})
+
 test('a merge that fails disturbs nothing, and is made later', async () => {
   const store = new MemoryObjectStore()
   using runner = new UpkeepHere(store)
