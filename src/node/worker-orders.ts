@@ -90,9 +90,11 @@ export class OrderDesk {
 
   async #create({ tenant, placement, superuser }: Order<'tenant.create'>): Promise<OrderReplies['tenant.create']> {
     if (this.#pool.peek(tenant.id) === null) {
-      const made = await this.#pool.whileClosed(tenant.id, () =>
-        createTenant(tenant, placement, superuser, this.#depsOf(tenant.id)),
-      )
+      const made = await this.#pool.whileClosed(tenant.id, async () => {
+        const created = await createTenant(tenant, placement, superuser, this.#depsOf(tenant.id))
+        if (!created.existed) await this.#deps.files.markClean(tenant.id) // closed, and its slots 1 are all of it
+        return created
+      })
       if (made !== null && !made.existed) return { created: true, setupPath: made.setupPath }
     }
     // An earlier attempt got this far: its reply was lost, or it stopped before the superuser was made.

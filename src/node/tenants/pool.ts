@@ -35,7 +35,7 @@ export interface OpenTenant {
   update(spec: TenantSpec): Promise<void>
   /** Ships everything that was committed before the call, of every database. Throws what shipping throws. */
   flush(): Promise<void>
-  /** Ships the tail, then closes every file. Rejects when the tail could not be shipped; then the files stay on disk. */
+  /** Ships the tail, then closes every file. A tail that could not be shipped stays on disk, in a folder that is not clean. */
   close(): Promise<void>
 }
 
@@ -203,6 +203,11 @@ export class TenantPool {
       if (entry.tenant!.placement.epoch > epoch) return
       await this.#close(entry, true)
     }
+  }
+
+  /** Takes back a release that did not get through to its end. */
+  keep(id: TenantId, epoch: Epoch): void {
+    if (this.#released.get(id) === epoch) this.#released.delete(id)
   }
 
   /** Ships and closes a tenant if it is open; the next request opens it anew. */

@@ -7,6 +7,11 @@ export class WrongOwnerError extends AppError {
   readonly code = 'wrong_owner'
 }
 
+/** A tenant is not let go while only this node has some of its commits. */
+export class TailNotShippedError extends AppError {
+  readonly code = 'tail_not_shipped'
+}
+
 /** The tenant is suspended, archived or deleted: nobody serves it. */
 export class TenantInactiveError extends AppError {
   readonly code = 'tenant_inactive'

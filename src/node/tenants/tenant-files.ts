@@ -45,6 +45,11 @@ export class TenantFiles {
     return existsSync(this.path(id, 'data.db')) && !this.isClean(id)
   }
 
+  /** There are files, and not all of them are known to be in the object store. */
+  hasUnshipped(id: TenantId): boolean {
+    return existsSync(this.path(id, 'data.db')) && !this.isClean(id)
+  }
+
   async markClean(id: TenantId): Promise<void> {
     await writeFile(join(this.dir(id), 'clean'), '')
   }
