@@ -2,12 +2,14 @@
 // Method: a standalone tenant; what runs while the write transaction is open, and how often the database is asked, is
 // counted.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
 import type { Engine } from '../../src/node/engine/engine.ts'
-import { setAuthOptions } from '../support/engine.ts'
+import { saveUser, setAuthOptions } from '../support/engine.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
-import { newClient, password } from './sdk/world.ts'
+import { newClient, password, refusedStatus } from './sdk/world.ts'
 
 let server: Standalone
 let engine: Engine
@@ -115,4 +117,58 @@ test('the manage rule is asked once for a whole list', async () => {
   expect(shown).toContainEqual(['secret', undefined])
   // One statement lists, one asks the rule.
   expect((await counted(engine.data, 'read', list)).all).toBeLessThanOrEqual(2)
+})
+
+describe('a batch with files', () => {
+  beforeAll(async () => {
+    const { settings } = engine
+    await engine.settingsStore.save({ ...settings, batch: { ...settings.batch, enabled: true } })
+    const root = newClient(server.url)
+    root.authStore.save(newAuthToken(await saveUser(engine, '_superusers', { email: 'root@example.com' }), Date.now()))
+    const open = { listRule: '', viewRule: '', createRule: '', updateRule: '' }
+    const fields = [
+      { name: 'title', type: 'text', required: true },
+      { name: 'files', type: 'file', maxSelect: 3, maxSize: 100 },
+    ]
+    await root.collections.create({ ...open, name: 'notes', type: 'base', fields })
+    await root.collections.create({ ...open, name: 'closed', type: 'base', createRule: null, fields })
+  })
+  const text = (content: string) => new File([content], 'note.txt', { type: 'text/plain' })
+  const stored = () => [...new Bun.Glob('**/note_*.txt').scanSync({ cwd: join(server.dir, 'storage') })].sort()
+
+  test('stores them before the transaction', async () => {
+    const client = newClient(server.url)
+    const old = await client.collection('notes').create({ title: 'old' })
+    const batch = client.createBatch()
+    batch.collection('notes').create({ title: 'a', files: [text('1'), text('2')] })
+    batch.collection('notes').update(old.id, { files: [text('3')] })
+    batch.collection('notes').upsert({ id: 'upsertedrecord0', title: 'b', files: [text('4')] })
+    let results: { status: number; body: { files: string[]; id: string } }[] = []
+    const puts = await counted(engine.files, 'put', async () => void (results = await batch.send()))
+    expect(puts).toEqual({ all: 4, inside: 0 })
+    expect(results.map(({ status }) => status)).toEqual([200, 200, 200])
+    const names = results.flatMap(({ body }) => body.files.map((name) => `${body.id}/${name}`))
+    expect(stored().map((path) => path.split('/').slice(1).join('/'))).toEqual(names.sort())
+  })
+
+  test('leaves none of them behind when a part fails, and none for who may not', async () => {
+    const before = stored()
+    const client = newClient(server.url)
+    for (const bad of [{ title: '' }, { title: 'large', files: [text('x'.repeat(101))] }]) {
+      const batch = client.createBatch()
+      batch.collection('notes').create({ title: 'a', files: [text('1')] })
+      batch.collection('notes').create(bad)
+      batch.collection('notes').create({ title: 'c', files: [text('2')] })
+      expect(await refusedStatus(batch.send())).toBe(400)
+      expect(stored()).toEqual(before)
+    }
+    const batch = client.createBatch()
+    batch.collection('closed').create({ title: 'a', files: [text('1')] })
+    const puts = await counted(engine.files, 'put', async () => expect(await refusedStatus(batch.send())).toBe(400))
+    expect(puts.all).toBe(0)
+    const escaping = client.createBatch()
+    escaping.collection('notes').create({ id: '../../escaped', title: 'a', files: [text('1')] })
+    expect(await refusedStatus(escaping.send())).toBe(400)
+    expect(stored()).toEqual(before)
+  })
 })

@@ -4,6 +4,9 @@ import { errorMessage } from '../../lib/errors.ts'
 import { actionOf, type BatchPart, readParts } from '../engine/batch/batch-request.ts'
 import { BodyError } from '../engine/body/body-error.ts'
 import { toText } from '../engine/fields/cast.ts'
+import { randomByPattern } from '../engine/fields/random-pattern.ts'
+import { type EarlyUpload, withEarlyUploads } from '../engine/files/early-uploads.ts'
+import { UploadedFile } from '../engine/files/uploaded-file.ts'
 import { JsonText, toJson } from '../engine/json/json-text.ts'
 import { pickFields } from '../engine/picker/picker.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
@@ -62,18 +65,21 @@ async function runBatch(event: RequestEvent): Promise<Response> {
 
 async function runParts(event: RequestEvent, parts: readonly BatchPart[], deadlineMs: number): Promise<Response> {
   const { engine } = event
+  const freshIds = new Map<BatchPart, string>()
   try {
-    const results = await engine.transaction(async () => {
-      const done: PartResult[] = []
-      for (const [index, part] of parts.entries()) {
-        if (event.request.signal.aborted || engine.clock.monotonic() > deadlineMs)
-          throw badRequest('Batch transaction failed.')
-        done.push(await runPart(event, part, index))
-      }
-      // Too late is too late, also for the last part.
-      if (engine.clock.monotonic() > deadlineMs) throw badRequest('Batch transaction failed.')
-      return done
-    })
+    const results = await withEarlyUploads(engine, uploadsOf(event, parts, freshIds), () =>
+      engine.transaction(async () => {
+        const done: PartResult[] = []
+        for (const [index, part] of parts.entries()) {
+          if (event.request.signal.aborted || engine.clock.monotonic() > deadlineMs)
+            throw badRequest('Batch transaction failed.')
+          done.push(await runPart(event, part, { index, freshId: freshIds.get(part) ?? '' }))
+        }
+        // Too late is too late, also for the last part.
+        if (engine.clock.monotonic() > deadlineMs) throw badRequest('Batch transaction failed.')
+        return done
+      }),
+    )
     return await event.json(200, results)
   } catch (error) {
     if (error instanceof PartFailure) return failureResponse(error)
@@ -113,9 +119,45 @@ function listErrors(parts: readonly BatchPart[], max: number): ValidationError |
   return Object.keys(errors).length === 0 ? null : errors
 }
 
-async function runPart(event: RequestEvent, part: BatchPart, index: number): Promise<PartResult> {
+interface PartPlace {
+  readonly index: number
+  /** For a record that is made without one; else empty. */
+  readonly freshId: string
+}
+
+/**
+ * The files of all parts with the keys that their records will have. Those of parts that the rules refuse outright, or
+ * whose record has no id that can be told beforehand, are left to their save.
+ * @param freshIds gets the ids of records whose part gives none.
+ */
+function uploadsOf(event: RequestEvent, parts: readonly BatchPart[], freshIds: Map<BatchPart, string>): EarlyUpload[] {
+  const { engine } = event
+  const uploads: EarlyUpload[] = []
+  for (const part of parts) {
+    const action = actionOf(part)
+    const collection = action === null ? undefined : engine.collections.find(action.collection)
+    const files = Object.values(part.body)
+      .flat()
+      .filter((each) => each instanceof UploadedFile)
+    if (action === null || collection === undefined || files.length === 0) continue
+    const { createRule, updateRule } = collection.data
+    if (!event.isSuperuser && (action.kind === 'update' ? updateRule : createRule) === null) continue
+    let id = action.kind === 'update' ? action.id : toText(part.body['id'] ?? '')
+    const idField = collection.field('id')
+    if (id === '' && idField?.type === 'text' && idField.autogeneratePattern !== '') {
+      id = randomByPattern(idField.autogeneratePattern, engine.rng)
+      freshIds.set(part, id)
+    }
+    if (/^\w{1,255}$/.test(id))
+      for (const file of files) uploads.push({ key: `${collection.id}/${id}/${file.name}`, file })
+  }
+  return uploads
+}
+
+async function runPart(event: RequestEvent, part: BatchPart, place: PartPlace): Promise<PartResult> {
+  const { index } = place
   try {
-    return await changeRecord(event, part, index)
+    return await changeRecord(event, part, place)
   } catch (error) {
     const answer = toApiError(error)
     if (answer === null) event.engine.log.error('batch part failed', { index, error: errorMessage(error) })
@@ -123,7 +165,7 @@ async function runPart(event: RequestEvent, part: BatchPart, index: number): Pro
   }
 }
 
-async function changeRecord(event: RequestEvent, part: BatchPart, index: number): Promise<PartResult> {
+async function changeRecord(event: RequestEvent, part: BatchPart, { index, freshId }: PartPlace): Promise<PartResult> {
   const action = actionOf(part)
   // In PocketBase it is the part before that fails then, and says so.
   if (action === null) throw index === 0 ? badRequest() : new ApiError(500)
@@ -142,7 +184,7 @@ async function changeRecord(event: RequestEvent, part: BatchPart, index: number)
   checkCollectionLimit(own, collection, kind)
   switch (kind) {
     case 'create':
-      return shown(own, await createRecord(own, collection, part.body))
+      return shown(own, await createRecord(own, collection, part.body, freshId))
     case 'update':
       return shown(own, await updateRecord(own, collection, id, part.body))
     default:

@@ -143,12 +143,14 @@ async function remove(event: RequestEvent): Promise<Response> {
 
 /**
  * Creates a record for the client of `event`; also a part of a batch. Throws ApiError.
+ * @param freshId its id where the client gives none; default: made when it is saved.
  * @returns a Response when a handler answered instead.
  */
 export async function createRecord(
   event: RequestEvent,
   collection: Collection,
   body: Readonly<Record<string, unknown>>,
+  freshId = '',
 ): Promise<EngineRecord | Response> {
   if (collection.isView) throw badRequest('Unsupported collection type.')
   const { createRule } = collection.data
@@ -166,6 +168,7 @@ export async function createRecord(
     if (!(await passes(createRule))) throw badRequest(createFailed)
     isManager = await isManagerBy(event, collection, passes)
   }
+  if (record.id === '' && freshId !== '') record.set('id', freshId)
   const facts = { requestEvent: event, collection, record }
   return hookedWork(event.engine.chains.onRecordCreateRequest, facts, async (e) => {
     await checkAuthData(event, e.record, null, body, isManager)

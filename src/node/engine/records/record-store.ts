@@ -21,6 +21,7 @@ import { kindOf } from '../fields/kinds.ts'
 import { randomByPattern } from '../fields/random-pattern.ts'
 import { PasswordValue } from '../fields/value.ts'
 import { createDeletedFilesTable } from '../files/deleted-files.ts'
+import { takeEarlyUpload } from '../files/early-uploads.ts'
 import type { FileStorage } from '../files/storage.ts'
 import type { UploadedFile } from '../files/uploaded-file.ts'
 import type { HookChain } from '../hook-chain.ts'
@@ -291,7 +292,8 @@ export class RecordStore {
       if (field.type !== 'file') continue
       for (const file of kindOf(field).uploads?.(record.get(field.name)!) ?? []) {
         if (uploaded.includes(file)) continue
-        await this.#deps.files.put(this.#fileKey(record, file.name), file)
+        const key = this.#fileKey(record, file.name)
+        if (!takeEarlyUpload(file, key)) await this.#deps.files.put(key, file)
         uploaded.push(file)
       }
     }
