@@ -10,6 +10,7 @@ import { allCells, runMatrix } from '../test/replication/matrix.ts'
 import { simulateReplication } from '../test/sim/replication/simulation.ts'
 import { runCrashRounds } from '../test/support/crash-rounds.ts'
 import { runFaultRounds } from '../test/support/fault-rounds.ts'
+import { runHostileRequests } from '../test/support/hostile-requests.ts'
 import { watchIdleTenants } from '../test/support/idle-tenants.ts'
 import { startMinio } from '../test/support/minio.ts'
 import { peer } from '../test/support/peers.ts'
@@ -78,6 +79,11 @@ const longTests: Readonly<Record<string, LongTest>> = {
       if (differences.length > 0) throw new Error(JSON.stringify(differences.slice(0, 20)))
       return { requests: rounds, differences: 0 }
     },
+  },
+  hostile: {
+    about: 'requests made of bytes, escapes and half a grammar, in every place that takes input',
+    rounds: 30_000,
+    run: (seed, rounds, onRound) => runHostileRequests({ seed, rounds, onRound }),
   },
   matrix: {
     about:

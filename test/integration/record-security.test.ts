@@ -3,6 +3,7 @@
 // the rules allow.
 
 import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { connect } from 'node:net'
 import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
 import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { EngineRecord as Records } from '../../src/node/engine/records/record.ts'
@@ -217,3 +218,181 @@ test('a batch cannot speak for somebody else', async () => {
   expect(answer.status).toBe(400)
   expect(server.engine.records.findFirst(server.engine.collections.require('vault'), 'code', 'planted')).toBeNull()
 })
+
+test('back-relations reveal nothing in filters, sorts and expands', async () => {
+  // `own` is listed by its owner alone, `vault` by superusers: neither may be reached through who points to it.
+  for (const query of [
+    { filter: "posts_via_own.vault.code ~ 'open'" },
+    { filter: "posts_via_own.secret ?~ 'h'" },
+    { sort: 'posts_via_own.secret' },
+    { sort: '-posts_via_own.vault.code' },
+    { filter: "posts_via_own.own.posts_via_own.secret != ''" },
+  ]) {
+    const { status, body } = await list('own', query, userToken)
+    expect([query, status === 400 || body['totalItems'] === 0]).toEqual([query, true])
+  }
+  for (const expand of ['posts_via_own', 'posts_via_own.vault', 'posts_via_vault', 'own.posts_via_own'])
+    for (const collection of ['own', 'posts', 'vault']) {
+      const { text } = await list(collection, { expand, fields: '*,expand.*,expand.*.*' }, userToken)
+      for (const kept of ['opensesame', 'dear', 'hush']) expect(text).not.toContain(kept)
+    }
+})
+
+test('the order of a list tells nothing about what is hidden', async () => {
+  const secrets = ['b', 'a', 'c']
+  for (const [i, secret] of secrets.entries())
+    await save('posts', { id: `sorted00000000${i}`, title: 'sorted', secret, created: '2026-01-01' })
+  const sorts = [
+    'secret',
+    '-secret',
+    'secret:lower',
+    '@random,secret',
+    'title,secret',
+    'own.diary',
+    '-vault.code',
+    'posts.secret',
+  ]
+  for (const sort of sorts) {
+    const { status } = await list('posts', { sort, filter: "title = 'sorted'" }, userToken)
+    expect([sort, status]).toEqual([sort, sort === 'own.diary' ? 200 : 400])
+  }
+  // What may be sorted by, but is not shown to this user, counts as empty: no order comes of it.
+  const answer = await list('posts', { sort: 'own.diary,id', filter: "title = 'sorted'" }, userToken)
+  expect((answer.body['items'] as { id: string }[]).map(({ id }) => id)).toEqual(
+    [0, 1, 2].map((i) => `sorted00000000${i}`),
+  )
+})
+
+test('@collection in a rule is bound to its rule, not to what a client adds', async () => {
+  await ask('PATCH', '/api/collections/posts', {
+    token: rootToken,
+    body: { listRule: '@collection.own.owner ?= @request.auth.id || @request.auth.id = ""' },
+  })
+  expect((await list('posts', {}, userToken)).body['totalItems']).toBe(0)
+  for (const query of [
+    { filter: "id != '' || @collection.own.id != ''" },
+    { filter: '1 = 1 || id != ""' },
+    { filter: 'id != "") || (1 = 1' },
+    { filter: '(id != "")) || ((1 = 1)' },
+    { filter: 'id = id // ' },
+  ]) {
+    const { status, body } = await list('posts', query, userToken)
+    expect([query, status !== 200 || body['totalItems'] === 0]).toEqual([query, true])
+  }
+  await ask('PATCH', '/api/collections/posts', { token: rootToken, body: { listRule: '' } })
+})
+
+test('mass assignment: by JSON, form, payload part, modifier, batch and update', async () => {
+  const id = 'mass00000000001'
+  const hostile = {
+    secret: 'mine',
+    'secret+': 'mine',
+    '+secret': 'mine',
+    'secret:autogenerate': '',
+    collectionId: 'vault',
+    collectionName: 'vault',
+    rowid: 7,
+    _rowid_: 7,
+    expand: { vault: { code: 'planted' } },
+    __proto__: { secret: 'mine' },
+  }
+  const stored = () =>
+    server.engine.data.get<{ secret: string; rowid: number }>('SELECT rowid, secret FROM posts WHERE id = ?', [id])
+  const form = (values: Record<string, unknown>) => {
+    const data = new FormData()
+    for (const [key, value] of Object.entries(values)) data.append(key, String(value))
+    data.append('@jsonPayload', JSON.stringify(hostile))
+    return data
+  }
+  const send = (method: string, path: string, body: FormData) => fetch(server.url + path, { method, body })
+  const records = '/api/collections/posts/records'
+  expect((await ask('POST', records, { body: { id, title: 'mass', ...hostile } })).status).toBe(200)
+  await ask('PATCH', `${records}/${id}`, { body: hostile })
+  await send('PATCH', `${records}/${id}`, form(hostile))
+  await ask('POST', '/api/batch', {
+    body: { requests: [{ method: 'PATCH', url: `${records}/${id}`, body: hostile }] },
+  })
+  expect(stored()?.secret).toBe('')
+  expect(stored()?.rowid).not.toBe(7)
+  expect((await list('vault', {}, rootToken)).text).not.toContain('planted')
+})
+
+test('mass assignment of what makes an account: verified, token key, password hash, another’s id', async () => {
+  const person = { email: 'mass@example.com', password: '1234567890', passwordConfirm: '1234567890' }
+  const made = await ask('POST', '/api/collections/people/records', {
+    body: { ...person, tokenKey: 'k'.repeat(50), 'tokenKey:autogenerate': 'k', passwordHash: 'x', lastLoginAt: 'x' },
+  })
+  expect(made.status).toBe(200)
+  const record = server.engine.records.findById(server.engine.collections.require('people'), made.body['id'] as string)!
+  expect(record.text('tokenKey')).not.toContain('kkk')
+  const token = newAuthToken(record, server.engine.clock.now())
+  const path = `/api/collections/people/records/${record.id}`
+  for (const body of [
+    { verified: true },
+    { email: 'other@example.com' },
+    { password: 'another12345', passwordConfirm: 'another12345' },
+    { password: 'another12345', passwordConfirm: 'another12345', oldPassword: 'wrong' },
+  ])
+    expect((await ask('PATCH', path, { token, body })).status).toBe(400)
+  expect((await ask('PATCH', path, { token, body: { id: 'a'.repeat(15) } })).status).toBe(400)
+  await ask('PATCH', path, { token, body: { tokenKey: 'k'.repeat(50), collectionId: 'pbc_3142635823' } })
+  const after = server.engine.records.findById(record.collection, record.id)!
+  expect([after.text('tokenKey'), after.text('email'), after.bool('verified')]).toEqual([
+    record.text('tokenKey'),
+    person.email,
+    false,
+  ])
+  // Nobody becomes a superuser by writing where superusers are.
+  for (const collection of ['_superusers', '_externalAuths', '_otps', '_mfas', '_authOrigins'])
+    for (const as of ['', token])
+      expect((await ask('POST', `/api/collections/${collection}/records`, { token: as, body: person })).status).toBe(
+        403,
+      )
+})
+
+test('paths lead to no other file, record or collection', async () => {
+  const parts = [
+    '..',
+    '.',
+    '%2e%2e',
+    '..%2f',
+    '..%2f..%2fdata.db',
+    '%2fetc%2fpasswd',
+    '..%5c..%5cdata.db',
+    '%00',
+    'data.db%00.png',
+  ]
+  for (const part of parts)
+    for (const path of [
+      `/api/files/posts/post00000000001/${part}`,
+      `/api/files/posts/${part}/data.db`,
+      `/api/files/${part}/post00000000001/x.png`,
+      `/api/files/${part}/${part}/data.db`,
+      `/api/collections/posts/records/${part}`,
+      `/api/collections/${part}/records`,
+      `/api/backups/${part}`,
+      `/_/${part}`,
+    ]) {
+      // As it stands: fetch would take `..` out before it is sent.
+      const response = await rawGet(path)
+      expect([path, /^HTTP\/1\.1 (?:30[78]|40[0134]) /.test(response)]).toEqual([path, true])
+      expect(response).not.toContain('SQLite format 3')
+      expect(response).not.toContain('root:x:')
+    }
+})
+
+/** One request with the path untouched. */
+function rawGet(path: string): Promise<string> {
+  const { hostname, port } = new URL(server.url)
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const socket = connect(Number(port), hostname, () =>
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: ${hostname}\r\nConnection: close\r\n\r\n`),
+    )
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1')
+    })
+    socket.on('error', reject)
+    socket.on('close', () => resolve(text))
+  })
+}
