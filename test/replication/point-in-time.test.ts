@@ -7,7 +7,8 @@ import { systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { seededRng } from '../../src/lib/rng.ts'
 import { FencedError } from '../../src/replicate/errors.ts'
-import { getSlot } from '../../src/replicate/ltx-store.ts'
+import { getSlot, listLtx } from '../../src/replicate/ltx-store.ts'
+import { mergeFiles, Pacer } from '../../src/replicate/merge-files.ts'
 import {
   appendImage,
   HistoryMovedError,
@@ -18,7 +19,6 @@ import {
   rollBackTo,
 } from '../../src/replicate/point-in-time.ts'
 import { planRestore } from '../../src/replicate/restore-plan.ts'
-import { until } from '../support/wait.ts'
 import { deadlineMs, Owner, restoredHash } from './histories.ts'
 
 test('a time means the last slot at or before it', async () => {
@@ -90,6 +90,16 @@ test('what can be restored is what a plan reaches, for any set of files', () => 
   }
 })
 
+/** Slots 1 to `last` as one file of level 1. */
+async function mergeSlots(owner: Owner, last: number): Promise<void> {
+  const inputs = (await listLtx(owner.at))
+    .filter(({ level, maxTxid }) => level === 0 && maxTxid <= last)
+    .map((file) => ({ ...file, timestampMs: null, checksum: null }))
+    .sort((a, b) => a.minTxid - b.minTxid)
+  const pacer = new Pacer(systemClock, 1e9)
+  await mergeFiles(owner.at, { level: 1, inputs }, { clock: systemClock, scratchDir: owner.dir, pacer })
+}
+
 test('ranges and latest points, with the older part merged', async () => {
   const store = new MemoryObjectStore()
   await using owner = await Owner.create(store)
@@ -97,7 +107,7 @@ test('ranges and latest points, with the older part merged', async () => {
     await owner.insert(`v${i}`)
     await owner.flush()
   }
-  await until('the merge', () => store.keys.some((key) => key.includes('/0001/')))
+  await mergeSlots(owner, 64)
   const all = await restorablePoints(owner.at, 3)
   expect(all.ranges.map(({ from, to, resolution }) => [from.txid, to.txid, resolution])).toEqual([
     [1, 80, 'transaction'],

