@@ -18,7 +18,7 @@ import { FencedError } from './errors.ts'
 import type { HistoryPosition } from './history.ts'
 import { checksumText, type ShippedFile } from './history-manifest.ts'
 import { removeLocalState, type WalMark, writeLocalState } from './local-state.ts'
-import { type EncodedLtx, encodeLtx } from './ltx/encoder.ts'
+import { type EncodedLtx, encodeLtxPaced } from './ltx/encoder.ts'
 import type { LtxHeader, LtxWriter } from './ltx/header.ts'
 import { getSlot, putSlot } from './ltx-store.ts'
 import type { ReplicaSource } from './source.ts'
@@ -322,11 +322,11 @@ export class Shipper {
       this.#confirm({ mark: captured.mark, commitSeq }, null)
       return
     }
-    this.#pending = this.#encode(captured, commitSeq)
+    this.#pending = await this.#encode(captured, commitSeq)
     this.#noteState()
   }
 
-  #encode(captured: Capture, commitSeq: number): Pending {
+  async #encode(captured: Capture, commitSeq: number): Promise<Pending> {
     const { txid, timestampMs, pageSize, commit, writer } = this.#position
     const header = headerOf(captured, {
       pageSize,
@@ -334,7 +334,7 @@ export class Shipper {
       timestampMs: Math.max(this.#options.clock.now(), timestampMs + 1),
       writer,
     })
-    return { header, file: encodeLtx(header, captured.pages, commit), mark: captured.mark, commitSeq }
+    return { header, file: await encodeLtxPaced(header, captured.pages, commit), mark: captured.mark, commitSeq }
   }
 
   /** Puts a file into its slot. Throws while the store fails; the same bytes are tried again then. */

@@ -4,6 +4,7 @@
 //   index    per page varints pgno, offset, length of its frame; 0; u64 length of all that
 //   trailer  u64 0 · u64 checksum: CRC-64 over header, frame headers with the plain pages, and the index, top bit set
 
+import { setImmediate } from 'node:timers/promises'
 import { assert } from '../../lib/assert.ts'
 import { concat } from '../../lib/bytes.ts'
 import { Crc64 } from '../../lib/crc/crc64.ts'
@@ -22,6 +23,8 @@ export interface EncodedLtx {
 }
 
 const lz4 = new Lz4BlockEncoder()
+/** Plain bytes between two pauses of {@link encodeLtxPaced}: some ten milliseconds of work. */
+const pauseBytes = 1 << 20
 
 /**
  * Encodes one file.
@@ -36,6 +39,32 @@ export function encodeLtx(
   pages: ReadonlyMap<number, Uint8Array>,
   previousCommit: number,
 ): EncodedLtx {
+  const steps = encodeSteps(header, pages, previousCommit)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
+}
+
+/** The same for files of any size: other work gets its turn between the pages, which must not change meanwhile. */
+export async function encodeLtxPaced(
+  header: LtxHeader,
+  pages: ReadonlyMap<number, Uint8Array>,
+  previousCommit: number,
+): Promise<EncodedLtx> {
+  const steps = encodeSteps(header, pages, previousCommit)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+    await setImmediate()
+  }
+}
+
+function* encodeSteps(
+  header: LtxHeader,
+  pages: ReadonlyMap<number, Uint8Array>,
+  previousCommit: number,
+): Generator<void, EncodedLtx> {
   const { pageSize, commit } = header
   const lock = lockPgno(pageSize)
   const pgnos = Uint32Array.from(pages.keys()).sort()
@@ -56,6 +85,7 @@ export function encodeLtx(
   const scratch = new Uint8Array(frameHeaderBytes + blockSizeBytes + lz4BlockBound(pageSize))
   const view = new DataView(scratch.buffer)
   let offset = head.length
+  let sincePause = 0
   for (const pgno of pgnos) {
     const page = pages.get(pgno)!
     assert(page.length === pageSize, `page ${pgno} has ${page.length} bytes`)
@@ -68,6 +98,11 @@ export function encodeLtx(
     parts.push(frame)
     index.add(pgno, offset, frame.length)
     offset += frame.length
+    sincePause += pageSize
+    if (sincePause >= pauseBytes) {
+      sincePause = 0
+      yield
+    }
   }
   const { bytes: end, checksum } = index.finish(crc)
   parts.push(end)

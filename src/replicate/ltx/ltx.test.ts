@@ -2,12 +2,13 @@
 // LtxFormatError. Method: golden vectors that the official library has verified, round trips, damage.
 
 import { expect, test } from 'bun:test'
+import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { Txid } from '../../lib/brand.ts'
 import { toHex } from '../../lib/bytes.ts'
 import { seededRng } from '../../lib/rng.ts'
 import { decodeLtx } from './decoder.ts'
-import { encodeLtx } from './encoder.ts'
+import { encodeLtx, encodeLtxPaced } from './encoder.ts'
 import { LtxFormatError } from './errors.ts'
 import { decodeLtxHeader, encodeLtxHeader, type LtxHeader, lockPgno } from './header.ts'
 import { decodeLz4Block, decodeLz4Frame, Lz4BlockEncoder, lz4BlockBound, xxh32 } from './lz4.ts'
@@ -145,6 +146,21 @@ test('files round trip', () => {
     }),
     { numRuns: 30 },
   )
+})
+
+test('a large file is encoded with pauses, to the same bytes', async () => {
+  const pages = new Map(Array.from({ length: 40 }, (_, at) => [at + 1, seededRng(at).bytes(65_536)]))
+  const head = header({ pageSize: 65_536, commit: 40, maxTxid: 1 as Txid })
+  let turns = 0
+  let isDone = false
+  const others = (async () => {
+    for (; !isDone; turns++) await setImmediate()
+  })()
+  const paced = await encodeLtxPaced(head, pages, 0)
+  isDone = true
+  await others
+  expect(paced).toEqual(encodeLtx(head, pages, 0))
+  expect(turns).toBeGreaterThan(1)
 })
 
 // The last token of a block has four bits without a meaning: such a flip changes nothing that is read.
