@@ -79,10 +79,11 @@ export async function benchRestore(dir: string, store: BenchStore, size: Restore
   return figures
 }
 
-/** Takes over a database of 1 MB on an empty disk: listing or manifest, seal, restore. In this process, as a node does it. */
+/** Takes over a database of 1 MB on an empty disk: listing, tail, seal, image. In this process, as a node does it. */
 export async function benchColdOpen(dir: string, store: BenchStore, rounds: number): Promise<Figure[]> {
   const prefix = 't/cold/data.db'
   using history = await makeHistory(store, prefix, 1_000_000)
+  await history.putImage() // as the owner leaves a small database
   const metered = new MeteredObjectStore(store.store)
   const times: number[] = []
   const counts: number[] = []
@@ -101,7 +102,6 @@ export async function benchColdOpen(dir: string, store: BenchStore, rounds: numb
   }
   times.sort((a, b) => a - b)
   const at = `cold open of 1 MB, ${store.name}`
-  const image = history.images.length
   return [
     {
       name: `${at}: p50`,
@@ -112,9 +112,9 @@ export async function benchColdOpen(dir: string, store: BenchStore, rounds: numb
     { name: `${at}: p99`, value: times.at(-1)!, unit: 'ms' },
     {
       name: `${at}: requests`,
-      value: counts[0]!,
+      value: Math.max(...counts),
       unit: 'requests',
-      note: `the first opening of an image and ${image - 1} slots: listing, tail, seal, and one GET a file but the tail`,
+      note: 'the most of any round: listing, tail, seal, image',
     },
   ]
 }

@@ -55,7 +55,7 @@ export async function catchUpDatabase(
 }
 
 /** What the local file holds, when nothing is in its WAL. */
-function cleanPoint(dbPath: string): LocalPoint | null {
+export function cleanPoint(dbPath: string): LocalPoint | null {
   const isEmptied = !existsSync(`${dbPath}-wal`) || statSync(`${dbPath}-wal`).size === 0
   if (!isEmptied || !existsSync(dbPath)) return null
   return readLocalState(dbPath)?.findLast(({ mark }) => mark === null || mark.isCheckpointed) ?? null

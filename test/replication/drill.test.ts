@@ -1,7 +1,7 @@
 // Goal: a drill passes on every sound history and finds each way in which one may be unsound, also those that a restore
 // would not notice. Method: histories of a real database, with an image that takes the place of slots, made false.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +18,9 @@ import { decodeLtxHeader } from '../../src/replicate/ltx/header.ts'
 import { ltxKey, slotKey } from '../../src/replicate/ltx-store.ts'
 import { ImageHistory } from './image-histories.ts'
 
+/** Others may use the machine; nothing here waits for time. */
+setDefaultTimeout(60_000)
+
 const dir = mkdtempSync(join(tmpdir(), 'pf-drill-'))
 const store = new MemoryObjectStore()
 const history = new ImageHistory(store)
@@ -26,7 +29,7 @@ const image = { level: 9, minTxid: 1 as Txid, maxTxid: 3 as Txid }
 
 /** An image of slots 1 to 3 with this content. */
 async function putImage(content: Uint8Array): Promise<Uint8Array> {
-  const { header } = { header: decodeLtxHeader(await store.get(slotKey(at, 3 as Txid))) }
+  const header = decodeLtxHeader(await store.get(slotKey(at, 3 as Txid)))
   const merged = { ...header, minTxid: 1 as Txid, commit: content.length / 4_096 }
   const { bytes } = encodeLtx(merged, imagePages(content, 4_096), merged.commit)
   await store.put(ltxKey(at, image), bytes)

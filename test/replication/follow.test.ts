@@ -1,7 +1,7 @@
 // Goal: a follower's file is the owner's database at every slot, whatever the owner does, and taking over from it costs no
 // second restore. Method: a real owner that ships, and a follower that is stopped, started and broken off at random.
 
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +14,9 @@ import { Follower } from '../../src/replicate/follow.ts'
 import { readLocalState, writeLocalState } from '../../src/replicate/local-state.ts'
 import { until } from '../support/wait.ts'
 import { Owner, prefix, sha256 } from './histories.ts'
+
+/** Others may use the machine; nothing here waits for time. */
+setDefaultTimeout(60_000)
 
 const folders: string[] = []
 function newFolder(): string {

@@ -8,7 +8,7 @@ import type { Txid } from '../../src/lib/brand.ts'
 import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
 import { encodeLtx, imagePages } from '../../src/replicate/ltx/encoder.ts'
 import type { LtxHeader } from '../../src/replicate/ltx/header.ts'
-import { type HistoryLocation, putSlot } from '../../src/replicate/ltx-store.ts'
+import { type HistoryLocation, ltxKey, putSlot } from '../../src/replicate/ltx-store.ts'
 import { prefix } from './histories.ts'
 
 /** One second a slot. */
@@ -63,6 +63,26 @@ export class ImageHistory implements Disposable {
     this.images.push(image)
     this.sizes.push(file.bytes.length)
     return txid
+  }
+
+  /** A whole image of the newest state beside its slots, as upkeep makes them. */
+  async putImage(): Promise<void> {
+    const txid = this.images.length as Txid
+    const image = this.images[txid - 1]!
+    const header: LtxHeader = {
+      pageSize: this.pageSize,
+      commit: image.length / this.pageSize,
+      minTxid: 1 as Txid,
+      maxTxid: txid,
+      timestampMs: firstTimestampMs + txid * 1_000,
+      walOffset: 32,
+      walSize: 0,
+      walSalt1: 0,
+      walSalt2: 0,
+      writer: { epoch: 0, incarnation: 0 },
+    }
+    const { bytes } = encodeLtx(header, imagePages(image, this.pageSize), header.commit)
+    await this.at.store.put(ltxKey(this.at, { level: 9, minTxid: header.minTxid, maxTxid: txid }), bytes)
   }
 
   [Symbol.dispose](): void {

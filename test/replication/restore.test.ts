@@ -2,7 +2,7 @@
 // Method: histories of a real SQLite database above the size that is fetched whole, in a metered store in memory; every
 // way to damage them.
 
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,6 +20,9 @@ import type { RestoreProgress } from '../../src/replicate/plan-restore.ts'
 import { restoreDatabase } from '../../src/replicate/restore.ts'
 import { Owner, restoredHash as restoredHashOf, sha256 } from './histories.ts'
 import { ImageHistory } from './image-histories.ts'
+
+/** Others may use the machine; nothing here waits for time. */
+setDefaultTimeout(60_000)
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-restore-'))
 const path = join(dir, 'data.db')

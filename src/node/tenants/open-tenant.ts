@@ -381,7 +381,8 @@ class ReplicatedTenant implements OpenTenant {
       watch.close()
       await this.engine.close()
     }
-    if (!fence.isClosed) this.#deps.onUpkeepDue(id, await upkeep.close(nextCronAtMs))
+    const pathOf = shipped.every(Boolean) ? (name: DatabaseName) => files.path(id, name) : null
+    if (!fence.isClosed) this.#deps.onUpkeepDue(id, await upkeep.close(nextCronAtMs, pathOf))
     if (shipped.every(Boolean) && !fence.isClosed) return files.markClean(id)
     if (!fence.isClosed) return // the folder stays dirty: the next opening ships what is left
     const aside = await files.setAside(id)

@@ -6,13 +6,14 @@ import type { Clock } from '../../lib/clock.ts'
 import { errorMessage } from '../../lib/errors.ts'
 import type { ObjectStore } from '../../lib/object-store/object-store.ts'
 import type { Logger } from '../../lib/obs/log.ts'
+import { closingImage, putClosingImage, wantsClosingImage } from '../../replicate/closing-image.ts'
 import type { OpenedHistory } from '../../replicate/history.ts'
 import type { ShippedFile } from '../../replicate/history-manifest.ts'
 import { defaultRetention } from '../../replicate/retention.ts'
 import { HistoryUpkeep, type UpkeepRunner } from '../../replicate/upkeep.ts'
 import type { Engine } from '../engine/engine.ts'
 import { sweepDeletedFiles } from '../engine/files/deleted-files.ts'
-import { noFacts, type TenantFacts, writeManifest } from './manifest.ts'
+import { noFacts, type TenantFacts, tenantPrefix, writeManifest } from './manifest.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
 /** Between two manifests of a tenant that stays open, ms: each is a PUT, and a missed one only costs a listing. */
@@ -105,17 +106,20 @@ export class TenantUpkeep {
    * After everything was shipped: writes the manifest if it has changed. Never rejects; a missing manifest only costs.
    *
    * @param nextCronAtMs when the closed tenant must be opened for a cron job; null for never.
+   * @param pathOf where a database lies that is closed and all in the store; null when the closing was not that clean.
    * @returns when a retention pass of the closed tenant is due, ms since the Unix epoch; null for never.
    */
-  async close(nextCronAtMs: number | null): Promise<number | null> {
+  async close(
+    nextCronAtMs: number | null,
+    pathOf: ((name: DatabaseName) => string) | null = null,
+  ): Promise<number | null> {
     this.abandon()
-    if (this.#isDirty || nextCronAtMs !== this.#facts.nextCronAtMs) {
-      try {
-        await this.#write(nextCronAtMs)
-      } catch (error) {
-        this.#deps.log.warn('manifest was not written', { tenant: this.#spec.id, error: errorMessage(error) })
-      }
-    }
+    const failed = (what: string) => (error: unknown) =>
+      this.#deps.log.warn(what, { tenant: this.#spec.id, error: errorMessage(error) })
+    const images = this.#isDirty && pathOf !== null ? this.#putImages(pathOf).catch(failed('image was not made')) : null
+    if (this.#isDirty || nextCronAtMs !== this.#facts.nextCronAtMs)
+      await this.#write(nextCronAtMs).catch(failed('manifest was not written'))
+    await images
     const due = [...this.#histories.values()].flatMap(({ nextPassAtMs }) => nextPassAtMs ?? [])
     return due.length === 0 ? null : Math.min(...due)
   }
@@ -124,6 +128,19 @@ export class TenantUpkeep {
   abandon(): void {
     this.#isClosed = true
     for (const history of this.#histories.values()) history.close()
+  }
+
+  /** Beside the manifest, which need not name them: a listing finds them. */
+  async #putImages(pathOf: (name: DatabaseName) => string): Promise<void> {
+    const { store, objectPrefix } = this.#deps
+    const puts: Promise<void>[] = []
+    for (const [name, { manifest }] of this.#histories) {
+      if (manifest === null || !wantsClosingImage(manifest)) continue
+      const image = closingImage(manifest, pathOf(name))
+      if (image === null) continue
+      puts.push(putClosingImage({ store, prefix: `${tenantPrefix(objectPrefix, this.#spec.id)}/${name}` }, image))
+    }
+    await Promise.all(puts)
   }
 
   /** Files that were deleted so long ago that no promised point wants them back. */
