@@ -88,6 +88,10 @@ test('a backup brings data and files back, and history goes on', async () => {
   const back = await notes.getOne(kept.id)
   expect([await textAt(back, 0), await textAt(back, 1)]).toEqual(['small.tx', 'large.tx'])
   await expect(notes.getOne(later.id)).rejects.toMatchObject({ status: 404 })
+  // What only the newer state named is deleted later, like every file that nobody names any more.
+  const { rows } = await client.send('/api/sql', { method: 'POST', body: { query: 'SELECT key FROM _pfDeletedFiles' } })
+  const released = (rows as [string][]).map(([key]) => key.split('/').at(-1)!.slice(0, 5)).sort()
+  expect(released).toEqual(['gone_', 'later'])
   await notes.update(kept.id, { title: 'changed after the restore' })
   await until('the restored state to be in the store', () => tailOf('data.db') > before)
 }, 60_000)

@@ -3,7 +3,7 @@
 
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { errorCode, errorMessage } from '../../lib/errors.ts'
+import { errorCode } from '../../lib/errors.ts'
 import { ObjectExistsError } from '../../lib/object-store/object-store.ts'
 import { allowRestore } from '../engine/backups/restore.ts'
 import { CorruptDatabaseError, Database } from '../engine/db/database.ts'
@@ -12,7 +12,6 @@ import type { Engine } from '../engine/engine.ts'
 import { contentTypeOf } from '../engine/files/content-type.ts'
 import { UploadedFile } from '../engine/files/uploaded-file.ts'
 import { createSystemCollections } from '../engine/schema/fresh.ts'
-import { reconcileDeletedFiles } from './file-references.ts'
 
 /** Files that go up at once; each may be held in memory in parts. */
 const uploadsMax = 4
@@ -25,8 +24,7 @@ const uploadsMax = 4
  */
 export async function replaceTenantContent(engine: Engine, path: string): Promise<void> {
   await checkIncoming(engine, path)
-  noteDeletedFiles(engine, path)
-  await replaceContent(engine.data, path)
+  await replaceContent(engine.data, path, { deletedAtMs: engine.clock.now() })
   engine.collections.reload()
   await createSystemCollections(engine.collections, engine.rng)
   await engine.settingsStore.reload()
@@ -49,21 +47,6 @@ async function checkIncoming(engine: Engine, path: string): Promise<void> {
     await engine.settingsStore.checkReadable(incoming)
   } finally {
     await incoming.close()
-  }
-}
-
-/**
- * The incoming database also says which files nobody refers to any more. What is written until the replacement begins is
- * not in that list; its files stay, which harms nobody.
- */
-function noteDeletedFiles(engine: Engine, path: string): void {
-  try {
-    reconcileDeletedFiles(path, engine.data.path, engine.clock.now())
-  } catch (error) {
-    if (errorCode(error) === 'SQLITE_FULL') throw error
-    throw new CorruptDatabaseError(`its collections and its tables do not fit: ${errorMessage(error)}`, {
-      cause: error,
-    })
   }
 }
 

@@ -4,6 +4,7 @@
 // drop its locks. Files on this disk are hard-linked while no write can run, so that the copy is of one moment and
 // cheap; files that are objects never change, so those that the copied records name are read afterwards.
 
+import { Database as Sqlite } from 'bun:sqlite'
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorMessage } from '../../../lib/errors.ts'
@@ -11,7 +12,7 @@ import { ObjectNotFoundError } from '../../../lib/object-store/object-store.ts'
 import { Database } from '../db/database.ts'
 import { copyDatabase } from '../db/database-work.ts'
 import type { Engine } from '../engine.ts'
-import { storedFileKeys } from '../files/file-keys.ts'
+import { fileReferences } from '../files/file-references.ts'
 import { sendSystemAlert } from '../mails/system-alert.ts'
 import { linkOrCopy } from './backup-storage.ts'
 import { whileBackupRuns } from './running.ts'
@@ -115,7 +116,7 @@ async function dropOwnTables(path: string): Promise<void> {
 
 /** The files that the records of a copied database name, read from their store one after the other. */
 async function* objectFiles(engine: Engine, path: string): AsyncGenerator<PackedFile> {
-  const database = Database.open({ path, checkpoint: 'sqlite' })
+  const database = new Sqlite(path, { readonly: true })
   const ahead: { readonly key: string; readonly file: Promise<PackedFile | null> }[] = []
   const next = async (): Promise<PackedFile | null> => {
     const { key, file } = ahead.shift()!
@@ -124,22 +125,21 @@ async function* objectFiles(engine: Engine, path: string): AsyncGenerator<Packed
     return found
   }
   try {
-    for await (const keys of storedFileKeys(database, engine.collections.all()))
-      for (const key of keys) {
-        const file = fetchSmall(engine, key)
-        file.catch(() => {}) // reported when its turn comes
-        ahead.push({ key, file })
-        if (ahead.length < prefetchedMax) continue
-        const packed = await next()
-        if (packed !== null) yield packed
-      }
+    for (const key of fileReferences(database)) {
+      const file = fetchSmall(engine, key)
+      file.catch(() => {}) // reported when its turn comes
+      ahead.push({ key, file })
+      if (ahead.length < prefetchedMax) continue
+      const packed = await next()
+      if (packed !== null) yield packed
+    }
     while (ahead.length > 0) {
       const packed = await next()
       if (packed !== null) yield packed
     }
   } finally {
     await Promise.allSettled(ahead.map(({ file }) => file))
-    await database.close()
+    database.close()
   }
 }
 

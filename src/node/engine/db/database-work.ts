@@ -8,6 +8,7 @@ import { constants, Database as Sqlite } from 'bun:sqlite'
 import { stat } from 'node:fs/promises'
 import { AppError, errorCode, errorMessage } from '../../../lib/errors.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
+import { reconcileDeletedFiles } from '../files/file-references.ts'
 import { CorruptDatabaseError, type Database, rowsOnce, runOnce } from './database.ts'
 import { quoteName } from './sql.ts'
 
@@ -21,10 +22,17 @@ const busyTimeoutMs = 10_000
 const cacheKiB = 16 * 1024
 /** Exit code of a process that found a damaged database. */
 const exitCorrupt = 9
+/** Of one that found no room. */
+const exitFull = 10
 
 /** The work was not done, and nothing has changed. */
 export class DatabaseWorkError extends AppError {
   readonly code = 'database_work'
+}
+
+/** There is no room for the work; its code is the system's, and so is the answer. */
+export class DatabaseFullError extends AppError {
+  readonly code = 'ENOSPC'
 }
 
 export type DatabaseWork =
@@ -34,16 +42,24 @@ export type DatabaseWork =
   | { readonly type: 'check'; readonly path: string }
   /** Rewrites `path` without what deletions left. */
   | { readonly type: 'vacuum'; readonly path: string }
-  /** Replaces all of `path` by the content of `source`, in one transaction. */
-  | { readonly type: 'replace'; readonly path: string; readonly source: string }
+  /**
+   * Replaces all of `path` by the content of `source`, in one transaction. Where files are kept after they were deleted,
+   * those that only the old content names count as deleted at `deletedAtMs`; `source` is changed for that.
+   */
+  | { readonly type: 'replace'; readonly path: string; readonly source: string; readonly deletedAtMs: number | null }
 
 /**
  * Replaces everything in an open database by the content of another file, in one transaction: tables with their rowids,
  * then indexes, views and triggers. History goes on, and the old content can be restored from it. Statements and caches
  * made of the old content are the caller's to drop. Throws as {@link doDatabaseWork}; then nothing has changed.
  */
-export function replaceContent(database: Database, source: string): Promise<void> {
-  return database.changedElsewhere(() => doDatabaseWork({ type: 'replace', path: database.path, source }))
+export function replaceContent(
+  database: Database,
+  source: string,
+  options: { readonly deletedAtMs: number | null } = { deletedAtMs: null },
+): Promise<void> {
+  const { deletedAtMs } = options
+  return database.changedElsewhere(() => doDatabaseWork({ type: 'replace', path: database.path, source, deletedAtMs }))
 }
 
 /** Rewrites an open database without what deletions left. Throws as {@link doDatabaseWork}; then nothing has changed. */
@@ -75,6 +91,7 @@ export async function doDatabaseWorkApart(work: DatabaseWork): Promise<void> {
   const words = (await new Response(child.stderr).text()).trim().slice(-500)
   const code = await child.exited
   if (code === exitCorrupt) throw new CorruptDatabaseError(words)
+  if (code === exitFull) throw new DatabaseFullError(words)
   if (code !== 0) throw new DatabaseWorkError(`database ${work.type} of ${work.path} ended with ${code}: ${words}`)
 }
 
@@ -85,7 +102,8 @@ export function runDatabaseWork(text: string): number {
     return 0
   } catch (error) {
     process.stderr.write(`${errorMessage(error)}\n`)
-    return error instanceof CorruptDatabaseError ? exitCorrupt : 1
+    if (error instanceof CorruptDatabaseError) return exitCorrupt
+    return error instanceof DatabaseFullError ? exitFull : 1
   }
 }
 
@@ -99,13 +117,14 @@ function doDatabaseWorkHere(work: DatabaseWork): void {
       if (type === 'copy') sqlite.run('VACUUM INTO ?', [work.target])
       else if (type === 'check') check(sqlite, 'main')
       else if (type === 'vacuum') vacuum(sqlite)
-      else takeOver(sqlite, work.source)
+      else takeOver(sqlite, work)
     } finally {
       sqlite.close()
     }
   } catch (error) {
     if (error instanceof AppError) throw error
     const text = error instanceof Error ? error.message : String(error)
+    if (/disk is full/.test(text)) throw new DatabaseFullError(`${path}: ${text}`, { cause: error })
     if (/not a database|malformed|disk image/i.test(text) || type === 'replace')
       throw new CorruptDatabaseError(`${path}: ${text}`, { cause: error })
     throw new DatabaseWorkError(`database ${type} of ${path} failed`, { cause: error })
@@ -150,7 +169,8 @@ function vacuum(sqlite: Sqlite): void {
   sqlite.run('VACUUM')
 }
 
-function takeOver(sqlite: Sqlite, source: string): void {
+function takeOver(sqlite: Sqlite, { path, source, deletedAtMs }: Extract<DatabaseWork, { type: 'replace' }>): void {
+  if (deletedAtMs !== null) reconcileDeletedFiles(source, path, deletedAtMs)
   leaveWal(sqlite)
   sqlite.run('ATTACH DATABASE ? AS incoming', [source])
   check(sqlite, 'incoming')

@@ -2,10 +2,10 @@
 // time: what its rows refer to must not be swept, and what only the newer state had must not stay for ever.
 
 import { Database as Sqlite } from 'bun:sqlite'
-import { assert } from '../../lib/assert.ts'
-import { isObjectKey } from '../../lib/object-store/key.ts'
-import { quoteName } from '../engine/db/sql.ts'
-import { toTexts } from '../engine/fields/cast.ts'
+import { assert } from '../../../lib/assert.ts'
+import { isObjectKey } from '../../../lib/object-store/key.ts'
+import { quoteName } from '../db/sql.ts'
+import { toTexts } from '../fields/cast.ts'
 
 export const deletedFilesTable = '_pfDeletedFiles'
 
@@ -28,7 +28,11 @@ export function storedCollections(database: Sqlite, schema = 'main'): StoredColl
 
 /** Keys (`collection/record/name`) of every file that a record refers to. */
 export function referencedFiles(database: Sqlite): Set<string> {
-  const keys = new Set<string>()
+  return new Set(fileReferences(database))
+}
+
+/** The same one by one, read as they are asked for; a key that several records name comes several times. */
+export function* fileReferences(database: Sqlite): Generator<string> {
   for (const { id, name, type, fields } of storedCollections(database)) {
     if (type === 'view') continue
     for (const field of fields) {
@@ -38,19 +42,21 @@ export function referencedFiles(database: Sqlite): Set<string> {
         `SELECT id, ${column} AS names FROM ${quoteName(name)} WHERE ${column} NOT IN ('', '[]')`,
       )
       try {
-        for (const row of rows.iterate()) for (const each of toTexts(row.names)) addKey(keys, id, row.id, each)
+        for (const row of rows.iterate())
+          for (const each of toTexts(row.names)) {
+            const key = `${id}/${row.id}/${each}`
+            if (isFileReference(key)) yield key
+          }
       } finally {
         rows.finalize()
       }
     }
   }
-  return keys
 }
 
 /** A database from elsewhere may hold anything; what is no file name names nothing that could be stored. */
-function addKey(keys: Set<string>, ...parts: readonly [collection: string, record: string, name: string]): void {
-  const key = parts.join('/')
-  if (isObjectKey(key) && key.split('/').length === parts.length) keys.add(key)
+function isFileReference(key: string): boolean {
+  return isObjectKey(key) && key.split('/').length === 3
 }
 
 /**
