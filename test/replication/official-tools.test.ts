@@ -11,6 +11,7 @@ import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
 import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { seededRng } from '../../src/lib/rng.ts'
 import { getSlot, type HistoryLocation } from '../../src/replicate/ltx-store.ts'
+import { restoreDatabase } from '../../src/replicate/restore.ts'
 import { startMinio } from '../support/minio.ts'
 import { testWithPeers } from '../support/peers.ts'
 import { until } from '../support/wait.ts'
@@ -152,5 +153,49 @@ testWithPeers(
       await child.exited
       db.close()
     }
+  },
+)
+
+testWithPeers(
+  ['litestream'],
+  'round trip: the official replicator goes on behind our seal, and we behind it',
+  async ({ litestream }) => {
+    const dir = folder()
+    const store = await openObjectStore({ kind: 'file', dir: join(dir, 'objects') })
+    const at = { store, prefix }
+    const replica = join(dir, 'objects', prefix)
+    await using first = await Owner.create(store)
+    await first.insert('ours')
+    await first.close()
+    await using sealer = await Owner.open(store, 2)
+    await sealer.close()
+    const tail = sealer.shipper.txid
+    const copy = join(dir, 'mine.db')
+    await restoreDatabase(at, copy, { target: null })
+    const db = new Sqlite(copy)
+    db.run('PRAGMA journal_mode = WAL')
+    const child = Bun.spawn([litestream, 'replicate', copy, `file://${replica}`], {
+      stdin: 'ignore',
+      stdout: 'ignore',
+      stderr: 'ignore',
+    })
+    try {
+      db.run("INSERT INTO t (v) VALUES ('theirs')")
+      await until('its slot', async () => (await getSlot(at, (tail + 1) as Txid)) !== null, 20_000)
+      child.kill('SIGTERM')
+      await child.exited
+    } finally {
+      child.kill('SIGKILL')
+      await child.exited
+      db.close()
+    }
+    await using again = await Owner.open(store, 3)
+    expect(again.values()).toEqual(['ours', 'theirs'])
+    await again.insert('ours again')
+    await again.flush()
+    const official = { litestream, url: `file://${replica}`, env: {} }
+    expect(await officialHash(official, join(dir, 'latest.db'), ['-integrity-check', 'full'])).toBe(again.hash())
+    const behindSeal = await officialHash(official, join(dir, 'seal.db'), ['-txid', txidText(tail)])
+    expect(behindSeal).toBe(await restoredHash(at, tail))
   },
 )
