@@ -11,6 +11,7 @@ import { registerJob } from './job.ts'
 import { registerNode } from './node.ts'
 import { registerReader } from './reader.ts'
 import { registerServe } from './serve.ts'
+import { registerSqlScript } from './sql-script.ts'
 import { registerSuperuser } from './superuser.ts'
 import { registerTenant } from './tenant.ts'
 import { registerUpkeep } from './upkeep.ts'
@@ -38,6 +39,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   registerAdmin(program)
   registerWorker(program, setExitCode)
   registerReader(program)
+  registerSqlScript(program)
   registerJob(program)
   registerUpkeep(program)
   registerDatabaseWork(program, setExitCode)

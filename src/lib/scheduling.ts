@@ -1,4 +1,4 @@
-// Which process goes first when all cores are busy.
+// Which process goes first when all cores are busy, and which one does not outlive another.
 
 import { dlopen, FFIType } from 'bun:ffi'
 import { setPriority } from 'node:os'
@@ -9,6 +9,9 @@ const niceness = 10
 const schedIdle = 5 // SCHED_IDLE
 /** `struct sched_param`: one int, which must be 0 for this policy. */
 const noPriority = new Int32Array(1)
+
+const setDeathSignal = 1 // PR_SET_PDEATHSIG
+const sigkill = 9
 
 let setScheduler: ((pid: number, policy: number, param: Int32Array) => number) | null = null
 
@@ -31,4 +34,15 @@ export function runOnlyWhenIdle(pid: number): void {
     sched_setscheduler: { args: [FFIType.i32, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
   }).symbols.sched_setscheduler
   setScheduler(pid, schedIdle, noPriority)
+}
+
+/**
+ * Has the kernel kill this process with its parent. One that is busy with a statement of SQLite would not see its input
+ * end: it would go on, for ever perhaps, with files that have a new owner by then.
+ */
+export function endWithParent(): void {
+  if (process.platform !== 'linux') return
+  const { u64, i32 } = FFIType
+  const { symbols } = dlopen('libc.so.6', { prctl: { args: [i32, u64, u64, u64, u64], returns: i32 } })
+  if (symbols.prctl(setDeathSignal, sigkill, 0, 0, 0) !== 0) throw new Error('prctl(PR_SET_PDEATHSIG) failed')
 }

@@ -325,6 +325,8 @@ export class Database {
    * caller's to drop.
    */
   async changedElsewhere(body: () => Promise<void>): Promise<void> {
+    const admitted = this.#admission?.()
+    if (admitted !== undefined) await admitted
     await this.#mutex.run(async () => {
       await body()
       this.#router?.forget()

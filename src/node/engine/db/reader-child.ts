@@ -1,10 +1,10 @@
 // The reader process: one question a line on standard input, one answer a line on standard output. It ends with its
 // parent, and is killed when a question takes too long.
 
-import { dlopen } from 'bun:ffi'
 import { Database as Sqlite } from 'bun:sqlite'
 import { writeFileSync } from 'node:fs'
 import { type Cancel, type Clock, systemClock } from '../../../lib/clock.ts'
+import { endWithParent } from '../../../lib/scheduling.ts'
 import { AnswerTooLargeError, type ReaderQuery, type ReaderRows, runReaderQuery } from './reader-query.ts'
 
 /** A process that nobody asks ends after this, ms; it takes some 50 MB. */
@@ -29,7 +29,7 @@ export type ReaderAnswer =
 /** Answers until standard input ends. */
 export async function runReader(clock: Clock = systemClock): Promise<void> {
   endWithParent()
-  writeFileSync('/proc/self/oom_score_adj', '1000') // where memory runs out, this is what can be spared
+  if (process.platform === 'linux') writeFileSync('/proc/self/oom_score_adj', '1000') // where memory runs out, this is what can be spared
   const connections = new Connections(clock)
   const startIdling = () => clock.setTimer(idleMs, () => process.exit(0))
   let cancel = startIdling()
@@ -46,17 +46,6 @@ export async function runReader(clock: Clock = systemClock): Promise<void> {
     }
   }
   process.exit(0)
-}
-
-/**
- * Has the kernel kill this process with its parent: in the middle of a statement it would not see its input end, and
- * would go on reading for ever files that have a new owner by then.
- */
-function endWithParent(): void {
-  const setDeathSignal = 1 // PR_SET_PDEATHSIG
-  const sigkill = 9
-  const libc = dlopen('libc.so.6', { prctl: { args: ['i32', 'u64', 'u64', 'u64', 'u64'], returns: 'i32' } })
-  if (libc.symbols.prctl(setDeathSignal, sigkill, 0, 0, 0) !== 0) throw new Error('prctl(PR_SET_PDEATHSIG) failed')
 }
 
 function answer(connections: Connections, request: ReaderRequest, clock: Clock): ReaderAnswer {

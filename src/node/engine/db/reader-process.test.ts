@@ -20,7 +20,7 @@ let pool: ReaderPool
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'pf-reader-'))
-  pool = new ReaderPool({ clock: systemClock })
+  pool = new ReaderPool({ clock: systemClock, memoryBytesMax: 200 * 1024 * 1024 })
   databases = []
   for (const name of tenants) {
     await mkdir(join(dir, name))

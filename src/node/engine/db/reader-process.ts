@@ -7,7 +7,7 @@ import type { Cancel, Clock } from '../../../lib/clock.ts'
 import { OverloadedError } from '../../../lib/errors.ts'
 import { FairQueue } from '../../../lib/fair-queue.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
-import { Reader, ReaderEndedError } from './reader.ts'
+import { memoryBytesMaxDefault, Reader, ReaderEndedError, type ReaderOptions } from './reader.ts'
 import type { ReaderQuery, ReaderRows } from './reader-query.ts'
 
 /** How long a question may run by default, ms: PocketBase's own limit. */
@@ -39,6 +39,8 @@ export interface ReaderPoolOptions {
   readonly clock: Clock
   /** The argv of a reader; default: ourselves. */
   readonly command?: readonly string[]
+  /** Resident memory of one reader, bytes. */
+  readonly memoryBytesMax?: number
 }
 
 /** A tenant's databases lie in one folder. */
@@ -46,7 +48,7 @@ const ownerOf = (path: string) => dirname(path)
 
 export class ReaderPool {
   readonly #clock: Clock
-  readonly #command: readonly string[]
+  readonly #options: ReaderOptions
   readonly #waiting = new FairQueue<Job>({ itemsMax: waitingMax, itemsMaxOfOne: waitingMaxOfOne })
   readonly #running = new Map<Job, Reader>()
   readonly #runningOf = new Map<string, number>()
@@ -54,7 +56,7 @@ export class ReaderPool {
 
   constructor(options: ReaderPoolOptions) {
     this.#clock = options.clock
-    this.#command = options.command ?? selfCommand(['reader'])
+    this.#options = { command: selfCommand(['reader']), memoryBytesMax: memoryBytesMaxDefault, ...options }
   }
 
   /**
@@ -132,7 +134,7 @@ export class ReaderPool {
         job.done(await reader.query(job.query, job.deadlineMs))
       } catch (error) {
         if (!(error instanceof ReaderEndedError) || job.isCancelled) throw error
-        reader = new Reader(this.#command, this.#clock) // once, and a fresh one: reading twice harms nobody
+        reader = new Reader(this.#options) // once, and a fresh one: reading twice harms nobody
         this.#running.set(job, reader)
         job.done(await reader.query(job.query, job.deadlineMs))
       }
@@ -157,7 +159,7 @@ export class ReaderPool {
     for (;;) {
       const holder = this.#idle.findLastIndex((reader) => reader.holds(path))
       const [reader] = this.#idle.splice(holder < 0 ? -1 : holder, 1)
-      if (reader === undefined) return new Reader(this.#command, this.#clock)
+      if (reader === undefined) return new Reader(this.#options)
       if (reader.isAlive) return reader
     }
   }

@@ -10,8 +10,8 @@ import type { ReaderQuery, ReaderRows } from './reader-query.ts'
 
 /** Of one answer's line; above what a query may return, as JSON writes it. */
 const lineBytesMax = 256 * 1024 * 1024
-/** Resident memory of a reader, bytes: a sort or a list that grows past it ends the process. */
-const memoryBytesMax = 768 * 1024 * 1024
+/** Resident memory of a reader by default, bytes: a sort or a list that grows past it ends the process. */
+export const memoryBytesMaxDefault = 768 * 1024 * 1024
 /** How often it is looked at while a question runs, ms. */
 const memoryLookMs = 200
 const pageBytes = 4_096
@@ -35,19 +35,27 @@ export class ReaderEndedError extends AppError {
   readonly code = 'reader_ended'
 }
 
+export interface ReaderOptions {
+  readonly command: readonly string[]
+  readonly clock: Clock
+  readonly memoryBytesMax: number
+}
+
 export class Reader {
   readonly #process: Bun.Subprocess<'pipe', 'pipe', 'inherit'>
   readonly #clock: Clock
+  readonly #memoryBytesMax: number
   readonly #output: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }
   /** Databases that it may have open. */
   readonly #held = new Set<string>()
   #isAlive = true
   #isDemoted = false
 
-  constructor(command: readonly string[], clock: Clock) {
-    this.#clock = clock
+  constructor(options: ReaderOptions) {
+    this.#clock = options.clock
+    this.#memoryBytesMax = options.memoryBytesMax
     // Without an environment: it may hold secrets, and a reader is asked only for rows.
-    this.#process = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: {} })
+    this.#process = Bun.spawn([...options.command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: {} })
     this.#process.unref()
     runBehindOthers(this.#process.pid) // whoever answers at once goes first
     this.#output = this.#process.stdout.getReader()
@@ -115,8 +123,8 @@ export class Reader {
     })
     let cancelLook = () => {}
     const look = () => {
-      if (this.#memoryBytes() > memoryBytesMax)
-        killFor(new ReaderTooLargeError(`the query took more than ${memoryBytesMax} bytes of memory`))
+      if (this.#memoryBytes() > this.#memoryBytesMax)
+        killFor(new ReaderTooLargeError(`the query took more than ${this.#memoryBytesMax} bytes of memory`))
       else cancelLook = this.#clock.setTimer(memoryLookMs, look)
     }
     cancelLook = this.#clock.setTimer(memoryLookMs, look)

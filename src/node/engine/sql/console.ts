@@ -1,7 +1,7 @@
 // SQL of superusers, as they type it. PocketBase: apis/sql.go.
 //
-// Statements that change something run as one transaction of the writer. Everything else runs in a reader process, on a
-// connection that cannot write.
+// Statements that change something run as one transaction, in a process of their own where the database is large.
+// Everything else runs in a reader process, on a connection that cannot write.
 
 import { SQLiteError } from 'bun:sqlite'
 import type { Clock } from '../../../lib/clock.ts'
@@ -10,6 +10,7 @@ import type { Database } from '../db/database.ts'
 import { vacuumDatabase } from '../db/database-work.ts'
 import { driverMessage, driverWords } from '../db/driver-words.ts'
 import { fromWire } from '../db/reader-query.ts'
+import { runScript, ScriptError } from '../db/script-process.ts'
 import type { SqlValue } from '../db/sql.ts'
 
 export const sqlLengthMax = 5_000
@@ -53,7 +54,7 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
     }
     if (reachesOtherFiles(query)) throw new Error('not authorized')
     if (writeWords.some((word) => upper.startsWith(word))) {
-      const affectedRows = await write(data, query)
+      const affectedRows = await runScript(data, query)
       return { execTime: elapsed(), affectedRows, columns: [], rows: [] }
     }
     const { columns, rows } = await data.console(query, { rowsMax, bytesMax: answerBytesMax })
@@ -63,9 +64,11 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
   } catch (error) {
     if (error instanceof OverloadedError) throw error
     const words = error instanceof Error ? error.message : String(error)
-    throw new SqlConsoleError(error instanceof SQLiteError ? driverMessage(error) : driverWords(1, words), {
-      cause: error,
-    })
+    const shown =
+      error instanceof SQLiteError
+        ? driverMessage(error)
+        : driverWords(error instanceof ScriptError ? error.errno : 1, words)
+    throw new SqlConsoleError(shown, { cause: error })
   }
 }
 
@@ -82,17 +85,6 @@ export function reachesOtherFiles(query: string): boolean {
     /\battach\b|\bvacuum\b|\bload_extension\b|\btemp_store_directory\b|\bdata_store_directory\b/i.test(bare) ||
     /["`[]load_extension["`\]]/i.test(query)
   )
-}
-
-/** @returns rows changed by the last statement. */
-function write(data: Database, query: string): Promise<number> {
-  return data.transaction(() => {
-    const count = () => data.get<{ last: number; all: number }>('SELECT changes() AS last, total_changes() AS "all"')!
-    const before = count()
-    data.execScript(query)
-    const after = count()
-    return after.all === before.all ? 0 : after.last // `changes()` keeps its value over statements that change no rows
-  })
 }
 
 function asText(value: SqlValue): string | null {
