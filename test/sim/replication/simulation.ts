@@ -212,7 +212,11 @@ class World implements SimObserver {
     await flushing
     this.#checkAcked(owner.db)
     const hash = sha256(owner.db.image())
-    if (this.#newest().hash !== hash) throw new BrokenRuleError('the history is not the database')
+    if (this.#newest().hash !== hash) {
+      const { durableSeq, failuresInRow, fencedBy } = owner.shipper
+      const facts = { durableSeq, commitSeq: owner.db.commitSeq, isWriting: owner.isWriting, failuresInRow, fencedBy }
+      throw new BrokenRuleError(`the history is not the database: ${JSON.stringify(facts)}`)
+    }
     for (const txid of [...this.#slots.keys()].filter((each) => this.#isPromised(each)).slice(-6)) {
       const restoring = this.#restoreTo(txid, true)
       await this.#drain(restoring)
@@ -275,26 +279,27 @@ class World implements SimObserver {
     const rows = 1 + this.#rng.below(6)
     const values = Array.from({ length: rows }, () => this.#rng.bytes(this.#rng.below(kind === 0 ? 9_000 : 700)))
     const isAwaited = this.#rng.below(3) > 0
-    const writing = db
-      .transaction(() => {
+    const write = () =>
+      db.transaction(() => {
         db.run('INSERT INTO t (id) VALUES (?)', [id])
         for (const value of values) db.run('INSERT INTO u (v) VALUES (?)', [value])
         if (kind === 1) db.run('DELETE FROM u WHERE id % 3 = 0')
         if (kind === 2) db.run(`CREATE TABLE IF NOT EXISTS w${id % 5} (a, b)`)
         if (kind === 3) db.run('UPDATE u SET v = zeroblob(300) WHERE id % 7 = 1')
       })
-      .then(() => {
-        this.#committed.add(sha256(db.image()))
-        owner.isWriting = false
-        const seq = db.commitSeq
-        if (!isAwaited) return
-        this.#inBackground(
-          shipper.waitDurable(seq, hourMs).then(() => {
-            if (owner.client.isDead) return
-            this.#acked.add(id)
-          }),
-        )
-      })
+    // Only a request under way can keep it waiting for its turn.
+    const writing = this.#job(owner.client, write).then(() => {
+      this.#committed.add(sha256(db.image()))
+      owner.isWriting = false
+      const seq = db.commitSeq
+      if (!isAwaited) return
+      this.#inBackground(
+        shipper.waitDurable(seq, hourMs).then(() => {
+          if (owner.client.isDead) return
+          this.#acked.add(id)
+        }),
+      )
+    })
     this.#inBackground(writing)
   }
 
