@@ -1,19 +1,25 @@
-// `superuser upsert|create|update|delete|otp|ips`: who may administer one tenant, on a standalone directory; `upsert`
-// also on a tenant of a fleet.
+// `superuser upsert|create|update|delete|otp|ips`: who may administer one tenant, on a standalone directory or, with
+// `--tenant`, of a fleet.
 
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { grantScheme, platformSuperusersPath } from '../ipc/messages/grant.ts'
 import { systemClock } from '../lib/clock.ts'
 import { ConfigError, errorMessage } from '../lib/errors.ts'
 import { createLogger } from '../lib/obs/log.ts'
 import { systemRng } from '../lib/rng.ts'
+import type { SuperuserOtp } from '../node/engine/auth/superusers.ts'
 import type { Engine } from '../node/engine/engine.ts'
 import { CliError } from './cli-error.ts'
-import { addClientFlags, clientOf, secretOption } from './client.ts'
+import { addClientFlags, clientOf, failure, secretOption } from './client.ts'
 import { encryptionKey } from './encryption-key.ts'
-import { exitFailed, exitNotFound } from './exit-codes.ts'
+import { exitFailed, exitNotFound, exitUnreachable } from './exit-codes.ts'
+import { Grants } from './grants.ts'
 import { print } from './output.ts'
+
+/** One change of a tenant of a fleet, which may have to be opened first, ms. */
+const requestTimeoutMs = 60_000
 
 interface SuperuserFlags {
   readonly dir?: string
@@ -59,6 +65,28 @@ async function withEngine<T>(flags: SuperuserFlags, work: (engine: Engine) => Pr
   }
 }
 
+/** Asks the worker that has the tenant, on a grant of the control plane. @returns its answer. */
+async function askTenant<T>(command: Command, tenant: string, body: Readonly<Record<string, unknown>>): Promise<T> {
+  const client = clientOf(command)
+  const grant = await new Grants(client, tenant, 'superusers').get()
+  let response: Response
+  try {
+    response = await fetch(client.url + platformSuperusersPath, {
+      method: 'POST',
+      headers: { authorization: grantScheme + grant, 'x-tenant-id': tenant, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(requestTimeoutMs),
+    })
+  } catch (error) {
+    throw new CliError(`cannot reach the fleet at ${client.url}: ${errorMessage(error)}`, exitUnreachable, {
+      cause: error,
+    })
+  }
+  const text = await response.text()
+  if (!response.ok) throw failure(response.status, text)
+  return JSON.parse(text) as T
+}
+
 function passwordOf(argument: string | undefined, flags: SuperuserFlags): string {
   const password = secretOption(argument, flags.passwordFile, 'password')
   if (password === null || password === '')
@@ -66,73 +94,76 @@ function passwordOf(argument: string | undefined, flags: SuperuserFlags): string
   return password
 }
 
+const superusers = () => import('../node/engine/auth/superusers.ts')
+
 export function registerSuperuser(program: Command): void {
   const superuser = program.command('superuser').description('superusers: who may administer one tenant')
   const verb = (usage: string, about: string) =>
-    superuser
-      .command(usage)
-      .description(about)
-      .option('--dir <PATH>', 'data directory of a standalone tenant; default ./pb_data')
-      .option('--encryption-env <NAME>', 'environment variable with the 32 characters that encrypt the settings')
-      .option('--password-file <PATH>', 'read the password from a file')
+    addClientFlags(
+      superuser
+        .command(usage)
+        .description(about)
+        .option('--dir <PATH>', 'data directory of a standalone tenant; default ./pb_data')
+        .option('--encryption-env <NAME>', 'environment variable with the 32 characters that encrypt the settings')
+        .option('--tenant <SLUG>', 'a tenant of a fleet instead of a directory')
+        .option('--password-file <PATH>', 'read the password from a file'),
+    )
 
   const upsert = verb('upsert <email> [password]', 'create a superuser, or set the password of an existing one')
-  addClientFlags(upsert.option('--tenant <SLUG>', 'a tenant of a fleet instead of a directory')).action(
-    async (email: string, argument: string | undefined, flags: SuperuserFlags) => {
-      const password = passwordOf(argument, flags)
-      if (flags.tenant !== undefined) {
-        const path = `/api/cp/tenants/${encodeURIComponent(flags.tenant)}/superusers`
-        await clientOf(upsert).request('POST', path, { email, password })
-      } else {
-        const { upsertSuperuser } = await import('../node/engine/auth/superusers.ts')
-        await withEngine(flags, (engine) => upsertSuperuser(engine, email, password))
-      }
-      print({ saved: email }, flags.json === true, () => `saved superuser ${email}`)
-    },
-  )
+  upsert.action(async (email: string, argument: string | undefined, flags: SuperuserFlags) => {
+    const password = passwordOf(argument, flags)
+    if (flags.tenant !== undefined) {
+      const path = `/api/cp/tenants/${encodeURIComponent(flags.tenant)}/superusers`
+      await clientOf(upsert).request('POST', path, { email, password })
+    } else await withEngine(flags, async (engine) => (await superusers()).upsertSuperuser(engine, email, password))
+    print({ saved: email }, flags.json === true, () => `saved superuser ${email}`)
+  })
 
-  verb('create <email> [password]', 'create a superuser').action(
-    async (email: string, argument: string | undefined, flags: SuperuserFlags) => {
-      const { createSuperuser } = await import('../node/engine/auth/superusers.ts')
-      await withEngine(flags, (engine) => createSuperuser(engine, email, passwordOf(argument, flags)))
-      console.log(`created superuser ${email}`)
-    },
-  )
+  const create = verb('create <email> [password]', 'create a superuser')
+  create.action(async (email: string, argument: string | undefined, flags: SuperuserFlags) => {
+    const password = passwordOf(argument, flags)
+    if (flags.tenant !== undefined) await askTenant(create, flags.tenant, { verb: 'create', email, password })
+    else await withEngine(flags, async (engine) => (await superusers()).createSuperuser(engine, email, password))
+    print({ created: email }, flags.json === true, () => `created superuser ${email}`)
+  })
 
-  verb('update <email> [password]', 'set the password of a superuser').action(
-    async (email: string, argument: string | undefined, flags: SuperuserFlags) => {
-      const { updateSuperuser } = await import('../node/engine/auth/superusers.ts')
-      await withEngine(flags, (engine) => updateSuperuser(engine, email, passwordOf(argument, flags)))
-      console.log(`updated superuser ${email}`)
-    },
-  )
+  const update = verb('update <email> [password]', 'set the password of a superuser')
+  update.action(async (email: string, argument: string | undefined, flags: SuperuserFlags) => {
+    const password = passwordOf(argument, flags)
+    if (flags.tenant !== undefined) await askTenant(update, flags.tenant, { verb: 'update', email, password })
+    else await withEngine(flags, async (engine) => (await superusers()).updateSuperuser(engine, email, password))
+    print({ updated: email }, flags.json === true, () => `updated superuser ${email}`)
+  })
 
-  verb('delete <email>', 'delete a superuser; the last one stays').action(
-    async (email: string, flags: SuperuserFlags) => {
-      const { deleteSuperuser } = await import('../node/engine/auth/superusers.ts')
-      const isDeleted = await withEngine(flags, (engine) => deleteSuperuser(engine, email))
+  const remove = verb('delete <email>', 'delete a superuser; the last one stays')
+  remove.action(async (email: string, flags: SuperuserFlags) => {
+    if (flags.tenant !== undefined) await askTenant(remove, flags.tenant, { verb: 'delete', email })
+    else {
+      const isDeleted = await withEngine(flags, async (engine) => (await superusers()).deleteSuperuser(engine, email))
       if (!isDeleted) throw new CliError(`there is no superuser ${email}`, exitNotFound)
-      console.log(`deleted superuser ${email}`)
-    },
-  )
+    }
+    print({ deleted: email }, flags.json === true, () => `deleted superuser ${email}`)
+  })
 
-  verb('otp <email>', 'make a one-time password for a superuser who cannot get mails').action(
-    async (email: string, flags: SuperuserFlags) => {
-      const { createSuperuserOtp } = await import('../node/engine/auth/superusers.ts')
-      const otp = await withEngine(flags, (engine) => createSuperuserOtp(engine, email))
-      console.log(`OTP id    ${otp.otpId}\npassword  ${otp.password}\nvalid     ${otp.validS} seconds`)
-    },
-  )
+  const otp = verb('otp <email>', 'make a one-time password for a superuser who cannot get mails')
+  otp.action(async (email: string, flags: SuperuserFlags) => {
+    const made =
+      flags.tenant !== undefined
+        ? await askTenant<SuperuserOtp>(otp, flags.tenant, { verb: 'otp', email })
+        : await withEngine(flags, async (engine) => (await superusers()).createSuperuserOtp(engine, email))
+    print(
+      made,
+      flags.json === true,
+      ({ otpId, password, validS }) => `OTP id    ${otpId}\npassword  ${password}\nvalid     ${validS} seconds`,
+    )
+  })
 
-  verb('ips [addresses...]', 'set from where superusers may come; none: from anywhere').action(
-    async (addresses: string[], flags: SuperuserFlags) => {
-      const { setSuperuserIps } = await import('../node/engine/auth/superusers.ts')
-      await withEngine(flags, (engine) => setSuperuserIps(engine, addresses))
-      console.log(
-        addresses.length === 0
-          ? 'superusers may come from anywhere'
-          : `superusers may come from ${addresses.join(', ')}`,
-      )
-    },
-  )
+  const ips = verb('ips [addresses...]', 'set from where superusers may come; none: from anywhere')
+  ips.action(async (addresses: string[], flags: SuperuserFlags) => {
+    if (flags.tenant !== undefined) await askTenant(ips, flags.tenant, { verb: 'ips', addresses })
+    else await withEngine(flags, async (engine) => (await superusers()).setSuperuserIps(engine, addresses))
+    print({ addresses }, flags.json === true, () =>
+      addresses.length === 0 ? 'superusers may come from anywhere' : `superusers may come from ${addresses.join(', ')}`,
+    )
+  })
 }

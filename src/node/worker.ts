@@ -23,6 +23,7 @@ import { tenantApp } from './api/app.ts'
 import { listen } from './api/listen.ts'
 import { platformRoutes } from './api/platform.ts'
 import { exportRoutes } from './api/platform-export.ts'
+import { superuserRoutes } from './api/platform-superusers.ts'
 import type { TenantHost } from './api/tenant-host.ts'
 import type { WorkerConfig } from './config.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
@@ -175,7 +176,14 @@ export async function runWorker(): Promise<never> {
   const host = { acquire: (request: Request) => pool.acquire(request) } satisfies TenantHost
   const listener = listen(
     acknowledging(
-      tenantApp({ host, routes: [...platformRoutes({ secrets, keys }), ...exportRoutes({ secrets, keys }, exports)] }),
+      tenantApp({
+        host,
+        routes: [
+          ...platformRoutes({ secrets, keys }),
+          ...superuserRoutes({ secrets, keys }),
+          ...exportRoutes({ secrets, keys }, exports),
+        ],
+      }),
     ),
     config.listen,
     '--worker-ports',

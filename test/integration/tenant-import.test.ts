@@ -101,6 +101,36 @@ test('a backup is imported from its ZIP, twice with the same result', async () =
   await checkImported(client)
 }, 60_000)
 
+test('superusers of a tenant of a fleet, on a grant', async () => {
+  const client = await newTenant('administered')
+  const superusers = (...args: string[]) => fleet.cli(['superuser', ...args, '--tenant', 'administered'])
+  await superusers('create', 'new@example.com', 'a-new-password')
+  await superusers('update', 'new@example.com', 'another-password')
+  await client.collection('_superusers').authWithPassword('new@example.com', 'another-password')
+  await superusers('delete', 'before@example.com')
+  expect((await client.collection('_superusers').getFullList()).map((each) => each['email'])).toEqual([
+    'new@example.com',
+  ])
+  await expect(superusers('delete', 'before@example.com')).rejects.toThrow(/There is no superuser/)
+  await expect(superusers('delete', 'new@example.com')).rejects.toThrow(/only existing superuser/)
+  await expect(superusers('create', 'new@example.com', 'a-new-password')).rejects.toThrow(/email/)
+  await expect(superusers('otp', 'new@example.com')).rejects.toThrow(/OTP auth is not enabled/)
+  await superusers('ips', '10.1.2.3')
+  await expect(client.settings.getAll()).rejects.toMatchObject({ status: 403 })
+  await superusers('ips')
+  expect((await client.settings.getAll())['superuserIPs']).toEqual([])
+  for (const authorization of ['', 'Grant x', client.authStore.token])
+    expect(
+      (
+        await fetch(`${fleet.tenantUrl('administered')}/api/platform/superusers`, {
+          method: 'POST',
+          headers: { authorization, 'content-type': 'application/json' },
+          body: JSON.stringify({ verb: 'create', email: 'evil@example.com', password: 'evil-password' }),
+        })
+      ).status,
+    ).toBe(401)
+}, 60_000)
+
 async function archive(name: string, fill: (zip: ZipFile) => void, patch = (bytes: Buffer) => bytes): Promise<string> {
   const path = join(dir, name)
   const zip = new ZipFile()

@@ -14,6 +14,7 @@ export const grantScheme = 'Grant '
 /** Where a worker takes them. */
 export const platformImportPath = '/api/platform/import'
 export const platformExportPath = '/api/platform/export'
+export const platformSuperusersPath = '/api/platform/superusers'
 /** Bytes of the whole archive: a streamed answer has no content-length. */
 export const exportSizeHeader = 'x-export-size'
 
@@ -21,7 +22,7 @@ export const exportSizeHeader = 'x-export-size'
 export const grantLifetimeMs = 10 * 60_000
 const grantLengthMax = 1_024
 
-export const grantActions = ['import', 'export'] as const
+export const grantActions = ['import', 'export', 'superusers'] as const
 export type GrantAction = (typeof grantActions)[number]
 
 export interface Grant {
