@@ -39,6 +39,8 @@ export interface ApiClient {
   readonly token: string
   /** The answer's body; undefined for 204. Throws CliError with a line for a person. */
   request<T>(method: string, path: string, body?: unknown): Promise<T>
+  /** The body of a GET as it comes. Throws as {@link request} does. */
+  download(path: string): Promise<ReadableStream<Uint8Array>>
 }
 
 /** The client that the flags and the environment of `command` describe. */
@@ -68,6 +70,11 @@ export function openClient(url: string, token: string): ApiClient {
       const text = await response.text()
       if (!response.ok) throw failure(response.status, text)
       return (text === '' ? undefined : parse(text, url)) as T
+    },
+    async download(path) {
+      const response = await call(url, path, { headers: { authorization: `Bearer ${token}` } })
+      if (!response.ok || response.body === null) throw failure(response.status, await response.text())
+      return response.body
     },
   }
 }

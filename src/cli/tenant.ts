@@ -11,6 +11,7 @@ import { registerDurability } from './tenant-durability.ts'
 import { registerEject } from './tenant-eject.ts'
 import { registerExport } from './tenant-export.ts'
 import { importTenant } from './tenant-import.ts'
+import { registerOrphans } from './tenant-orphans.ts'
 import { registerTimeTravel } from './tenant-time-travel.ts'
 
 export interface TenantBody {
@@ -153,6 +154,7 @@ export function registerTenant(program: Command): void {
   })
 
   registerDurability(tenant)
+  registerOrphans(tenant)
   registerTimeTravel(tenant)
   registerExport(tenant)
   registerDrill(tenant)

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { until } from '../../test/support/wait.ts'
 import { openRpcClient } from '../ipc/client.ts'
 import { gatewayConversation, nodeConversation, orderConversation } from '../ipc/conversation.ts'
+import { RpcRefusal } from '../ipc/errors.ts'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeOrder, OrderReplies } from '../ipc/messages/cp-node.ts'
 import type { Cut, TenantJob } from '../ipc/messages/jobs.ts'
@@ -53,6 +54,7 @@ async function start(dir: string, objectStore = new MemoryObjectStore()): Promis
       objectPrefix: '',
       storeLocation: { kind: 'file', dir: '/srv/objects' },
       prices: defaultPrices,
+      isCreateOnlyAtomic: true,
       archive: { infrequentAfterDays: 7, archiveAfterDays: 90, infrequentClass: 'IA', archiveClass: 'GIR' },
       createAdmin: 'root@fleet.test',
       timings: { heartbeatMs: 50, degradedAfterMs: 300, downAfterMs: 600, reconcileMs: 100, orderMs: 3_000 },
@@ -102,6 +104,20 @@ async function playNode(
       orders.push(order)
       const progress = { step: 'waiting', done: 0, total: null }
       return behave.job?.(order.job) ?? { state: 'running', progress }
+    },
+    'orphan.list': () => ({
+      orphans: [
+        {
+          name: 'abcdefghij12345-1700000000000',
+          tenantId: 'abcdefghij12345' as TenantId,
+          takenAtMs: 1_700_000_000_000,
+          files: [{ name: 'data.db-wal', sizeBytes: 600_000 }],
+        },
+      ],
+    }),
+    'orphan.read': ({ from, to }) => ({ bytes: new Uint8Array(Math.max(0, Math.min(to, 600_000) - from)).fill(7) }),
+    'orphan.remove': () => {
+      throw new RpcRefusal('orphan_not_found', 'there is none')
     },
     'node.drain': (order) => {
       orders.push(order)
@@ -350,6 +366,27 @@ test('tenants leave a node that is drained or down, under a higher epoch', async
   expect((await call('DELETE', '/api/cp/nodes/node-4')).status).toBe(409)
   expect((await call('DELETE', '/api/cp/nodes/node-1')).status).toBe(204)
 })
+
+test('orphans of all nodes are listed, downloaded piece by piece, and removed where they are', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  await playNode(member, 'node-1')
+  const two = await playNode(member, 'node-2')
+  const both = await call('GET', '/api/cp/orphans')
+  expect(both.body).toMatchObject({ totalItems: 2, nodesMissing: [] })
+  const { name } = both.body.items[0]
+  const authorization = `Bearer ${member.firstAdminToken}`
+  const get = (path: string) => fetch(`${member.httpUrl}/api/cp/orphans/${path}`, { headers: { authorization } })
+  const wal = await get(`node-1/${name}/data.db-wal`)
+  expect((await wal.bytes()).length).toBe(600_000)
+  for (const path of [`node-1/${name}/secret`, 'node-1/..%2F..%2Fetc/data.db', 'node-1/x/data.db'])
+    expect((await get(path)).status).toBeGreaterThanOrEqual(400)
+  expect((await call('DELETE', `/api/cp/orphans/node-1/${name}`)).status).toBe(404)
+  expect((await fetch(`${member.httpUrl}/api/cp/orphans`)).status).toBe(401)
+  two.stop()
+  await until('down', async () => (await call('GET', '/api/cp/nodes/node-2')).body.state === 'down')
+  expect((await call('GET', '/api/cp/orphans')).body).toMatchObject({ totalItems: 1, nodesMissing: ['node-2'] })
+}, 30_000)
 
 test('a tenant is adopted from the object store above its highest epoch', async () => {
   const store = new MemoryObjectStore()

@@ -35,6 +35,7 @@ import { tenantHistory } from './services/history.ts'
 import { NodeService } from './services/nodes.ts'
 import { OperationService } from './services/operations.ts'
 import { NodeOrders } from './services/orders.ts'
+import { OrphanService } from './services/orphans.ts'
 import { proposer } from './services/proposer.ts'
 import { broadcastTopics, routeFeed } from './services/routing/feed.ts'
 import { RouteTable } from './services/routing/table.ts'
@@ -220,6 +221,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     drills,
     store: config,
     archive,
+    orphans: new OrphanService({ nodes, orders, log }),
     costs: new CostService({ state, nodes, orders, timeTravel, prices: config.prices, log }),
     admins,
     log,

@@ -9,6 +9,7 @@ import { orderConversation } from '../ipc/conversation.ts'
 import { RpcRefusal } from '../ipc/errors.ts'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeLoad, NodeOrder, OrderReplies, WorkerAddress } from '../ipc/messages/cp-node.ts'
+import { orphanPieceBytesMax } from '../ipc/messages/orphans.ts'
 import { type Handlers, openRpcServer, type RpcContext } from '../ipc/server.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
 import type { TenantId } from '../lib/brand.ts'
@@ -27,6 +28,7 @@ import type { ListenAddress, TenantNodeConfig, WorkerConfig } from './config.ts'
 import { ControlLink } from './control-link.ts'
 import { type KnownPlacement, PlacementCache } from './placement-cache.ts'
 import { serveStandby } from './standby-server.ts'
+import { listOrphans, readOrphan, removeOrphan } from './tenants/orphans.ts'
 import { WorkerProcess } from './worker-process.ts'
 import { totalLoad, type WorkerOrder, type WorkerQuestion } from './worker-protocol.ts'
 
@@ -130,7 +132,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
   })
   const standbyLogs = new StandbyLogs(join(config.dir, 'standby'))
   serveStandby(server, standbyLogs)
-  serveOrders(server, { workers, placements, link })
+  serveOrders(server, { workers, placements, link, dir: config.dir })
   await Promise.all(workers.map((worker) => worker.start()))
   link.hurry()
   const http = opened.adopt(
@@ -238,6 +240,10 @@ async function answerQuestion(
     await placements.delete(question.tenantId)
     return link.fenced(question.tenantId, question)
   }
+  if (question.type === 'replica.moved') {
+    await placements.delete(question.tenantId) // the path that counted before counts no more
+    return { counts: await link.replicaMoved(question.tenantId, question.epoch) }
+  }
   if (question.type === 'placement.sealed') return link.sealed(question.tenantId, question.epoch)
   const { tenantId } = question
   const known = placements.get(tenantId)
@@ -254,13 +260,14 @@ async function answerQuestion(
 }
 
 interface OrderParts {
+  readonly dir: string
   readonly workers: readonly WorkerProcess[]
   readonly placements: PlacementCache
   readonly link: ControlLink
 }
 
 /** Each order goes to the one worker that may write its tenant. */
-function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placements, link }: OrderParts): void {
+function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placements, link, dir }: OrderParts): void {
   const workerOf = async (tenantId: TenantId): Promise<WorkerProcess> => {
     let known = placements.get(tenantId)
     if (known === undefined) {
@@ -306,6 +313,14 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
         sinceMs: Math.min(...parts.map(({ sinceMs }) => sinceMs)),
         reading: parts.reduce((sum, { reading }) => addReadings(sum, reading), noReading),
       }
+    },
+    'orphan.list': async () => ({ orphans: await listOrphans(dir) }),
+    'orphan.read': async (order) => ({
+      bytes: await readOrphan(dir, { ...order, to: Math.min(order.to, order.from + orphanPieceBytesMax) }),
+    }),
+    'orphan.remove': async ({ name }) => {
+      await removeOrphan(dir, name)
+      return { removed: true }
     },
     'node.drain': () => {
       link.drain()

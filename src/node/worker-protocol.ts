@@ -9,11 +9,15 @@ import { parseBoundedLines } from '../lib/lines.ts'
 import { addReadings, type MeterReading, noReading } from '../lib/object-store/metered.ts'
 
 /** Orders that a worker carries out; the supervisor itself answers the others. */
-export type WorkerOrder = Exclude<NodeOrder, { readonly type: 'node.drain' }>
+export type WorkerOrder = Exclude<
+  NodeOrder,
+  { readonly type: 'node.drain' | 'orphan.list' | 'orphan.read' | 'orphan.remove' }
+>
 
 /** What a worker asks the control plane through its supervisor, which keeps the one connection and the cache. */
 export type WorkerQuestion =
   | { readonly type: 'placement.get'; readonly tenantId: TenantId }
+  | { readonly type: 'replica.moved'; readonly tenantId: TenantId; readonly epoch: Epoch }
   | { readonly type: 'placement.fenced'; readonly tenantId: TenantId; readonly epoch: Epoch; readonly seenEpoch: Epoch }
   | { readonly type: 'placement.sealed'; readonly tenantId: TenantId; readonly epoch: Epoch }
 

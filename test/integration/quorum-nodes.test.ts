@@ -78,4 +78,15 @@ test('a paused owner that wakes acknowledges nothing; a successor waits for a st
   expect([421, 503]).toContain(status)
   const texts = await nodes.texts(id, c, 3)
   expect(texts.has('one') && texts.has('two') && !texts.has('from the past')).toBe(true)
+  const orphan = await until('the orphan', async () => {
+    const { orphans } = await nodes.control.order<'orphan.list'>(a.id, { type: 'orphan.list' })
+    return orphans.find(({ tenantId }) => tenantId === id)
+  })
+  const file = { name: orphan.name, file: 'data.db-wal', from: 0, to: 1 << 20 } as const
+  const { bytes } = await nodes.control.order<'orphan.read'>(a.id, { type: 'orphan.read', ...file })
+  expect(new TextDecoder().decode(bytes)).toContain('from the past')
+  await nodes.control.order<'orphan.remove'>(a.id, { type: 'orphan.remove', name: orphan.name })
+  await expect(nodes.control.order<'orphan.read'>(a.id, { type: 'orphan.read', ...file })).rejects.toMatchObject({
+    code: 'orphan_not_found',
+  })
 }, 60_000)

@@ -236,6 +236,12 @@ class Brain {
     told: readonly Told[],
     at: { readonly oldEpoch: number; readonly lostAtMs: number; readonly sealedAtMs: number },
   ): Promise<void> {
+    // With it everything before is in the store, so the next round may not lose it, whatever the mode.
+    const barrier = `barrier ${++this.#writes}`
+    await until('a write that is safe', async () => {
+      const status = await this.#nodes.write(this.#id, heir.node, this.#epoch, barrier, { ack: 'sync' })
+      return status === 200
+    })
     const texts = await until('the owner to serve', () => this.#nodes.texts(this.#id, heir.node, this.#epoch), 30_000)
     for (const text of this.#kept)
       if (!texts.has(text)) throw new Error(`an acknowledged write is gone: ${text.slice(0, 40)}`)

@@ -7,6 +7,7 @@ import { systemRng } from '../../lib/rng.ts'
 import type { AdminService } from '../services/admins.ts'
 import type { CostService } from '../services/costs.ts'
 import type { DrillService } from '../services/drills.ts'
+import type { OrphanService } from '../services/orphans.ts'
 import { adminRoutes } from './admins.ts'
 import { costRoutes } from './costs.ts'
 import { drillRoutes } from './drills.ts'
@@ -14,6 +15,7 @@ import { answerOfError, type ErrorBody, errorResponse } from './error-map.ts'
 import { grantRoutes } from './grants.ts'
 import { nodeRoutes } from './nodes.ts'
 import { type OperationsDeps, operationRoutes } from './operations.ts'
+import { orphanRoutes } from './orphans.ts'
 import { tenantRoutes } from './tenants.ts'
 import { type TimeTravelRoutesDeps, timeTravelRoutes } from './time-travel.ts'
 
@@ -28,6 +30,7 @@ export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps {
   readonly admins: AdminService
   readonly costs: CostService
   readonly drills: DrillService
+  readonly orphans: OrphanService
   readonly log: Logger
 }
 
@@ -51,6 +54,7 @@ export function controlPlaneApp(deps: AppDeps) {
     .use(timeTravelRoutes(deps))
     .use(costRoutes(deps.costs))
     .use(drillRoutes(deps.drills))
+    .use(orphanRoutes(deps.orphans))
     .use(grantRoutes(deps))
     .use(nodeRoutes(nodes))
     .use(adminRoutes('/api/cluster/admins', admins, auth))

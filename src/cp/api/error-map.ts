@@ -80,6 +80,7 @@ const worldStatus: Readonly<Record<string, readonly [status: number, message: st
   timeout: [503, 'It took too long; it may still be done.'],
   overloaded: [503, 'Too much is under way; try again.'],
   node_order_failed: [503, 'The node did not carry it out in time; it will be tried again.'],
+  orphan_not_found: [404, "The requested resource wasn't found."],
   object_store: [503, 'The object store does not answer.'],
   history_missing: [409, 'The object store holds a manifest of this tenant but not its data.'],
   bad_manifest: [409, 'The manifest of this tenant in the object store cannot be read.'],

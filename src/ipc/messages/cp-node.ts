@@ -4,6 +4,7 @@
 import type { Epoch, NodeId, TenantId } from '../../lib/brand.ts'
 import type { MeterReading } from '../../lib/object-store/metered.ts'
 import type { JobReports, JobState, TenantJob } from './jobs.ts'
+import type { Orphan, OrphanFile } from './orphans.ts'
 import type { Placement, TenantSpec } from './tenant.ts'
 
 /** Bumped when a message changes meaning; a peer that speaks another version is refused with `version_mismatch`. */
@@ -54,6 +55,8 @@ export type NodeRequest =
     }
   /** The worker asks before it opens a tenant: is it mine, and under which epoch? */
   | { readonly type: 'placement.get'; readonly nodeId: NodeId; readonly tenantId: TenantId }
+  /** The owner under `epoch` has the newest state on its own path; see {@link Placement.replica}. */
+  | { readonly type: 'replica.moved'; readonly nodeId: NodeId; readonly tenantId: TenantId; readonly epoch: Epoch }
   /** The node saw a higher epoch at the tail of the history, or lost a slot to one. */
   | {
       readonly type: 'placement.fenced'
@@ -75,6 +78,8 @@ export interface NodeReplies {
   /** `known: false` asks for a new `node.register` (another leader, or the node was declared down). */
   'node.heartbeat': { readonly known: boolean; readonly leaseMs: number }
   'placement.get': { readonly tenant: TenantSpec; readonly placement: Placement } | { readonly tenant: null }
+  /** False: another owner came meanwhile. */
+  'replica.moved': { readonly counts: boolean }
   'placement.fenced': { readonly ok: true }
   'placement.sealed': { readonly ok: true }
 }
@@ -103,11 +108,28 @@ export type NodeOrder =
    * Starts a job, or tells how it goes. `tenantId` is the tenant it is about; a job that writes names its placement.
    * The same `jobId` never means another job.
    */
-  | { readonly type: 'job.run'; readonly jobId: string; readonly tenantId: TenantId; readonly job: TenantJob }
+  | {
+      readonly type: 'job.run'
+      readonly jobId: string
+      readonly tenantId: TenantId
+      readonly job: TenantJob
+      /** Of the tenants that the job is about, those whose histories lie on the path of an epoch. */
+      readonly replicas?: readonly { readonly tenantId: TenantId; readonly epoch: number }[]
+    }
   /** Opens it, so that its first request need not wait; `epoch` is the lowest it may be opened under. */
   | { readonly type: 'tenant.open'; readonly tenantId: TenantId; readonly epoch: Epoch }
   /** What the tenant asked of the object store through this node, in all. */
   | { readonly type: 'tenant.meter'; readonly tenantId: TenantId }
+  /** Commits that another owner overtook, kept on this node. */
+  | { readonly type: 'orphan.list' }
+  | {
+      readonly type: 'orphan.read'
+      readonly name: string
+      readonly file: OrphanFile
+      readonly from: number
+      readonly to: number
+    }
+  | { readonly type: 'orphan.remove'; readonly name: string }
   | { readonly type: 'node.drain' }
 
 export interface OrderReplies {
@@ -119,6 +141,9 @@ export interface OrderReplies {
   'tenant.update': { readonly ok: true }
   'superuser.upsert': { readonly created: boolean }
   'tenant.open': { readonly opened: true }
+  'orphan.list': { readonly orphans: readonly Orphan[] }
+  'orphan.read': { readonly bytes: Uint8Array }
+  'orphan.remove': { readonly removed: true }
   'tenant.meter': { readonly sinceMs: number; readonly reading: MeterReading }
   'job.run': JobState<JobReports[keyof JobReports]>
   'node.drain': { readonly draining: true }

@@ -52,6 +52,9 @@ const good = [
   { type: 'tenant.release', tenantId: tenant.id, epoch: 1 },
   { type: 'tenant.update', tenant, placement },
   { type: 'superuser.upsert', tenantId: tenant.id, email: 'a@b.example', passwordHash: 'x' },
+  { type: 'orphan.list' },
+  { type: 'orphan.read', name: `${tenant.id}-17`, file: 'data.db', from: 0, to: 9 },
+  { type: 'orphan.remove', name: `${tenant.id}-17` },
   { type: 'node.drain' },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'points', latestMax: 10 } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'cut', wish: { type: 'time', atMs: 5 } } },
@@ -59,6 +62,7 @@ const good = [
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'restore', placement, cut } },
   { type: 'tenant.meter', tenantId: tenant.id },
   { type: 'tenant.open', tenantId: tenant.id, epoch: 3 },
+  { type: 'replica.moved', nodeId: 'node-1', tenantId: tenant.id, epoch: 3 },
   {
     type: 'job.run',
     jobId: 'a-1',

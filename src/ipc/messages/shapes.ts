@@ -13,6 +13,7 @@ import {
 import type { GatewayRequest, RouteKey } from './cp-gateway.ts'
 import type { NodeLoad, NodeOrder, NodeRequest, WorkerAddress } from './cp-node.ts'
 import type { Cut, PointWish, TenantJob } from './jobs.ts'
+import { isOrphanName, orphanFiles } from './orphans.ts'
 import {
   anyOf,
   boolean,
@@ -100,6 +101,7 @@ const placement = object<Placement>({
   worker: integer(),
   epoch,
   standbySets: optional(list(standbySet, standbySetsMax)),
+  replica: optional(object<{ readonly epoch: number | null }>({ epoch: nullable(integer(1, 0xffff_ffff)) })),
 })
 
 type Of<Message extends { readonly type: string }, T extends Message['type']> = Extract<Message, { readonly type: T }>
@@ -127,6 +129,7 @@ export const nodeShapes: MessageShapes<NodeRequest> = {
     draining: boolean,
   }),
   'placement.get': object<Of<NodeRequest, 'placement.get'>>({ type: oneOf('placement.get'), nodeId, tenantId }),
+  'replica.moved': object<Of<NodeRequest, 'replica.moved'>>({ type: oneOf('replica.moved'), nodeId, tenantId, epoch }),
   'placement.fenced': object<Of<NodeRequest, 'placement.fenced'>>({
     type: oneOf('placement.fenced'),
     nodeId,
@@ -194,8 +197,21 @@ export const orderShapes: MessageShapes<NodeOrder> = {
     jobId: text(nameMax, (id) => /^[a-z0-9-]+$/.test(id)),
     tenantId,
     job,
+    replicas: optional(list(object<{ readonly tenantId: TenantId; readonly epoch: number }>({ tenantId, epoch }), 2)),
   }),
   'tenant.open': object<Of<NodeOrder, 'tenant.open'>>({ type: oneOf('tenant.open'), tenantId, epoch }),
+  'orphan.list': object<Of<NodeOrder, 'orphan.list'>>({ type: oneOf('orphan.list') }),
+  'orphan.read': object<Of<NodeOrder, 'orphan.read'>>({
+    type: oneOf('orphan.read'),
+    name: text(nameMax, isOrphanName),
+    file: oneOf(...orphanFiles),
+    from: integer(),
+    to: integer(),
+  }),
+  'orphan.remove': object<Of<NodeOrder, 'orphan.remove'>>({
+    type: oneOf('orphan.remove'),
+    name: text(nameMax, isOrphanName),
+  }),
   'tenant.meter': object<Of<NodeOrder, 'tenant.meter'>>({ type: oneOf('tenant.meter'), tenantId }),
   'node.drain': object<Of<NodeOrder, 'node.drain'>>({ type: oneOf('node.drain') }),
 }
