@@ -9,11 +9,12 @@ import { deleteRecordsOf, newRecordOf } from '../engine/auth/system-records.ts'
 import { type Collection, externalAuthsName } from '../engine/collections/collection.ts'
 import { formatDateTime } from '../engine/fields/datetime.ts'
 import { hasForm } from '../engine/fields/pattern.ts'
+import { memberOf } from '../engine/json/member.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { required } from '../engine/settings/checks.ts'
 import { createForSignIn, passwordFor } from './auth-access.ts'
 import { downloadAvatar } from './auth-avatar.ts'
-import { check, readBody, readTexts, refuseIf } from './auth-forms.ts'
+import { check, readBody, readTexts, refuseIf, unreadable } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
 import { answerSignIn } from './auth-response.ts'
 import { ApiError, badRequest, forbidden } from './error-map.ts'
@@ -40,6 +41,7 @@ export async function authWithOAuth2(event: RequestEvent): Promise<Response> {
   event.context = 'oauth2'
   const body = await readBody(event)
   const form = readTexts(body, 'provider', 'code', 'codeVerifier', 'redirectURL', 'redirectUrl')
+  const createData = objectOf(memberOf(body, 'createData'))
   const config = oauth2.providers.find(({ name }) => name === form.provider)
   const message = `Provider with name ${form.provider} is missing or is not enabled.`
   check(
@@ -61,7 +63,7 @@ export async function authWithOAuth2(event: RequestEvent): Promise<Response> {
     codeVerifier: form.codeVerifier,
     redirectURL: form.redirectURL || form.redirectUrl, // the second spelling is of clients before v0.23
   })
-  const signIn: SignIn = { event, collection, provider: form.provider, user, createData: objectOf(body['createData']) }
+  const signIn: SignIn = { event, collection, provider: form.provider, user, createData }
   const { engine } = event
   if (engine.chains.onRecordAuthWithOAuth2Request.isEmpty) return completeSignIn(signIn)
   const found = findRecord(signIn, engine.auth.findExternalAuth(collection, form.provider, user.id))
@@ -283,7 +285,6 @@ function sortKeys(value: unknown, depth: number): unknown {
 
 function objectOf(value: unknown): Readonly<Record<string, unknown>> {
   if (value === undefined || value === null) return {}
-  if (typeof value !== 'object' || Array.isArray(value))
-    throw badRequest('An error occurred while loading the submitted data.')
+  if (typeof value !== 'object' || Array.isArray(value)) throw badRequest(unreadable)
   return value as Readonly<Record<string, unknown>>
 }

@@ -28,6 +28,14 @@ test('a page keeps its envelope', () => {
   expect(pickFields(page, 'id')).toBe('{"items":[{"id":"1"}],"page":1,"perPage":30,"totalItems":1,"totalPages":1}')
 })
 
+test('a record within another answer is picked from by its own name', () => {
+  const inner = {
+    export: (wants: ((key: string) => boolean) | null) => (wants?.('id') === false ? {} : { id: '1', x: 2 }),
+  }
+  expect(pickFields({ record: inner, token: 't' }, 'record.id')).toBe('{"record":{"id":"1"}}')
+  expect(pickFields([inner], 'x')).toBe('[{}]') // what is not wanted need not be made
+})
+
 test('any text is answered', () => {
   fc.assert(
     fc.property(

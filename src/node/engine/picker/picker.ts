@@ -187,9 +187,11 @@ const envelopeKeys = ['page', 'perPage', 'totalItems', 'totalPages', 'items']
 export function pickFields(value: unknown, fields: string): string {
   try {
     const parsed = parse(fields)
-    const data = plain(value, wantsOf(parsed))
-    const isPage = isObject(data) && envelopeKeys.every((key) => key in data)
-    pick(isPage ? data['items'] : data, parsed)
+    const isPage = isObject(value) && envelopeKeys.every((key) => key in value)
+    // In any other object the paths begin with its members, not with those of a record in it.
+    const isOfRecords = isPage || Array.isArray(value) || (isObject(value) && 'export' in value)
+    const data = plain(value, isOfRecords ? wantsOf(parsed) : null)
+    pick(isPage ? (data as Data)['items'] : data, parsed)
     return toSortedJson(data)
   } catch (error) {
     if (error instanceof PickError) return ''
