@@ -84,6 +84,15 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
   let link: ControlLink | null = null
   const answer = (question: WorkerQuestion) =>
     answerQuestion(question, { link: link!, placements, nodeId: config.nodeId })
+  const metrics = deps.metrics ?? new Metrics()
+  const loadSeconds = metrics.histogram({
+    name: 'node_tenant_load_seconds',
+    help: 'Opening the histories of a tenant, from local files or from the object store.',
+  })
+  const restoreSeconds = metrics.histogram({
+    name: 'restore_seconds',
+    help: 'The same, of those for which databases came from the object store.',
+  })
   const workers = Array.from(
     { length: config.workers },
     (_, index) =>
@@ -93,6 +102,10 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
         log,
         onQuestion: answer,
         onAddress: () => link?.hurry(),
+        onOpened: (ms, isRestored) => {
+          loadSeconds.observe(ms / 1_000)
+          if (isRestored) restoreSeconds.observe(ms / 1_000)
+        },
         ...(deps.workerCommand && { command: deps.workerCommand }),
       }),
   )
@@ -135,10 +148,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
   serveOrders(server, { workers, placements, link, dir: config.dir })
   await Promise.all(workers.map((worker) => worker.start()))
   link.hurry()
-  const http = opened.adopt(
-    serveHttp(config.http, { workers, link, meter, standbyLogs, metrics: deps.metrics ?? new Metrics() }),
-    (it) => it.stop(),
-  )
+  const http = opened.adopt(serveHttp(config.http, { workers, link, meter, standbyLogs, metrics }), (it) => it.stop())
   log.info('tenant node started', { node: config.nodeId, workers: config.workers, ipc: server.address })
   return new RunningNode(`http://${http.hostname}:${http.port}`, server.address, { workers, link }, opened.move())
 }

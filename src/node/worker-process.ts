@@ -63,6 +63,7 @@ export interface WorkerDeps {
   readonly onQuestion: (question: WorkerQuestion) => Promise<unknown>
   /** The worker serves at a new address, or no longer. */
   readonly onAddress: () => void
+  readonly onOpened: (ms: number, isRestored: boolean) => void
   /** For tests: another program in place of ourselves. */
   readonly command?: readonly string[]
 }
@@ -277,6 +278,9 @@ export class WorkerProcess {
         return
       case 'reply':
         this.#settle(message.id, message.outcome)
+        return
+      case 'opened':
+        this.#deps.onOpened(message.ms, message.isRestored)
         return
       case 'ask':
         void this.#answer(message.id, message.question)

@@ -54,6 +54,8 @@ export type FromWorker =
   | { readonly type: 'ready'; readonly url: string }
   | { readonly type: 'pong'; readonly id: number; readonly load: WorkerLoad }
   | { readonly type: 'reply'; readonly id: number; readonly outcome: Outcome<unknown> }
+  /** How long an opening took, and whether files had to come from the object store. */
+  | { readonly type: 'opened'; readonly ms: number; readonly isRestored: boolean }
   | { readonly type: 'ask'; readonly id: number; readonly question: WorkerQuestion }
 
 /** Longest line, bytes: an order with a hundred domains is far below. */
@@ -79,7 +81,7 @@ export function decodeLine<Message extends { readonly type: string }>(
   return (types as readonly unknown[]).includes(value.type) ? (value as Message) : null
 }
 
-export const fromWorkerTypes = ['ready', 'pong', 'reply', 'ask'] as const satisfies readonly FromWorker['type'][]
+export const fromWorkerTypes = ['ready', 'pong', 'reply', 'opened', 'ask'] as const satisfies readonly FromWorker['type'][]
 export const toWorkerTypes = ['ping', 'order', 'answer', 'link', 'stop'] as const satisfies readonly ToWorker['type'][]
 
 /** Calls `onLine` for each line of a stream; resolves at its end or at a line beyond the bound. */

@@ -144,6 +144,7 @@ export async function runWorker(): Promise<never> {
         log.warn('sealing was not reported', { tenant: tenantId, error }),
       )
     },
+    onOpened: (ms, isRestored) => desk.say({ type: 'opened', ms, isRestored }),
     onStandbyLost: (id) => {
       pool
         .closeNow(id)

@@ -75,6 +75,7 @@ export class TenantBench implements AsyncDisposable {
       }),
       onSealed: () => {},
       onStandbyLost: () => {},
+      onOpened: () => {},
     }
   }
 

@@ -54,6 +54,8 @@ export interface TenantDeps {
   readonly onSealed: (placement: Placement) => void
   /** The tenant should be closed and opened again, so that its standbys promise anew. */
   readonly onStandbyLost: (id: TenantId) => void
+  /** The histories were opened in so many ms; restored: at least one came from the object store. */
+  readonly onOpened: (ms: number, isRestored: boolean) => void
 }
 
 /** `auxiliary.db` holds logs: outside the loss bound, and not worth a request a second. */
@@ -89,6 +91,10 @@ export async function openTenant(spec: TenantSpec, placement: Placement, deps: T
     const histories = { 'data.db': data, 'auxiliary.db': aux, 'hooks.db': hooks }
     const upkeep = new TenantUpkeep(spec, histories, facts, deps)
     upkeep.openingTook(openMs)
+    deps.onOpened(
+      openMs,
+      [data, aux, hooks].some(({ origin }) => origin === 'restored'),
+    )
     if (council !== null) {
       deps.onSealed(placement)
       void council.releaseOthers(data.writer)
