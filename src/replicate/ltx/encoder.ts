@@ -23,8 +23,8 @@ export interface EncodedLtx {
 }
 
 const lz4 = new Lz4BlockEncoder()
-/** Plain bytes between two pauses of {@link encodeLtxPaced}: some ten milliseconds of work. */
-const pauseBytes = 1 << 20
+/** Plain bytes between two pauses of {@link encodeLtxPaced}: about a millisecond of work, which neighbours wait for. */
+const pauseBytes = 1 << 17
 
 /**
  * Encodes one file.

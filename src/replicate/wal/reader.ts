@@ -5,8 +5,8 @@ import type { FileHandle } from 'node:fs/promises'
 import { decodeWalFrame, walFrameHeaderBytes } from './frame.ts'
 import { decodeWalHeader, type WalChecksum, type WalHeader, walHeaderBytes } from './header.ts'
 
-/** Read at a time, bytes; frames are cut from it. */
-const readBytes = 1 << 20
+/** Read at a time, bytes; frames are cut from it. Small enough that neighbours do not wait long for what follows. */
+const readBytes = 1 << 18
 
 /** The end of a committed frame; the next capture starts there. Always behind a commit frame or the header. */
 export interface WalPosition {
