@@ -117,10 +117,11 @@ async function existing(at: HistoryLocation, merged: ManifestFile, deps: MergeDe
   }
 }
 
-function inputOf(
+/** A file of the store, read at the pace of background work. */
+export function inputOf(
   at: HistoryLocation,
   file: { readonly level: number; readonly minTxid: Txid; readonly maxTxid: Txid; readonly sizeBytes: number },
-  { pacer, signal }: MergeDeps,
+  { pacer, signal }: Pick<MergeDeps, 'pacer' | 'signal'>,
 ): LtxInput {
   const key = ltxKey(at, file)
   return {

@@ -2,13 +2,17 @@
 // and names what may go next. Whoever runs it, also twice at once, also from an old manifest: what is deleted is proven
 // dispensable by a listing of now.
 
+import { assert } from '../lib/assert.ts'
 import type { Txid } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
 import { candidateRangesMax, type DeletionCandidates } from './history-manifest.ts'
 import { decodeLtxHeader, ltxHeaderBytes } from './ltx/header.ts'
+import { checkLtx } from './ltx/merge.ts'
 import { type HistoryLocation, isSeal, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
+import { inputOf, type Pacer } from './merge-files.ts'
 import { readReservations } from './reservation.ts'
+import { planRestore } from './restore-plan.ts'
 import {
   candidateRanges,
   candidateWaitMs,
@@ -58,11 +62,19 @@ export function nextPassAtMs(
   return (retained?.atMs ?? sinceMs) + quietPauseMs
 }
 
-/** Runs a pass. Throws what the store throws; the next pass goes on from there. */
+/**
+ * Runs a pass. Throws what the store throws, and LtxFormatError when a merged file of the newest state is damaged; the next
+ * pass goes on from there.
+ */
 export async function retainHistory(
   at: HistoryLocation,
   state: RetentionState,
-  deps: { readonly clock: Clock; readonly policy: RetentionPolicy; readonly signal?: AbortSignal },
+  deps: {
+    readonly clock: Clock
+    readonly policy: RetentionPolicy
+    readonly pacer: Pacer
+    readonly signal?: AbortSignal
+  },
 ): Promise<RetentionOutcome> {
   const { clock, policy, signal } = deps
   const nowMs = clock.now()
@@ -79,6 +91,7 @@ export async function retainHistory(
   if (candidates !== null && nowMs < readyAtMs(candidates, restoreMsMax))
     return { candidates, retained: retained(false), ...nothing }
   const gone = candidates === null ? [] : planDeletion(candidates.ranges, plan)
+  if (gone.length > 0) await proveNewest(at, files, new Set(gone), deps)
   for (let from = 0; from < gone.length; from += deleteKeysMax)
     await at.store.delete(
       gone.slice(from, from + deleteKeysMax).map((file) => ltxKey(at, file)),
@@ -97,6 +110,21 @@ export async function retainHistory(
     filesDeleted: gone.length,
     bytesDeleted: gone.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
   }
+}
+
+/** Reads the files whole that give the newest state without those that go: a damaged one throws, and nothing goes. */
+async function proveNewest(
+  at: HistoryLocation,
+  files: readonly PassFile[],
+  gone: ReadonlySet<PassFile>,
+  deps: { readonly pacer: Pacer; readonly signal?: AbortSignal },
+): Promise<void> {
+  const plan = planRestore(
+    files.filter((file) => !gone.has(file)),
+    null,
+  )
+  assert(plan.ok, 'the newest state would be gone')
+  for (const file of plan.value.files) if (file.level > 0) await checkLtx(inputOf(at, file, deps))
 }
 
 function readyAtMs(candidates: DeletionCandidates, restoreMsMax: number): number {

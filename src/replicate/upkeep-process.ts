@@ -217,7 +217,7 @@ async function worker(config: UpkeepConfig, clock: Clock): Promise<(work: Work) 
       const value =
         work.type === 'merge'
           ? await mergeFiles(at, work.job, { clock, scratchDir, pacer })
-          : await retainHistory(at, work.state, { clock, policy })
+          : await retainHistory(at, work.state, { clock, policy, pacer })
       return { ok: true, value }
     } catch (error) {
       return { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }

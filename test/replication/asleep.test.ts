@@ -38,7 +38,7 @@ async function forget(owner: Owner): Promise<void> {
     let state = { candidates: null, restoreMsMax: 0 } as Parameters<typeof retainHistory>[1]
     for (let pass = 0; pass < 3; pass++) {
       await clock.advance(1_000 * dayMs)
-      state = { ...(await retainHistory(owner.at, state, { clock, policy: nothingPromised })), restoreMsMax: 0 }
+      state = { ...(await retainHistory(owner.at, state, { clock, policy: nothingPromised, pacer })), restoreMsMax: 0 }
     }
   } finally {
     rmSync(scratchDir, { recursive: true, force: true })

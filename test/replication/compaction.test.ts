@@ -209,6 +209,12 @@ test('what cannot be read keeps everything', async () => {
   const kept = await runner.retain(prefix, { ...state, restoreMsMax: 0 })
   expect(kept).toMatchObject({ filesDeleted: 0, candidates: state.candidates })
   await store.delete([`${prefix}/keep/unknown.json`])
+  const image = (await listLtx(owner.at)).findLast(({ level }) => level === 9)!
+  const body = await store.get(ltxKey(owner.at, image))
+  await store.put(ltxKey(owner.at, image), body.fill(0, body.length - 8))
+  await expect(runner.retain(prefix, { ...state, restoreMsMax: 0 })).rejects.toThrow('damaged')
+  expect(store.requestCountOf('delete')).toBe(1)
+  await store.delete([ltxKey(owner.at, image)])
   expect((await runner.retain(prefix, { ...state, restoreMsMax: 50 * day })).filesDeleted).toBeGreaterThan(0)
   expect(await restoredHash(owner.at, null)).toBe(owner.hash())
 })

@@ -31,7 +31,7 @@ export class UpkeepHere implements UpkeepRunner, Disposable {
   }
 
   retain(historyPrefix: string, state: RetentionState): Promise<RetentionOutcome> {
-    const deps = { clock: this.#clock, policy: defaultRetention }
+    const deps = { clock: this.#clock, policy: defaultRetention, pacer: unpaced }
     return retainHistory({ store: this.#store, prefix: historyPrefix }, state, deps)
   }
 
