@@ -1,6 +1,7 @@
 // Goal: the benches run, so that they cannot rot. Method: the same code at its smallest; no figure is judged.
 
 import { expect, test } from 'bun:test'
+import { benchAck, smokeAck } from './load/ack-bench.ts'
 import { benchColdStart, benchHttp, benchTenants, smokeSize } from './load/fleet-bench.ts'
 import { benchNeighbours, smokeNeighbours } from './load/neighbours-bench.ts'
 import { benchRealtime, smokeRealtime } from './load/realtime-bench.ts'
@@ -11,6 +12,7 @@ const parts = {
   tenants: () => benchTenants(smokeSize),
   realtime: () => benchRealtime(smokeRealtime),
   neighbours: () => benchNeighbours(smokeNeighbours),
+  ack: () => benchAck(smokeAck),
 }
 for (const [name, run] of Object.entries(parts))
   test(name, async () => {

@@ -1,8 +1,9 @@
-// `bun run bench [http|cold|tenants|realtime|neighbours …]`: prints the figures and stores them under `bench/results/`.
+// `bun run bench [http|cold|tenants|realtime|neighbours|ack …]`: prints the figures and stores them under `bench/results/`.
 // `bun run bench compare`, which takes minutes and needs PocketBase, is asked for by name only, and so is
 // `bun run bench replication`, which wants official Litestream and MinIO beside ours.
 
 import { runCompare } from './compare/command.ts'
+import { benchAck, fullAck } from './load/ack-bench.ts'
 import { benchColdStart, benchHttp, benchTenants, fullSize } from './load/fleet-bench.ts'
 import { benchNeighbours, fullNeighbours } from './load/neighbours-bench.ts'
 import { benchRealtime, fullRealtime } from './load/realtime-bench.ts'
@@ -15,6 +16,7 @@ const parts = {
   tenants: () => benchTenants(fullSize),
   realtime: () => benchRealtime(fullRealtime),
   neighbours: () => benchNeighbours(fullNeighbours),
+  ack: () => benchAck(fullAck),
 }
 const asked = process.argv.slice(2)
 if (asked[0] === 'compare') {
