@@ -25,8 +25,9 @@ export const unitBytesMax = 8 << 20
 const chainRestartBytes = 4 << 20
 /** How long a standby may take for one unit: far above a network and a disk that are well. */
 const appendMs = 1_000
-/** After a failure, how long the store alone answers before the standbys are tried again, ms. */
+/** After a failure, how long the store alone answers before the standbys are tried again, ms; doubled with each further one. */
 const restMs = 500
+const restMsMax = 8_000
 
 /** One standby of this opening, to which it has promised to refuse older ones. */
 export interface StandbyPeer {
@@ -96,6 +97,7 @@ export class StandbyStream {
   #chain: OpenChain | null = null
   #chainBytes = 0
   #restsUntilMs = Number.NEGATIVE_INFINITY
+  #failures = 0
   /** Since when a standby that still counts has missed a unit; only a new chain brings it back. */
   #missedAtMs: number | null = null
   #pump: Promise<void> | null = null
@@ -171,13 +173,14 @@ export class StandbyStream {
           }
           if (outcome === 'behind') throw this.#behind()
         }
+        this.#failures = 0
         this.#storedSeq = Math.max(this.#storedSeq, next.commitSeq)
         for (const waiter of [...this.#waiters])
           if (waiter.commitSeq <= this.#storedSeq && this.#waiters.delete(waiter)) waiter.resolve()
       } catch (error) {
         log.warn('standbys are behind', { error: errorMessage(error) })
         this.#chain = null
-        this.#restsUntilMs = clock.monotonic() + restMs
+        this.#restsUntilMs = clock.monotonic() + Math.min(restMsMax, restMs * 2 ** this.#failures++)
         this.#failWaiters()
       }
     }

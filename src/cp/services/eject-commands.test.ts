@@ -9,7 +9,14 @@ const tenantId = 'abcdefghij12345' as TenantId
 
 test('S3 with an endpoint of its own, and AWS', () => {
   const location = { kind: 's3', endpoint: 'http://minio:9000', region: 'eu-1', bucket: 'b', prefix: 'pf' } as const
-  const input = { location, objectPrefix: '', tenantId, directory: '/srv/pb_data/', atMs: 1_700_000_000_000 }
+  const input = {
+    location,
+    objectPrefix: '',
+    tenantId,
+    replicaEpoch: null,
+    directory: '/srv/pb_data/',
+    atMs: 1_700_000_000_000,
+  }
   const commands = ejectCommands(input)
   expect(commands.databases[0]).toEqual({
     name: 'data.db',
@@ -36,6 +43,7 @@ test('a directory, with names that a shell would take apart', async () => {
     location,
     objectPrefix: 'x',
     tenantId,
+    replicaEpoch: 7,
     directory: '/tmp/$(touch hacked); `id`',
     atMs: null,
   })
@@ -44,7 +52,7 @@ test('a directory, with names that a shell would take apart', async () => {
   expect(words.split('\n').slice(0, 3)).toEqual([
     '-o',
     '/tmp/$(touch hacked); `id`/data.db',
-    "file:///srv/it's here/x/t/abcdefghij12345/data.db",
+    "file:///srv/it's here/x/t/abcdefghij12345/data.db/e7",
   ])
-  expect(config).toContain(`path: "/srv/it's here/x/t/abcdefghij12345/data.db"`)
+  expect(config).toContain(`path: "/srv/it's here/x/t/abcdefghij12345/data.db/e7"`)
 })

@@ -26,6 +26,8 @@ export interface EjectInput {
   readonly location: StoreLocation
   readonly objectPrefix: string
   readonly tenantId: TenantId
+  /** The epoch on whose path the histories lie; null: the path without one. */
+  readonly replicaEpoch: number | null
   /** Absolute; where the databases are to go. */
   readonly directory: string
   /** ms since the Unix epoch; null: only the newest state is asked for. */
@@ -35,11 +37,19 @@ export interface EjectInput {
 const names = ['data.db', 'auxiliary.db', 'hooks.db'] as const
 const credentials = ['LITESTREAM_ACCESS_KEY_ID', 'LITESTREAM_SECRET_ACCESS_KEY']
 
-export function ejectCommands({ location, objectPrefix, tenantId, directory, atMs }: EjectInput): EjectCommands {
+export function ejectCommands({
+  location,
+  objectPrefix,
+  tenantId,
+  replicaEpoch,
+  directory,
+  atMs,
+}: EjectInput): EjectCommands {
   const root = join([location.kind === 's3' ? location.prefix : '', objectPrefix, 't', tenantId])
   const target = (name: string) => `${directory.replace(/\/+$/, '')}/${name}`
+  const replica = (name: string) => `${root}/${name}${replicaEpoch === null ? '' : `/e${replicaEpoch}`}`
   const databases = names.map((name) => {
-    const url = urlOf(location, `${root}/${name}`)
+    const url = urlOf(location, replica(name))
     return { name, url, restore: `litestream restore -o ${quoted(target(name))} ${quoted(url)}` }
   })
   // Litestream takes what is strictly before a time, we what is at or before it: half a millisecond makes them agree.
@@ -52,7 +62,7 @@ export function ejectCommands({ location, objectPrefix, tenantId, directory, atM
       ...names.flatMap((name) => [
         `  - path: ${JSON.stringify(target(name))}`,
         '    replica:',
-        ...replicaOf(location, `${root}/${name}`).map((line) => `      ${line}`),
+        ...replicaOf(location, replica(name)).map((line) => `      ${line}`),
       ]),
       '',
     ].join('\n'),

@@ -22,8 +22,10 @@ export interface TenantIdentity {
 export interface TenantHistory {
   /** By id, or by slug (which reads every manifest); null when no such tenant lies in the store. */
   find(reference: string): Promise<TenantIdentity | null>
+  /** The highest epoch on whose path there is a history; 0 when they lie on the path without one. */
+  replicaEpoch(id: TenantId): Promise<number>
   /** The highest epoch at the tail of any of its databases. Throws HistoryMissingError when `data.db` has none. */
-  highestEpoch(id: TenantId): Promise<number>
+  highestEpoch(id: TenantId, replicaEpoch: number): Promise<number>
 }
 
 /** The manifest is there and the history is not: adopting it would serve an empty database as if it were the tenant. */
@@ -66,10 +68,26 @@ export function tenantHistory(store: ObjectStore, objectPrefix: string): TenantH
         }
       return newest
     },
-    async highestEpoch(id) {
+    async replicaEpoch(id) {
       let highest = 0
+      let next: string | null = null
+      // `data.db` is copied last: where it is, the others are.
+      const prefix = `${root}${id}/data.db/`
+      do {
+        const page: Awaited<ReturnType<ObjectStore['list']>> = await store.list({ prefix, delimiter: '/', next })
+        for (const each of page.prefixes) {
+          const epoch = Number(/^e([1-9]\d{0,9})\/$/.exec(each.slice(prefix.length))?.[1] ?? 0)
+          if (epoch > highest) highest = epoch
+        }
+        next = page.next
+      } while (next !== null)
+      return highest
+    },
+    async highestEpoch(id, replicaEpoch) {
+      let highest = replicaEpoch
       for (const database of databases) {
-        const at: HistoryLocation = { store, prefix: `${root}${id}/${database}` }
+        const path = replicaEpoch === 0 ? database : `${database}/e${replicaEpoch}`
+        const at: HistoryLocation = { store, prefix: `${root}${id}/${path}` }
         const epoch = await tailEpoch(at)
         if (epoch === null && database === 'data.db')
           throw new HistoryMissingError(`tenant ${id} has a manifest but no history of ${database}`)

@@ -5,6 +5,7 @@ import type { NodeId, TenantId } from '../../lib/brand.ts'
 import { type Clock, sleep } from '../../lib/clock.ts'
 import { AppError, errorMessage } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
+import type { StateReader } from '../state/state.ts'
 import type { Orders } from './orders.ts'
 
 /** What the job itself ended with; `code` is its own. */
@@ -23,6 +24,7 @@ const askAgainMsMin = 50
 const askAgainMsMax = 1_000
 
 export interface JobDeps {
+  readonly state: Pick<StateReader, 'replicas'>
   readonly orders: Orders
   readonly clock: Clock
   readonly log: Logger
@@ -35,7 +37,7 @@ export interface JobDeps {
  * @param where looked up before each question: the tenant may have moved.
  */
 export async function runTenantJob<T extends TenantJob['type']>(
-  { orders, clock, log }: JobDeps,
+  { state, orders, clock, log }: JobDeps,
   question: {
     readonly jobId: string
     readonly tenantId: TenantId
@@ -50,7 +52,19 @@ export async function runTenantJob<T extends TenantJob['type']>(
     const place = where()
     if (place !== null) {
       try {
-        const order = { type: 'job.run', jobId, tenantId, job: place.job } as const
+        const job: TenantJob = place.job
+        const about = job.type === 'fork' ? [tenantId, job.source] : [tenantId]
+        const replicas = about.flatMap((id) => {
+          const replica = state.replicas.get(id)
+          return replica === undefined || replica.epoch === 0 ? [] : [replica]
+        })
+        const order = {
+          type: 'job.run',
+          jobId,
+          tenantId,
+          job,
+          ...(replicas.length > 0 && { replicas }),
+        } as const
         const answer = await orders.give<'job.run'>(place.nodeId, order, orderMs)
         if (answer.state === 'done') return answer.report as JobReports[T]
         if (answer.state === 'failed') throw new TenantJobError(answer.code, answer.message)

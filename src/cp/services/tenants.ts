@@ -73,6 +73,8 @@ export class NodeOrderError extends AppError {
 export interface TenantView {
   readonly tenant: Tenant
   readonly placement: PlacementRow | null
+  /** The epoch on whose path its histories lie; null on stores that need no such paths. */
+  readonly replicaEpoch: number | null
   /** null before its use was noted for the first time. */
   readonly activity: TenantActivity | null
   /** null before the first drill. */
@@ -89,7 +91,7 @@ export interface TenantServiceDeps {
   readonly rng: Rng
   readonly log: Logger
   readonly timings: ControlPlaneTimings
-  readonly config: Pick<ControlPlaneConfig, 'baseDomain' | 'publicUrl'>
+  readonly config: Pick<ControlPlaneConfig, 'baseDomain' | 'publicUrl' | 'isCreateOnlyAtomic'>
   /** Called when a tenant begins or ends to move, beside the changes of its row. */
   readonly onRouteChange: (id: TenantId) => void
 }
@@ -271,7 +273,8 @@ export class TenantService {
     const identity = await history.find(reference)
     if (identity === null) return err('history_not_found')
     if (state.tenants.get(identity.id) !== undefined) return err('already_known')
-    const epoch = ((await history.highestEpoch(identity.id)) + 1) as Epoch
+    const replicaEpoch = await history.replicaEpoch(identity.id)
+    const epoch = ((await history.highestEpoch(identity.id, replicaEpoch)) + 1) as Epoch
     const place = await this.#waitForPlace(null)
     if (place === null) return err('no_node')
     const plan = identity.plan !== null && plans[identity.plan] !== undefined ? identity.plan : planDefault
@@ -293,6 +296,8 @@ export class TenantService {
       updatedAtMs: nowMs,
       pendingSuperuser: null,
     }
+    if (replicaEpoch > 0 || !this.#deps.config.isCreateOnlyAtomic)
+      await propose({ type: 'replica.begin', id: tenant.id, epoch: replicaEpoch })
     const outcome = await propose({ type: 'tenant.adopt', tenant, ...place, epoch })
     return outcome.ok ? ok(this.find(tenant.id)!) : err(outcome.error)
   }
@@ -389,6 +394,7 @@ export class TenantService {
     for (const placement of state.placements.all()) {
       const tenant = state.tenants.get(placement.tenantId)
       if (tenant === undefined || this.#moving.has(tenant.id)) continue
+      if (tenant.status !== 'deleted') await this.#beginReplica(tenant.id)
       const nodeState = nodes.stateOf(placement.nodeId)
       const mustLeave = nodeState === 'down' || nodes.isDraining(placement.nodeId)
       if (tenant.status === 'deleted') {
@@ -416,13 +422,14 @@ export class TenantService {
   }
 
   #view(tenant: Tenant): TenantView {
-    const { placements, drills, activities } = this.#deps.state
+    const { placements, drills, activities, replicas } = this.#deps.state
     const { id } = tenant
     return {
       tenant,
       placement: placements.get(id) ?? null,
       drill: drills.get(id) ?? null,
       activity: activities.get(id) ?? null,
+      replicaEpoch: replicas.get(id)?.epoch || null,
     }
   }
 
@@ -444,12 +451,25 @@ export class TenantService {
     return started
   }
 
+  /** Without atomic create-only writes, epochs need paths of their own; see `src/node/tenants/replica-path.ts`. */
+  async #beginReplica(id: TenantId): Promise<void> {
+    const { state, config, propose } = this.#deps
+    if (!config.isCreateOnlyAtomic && state.replicas.get(id) === undefined)
+      await propose({ type: 'replica.begin', id, epoch: 0 })
+  }
+
+  /** The node's copy of the newest state counts from here on, unless another owner came meanwhile. */
+  async replicaMoved(id: TenantId, epoch: Epoch): Promise<boolean> {
+    return (await this.#deps.propose({ type: 'replica.move', id, epoch })).ok
+  }
+
   async #orderCreation(id: TenantId): Promise<string | null> {
     const { state, orders, propose, clock, timings, log } = this.#deps
     const tenant = state.tenants.get(id)
     const placement = state.placements.get(id)
     if (tenant?.status !== 'created' || placement === undefined) return null
     const startedMs = clock.monotonic()
+    await this.#beginReplica(id)
     const order = {
       type: 'tenant.create',
       tenant: specOf(tenant),
@@ -488,7 +508,8 @@ export class TenantService {
     const placement = state.placements.get(id)
     if (tenant === undefined || !needsStandbys(tenant.ackMode)) return []
     const current = placement === undefined ? [] : standbysOf(placement).filter((node) => this.#standsBy(node))
-    return chooseStandbys(nodes.candidates(), owner, current)
+    const region = state.nodes.get(owner)?.region ?? ''
+    return chooseStandbys(nodes.candidates(), { id: owner, region }, current)
   }
 
   #standsBy(node: NodeId): boolean {

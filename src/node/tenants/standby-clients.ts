@@ -7,7 +7,6 @@ import type { StandbyRef } from '../../ipc/messages/tenant.ts'
 import type { Messaging } from '../../ipc/zmq/messaging.ts'
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { OverloadedError } from '../../lib/errors.ts'
 import { Mutex } from '../../lib/mutex.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { LtxWriter } from '../../replicate/ltx/header.ts'
@@ -76,7 +75,11 @@ export class StandbyClients {
   #clientOf(address: string): Client {
     let client = this.#clients.get(address)
     if (client !== undefined) return client
-    if (this.#clients.size >= clientsMax) throw new OverloadedError(`${clientsMax} standby nodes are connected`)
+    for (const [oldest, idle] of this.#clients) {
+      if (this.#clients.size < clientsMax) break
+      idle.close() // whoever still uses it asks the store instead, and opens anew
+      this.#clients.delete(oldest)
+    }
     const { open, clock, log } = this.#deps
     this.#messaging ??= open()
     client = openRpcClient<StandbyRequest, StandbyReplies>({

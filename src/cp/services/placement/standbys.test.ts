@@ -16,7 +16,7 @@ const node = (id: string, zone: string, tenantsPlaced = 0): Candidate => ({
   byWorker: [0],
 })
 const choose = (nodes: readonly Candidate[], owner: string, current: readonly string[] = []) =>
-  chooseStandbys(nodes, owner as NodeId, current as NodeId[]) as readonly string[]
+  chooseStandbys(nodes, { id: owner as NodeId, region: 'r' }, current as NodeId[]) as readonly string[]
 
 test('none alone; one of up to two others; three where there are three', () => {
   expect(choose([node('a', 'z1')], 'a')).toEqual([])
@@ -28,6 +28,10 @@ test('none alone; one of up to two others; three where there are three', () => {
       'a',
     ),
   ]).toEqual(['b', 'c', 'd'])
+})
+
+test('none from another region', () => {
+  expect(choose([node('a', 'z1'), { ...node('b', 'z2'), region: 'elsewhere' }], 'a')).toEqual([])
 })
 
 test('other zones first, then room', () => {

@@ -11,20 +11,21 @@ const standbysWanted = 3
 
 /**
  * The standbys for an owner, in an order that does not matter. Those that stand by already stay while they may; others
- * come from zones that have none yet, then from where there is most room.
+ * come from its region, for latency and because a tenant's data may be bound to it, from zones that have none yet, then
+ * from where there is most room.
  *
  * @param candidates nodes that are alive and take tenants, the owner among them or not.
  * @param current standbys that are alive, even where they take no new tenants.
  */
 export function chooseStandbys(
   candidates: readonly Candidate[],
-  owner: NodeId,
+  owner: { readonly id: NodeId; readonly region: string },
   current: readonly NodeId[],
 ): readonly NodeId[] {
-  const others = candidates.filter(({ id }) => id !== owner)
+  const others = candidates.filter(({ id, region }) => id !== owner.id && region === owner.region)
   const wanted = new Set([...others.map(({ id }) => id), ...current]).size >= standbysWanted ? standbysWanted : 1
-  const chosen = current.filter((id) => id !== owner).slice(0, wanted)
-  const zones = new Set(candidates.filter(({ id }) => id === owner || chosen.includes(id)).map(({ zone }) => zone))
+  const chosen = current.filter((id) => id !== owner.id).slice(0, wanted)
+  const zones = new Set(candidates.filter(({ id }) => id === owner.id || chosen.includes(id)).map(({ zone }) => zone))
   while (chosen.length < wanted) {
     const left = others.filter(({ id }) => !chosen.includes(id))
     if (left.length === 0) break
@@ -41,8 +42,14 @@ export function chooseStandbys(
 }
 
 /** A placement as nodes are told of it: with the addresses of its standbys. */
-export function placementOf({ nodes }: Pick<StateReader, 'nodes'>, row: PlacementRow): Placement {
-  const { standbySets: recorded, ...owner } = row
+export function placementOf(
+  { nodes, replicas }: Pick<StateReader, 'nodes' | 'replicas'>,
+  row: PlacementRow,
+): Placement {
+  const { standbySets: recorded, ...facts } = row
+  const replica = replicas.get(row.tenantId)
+  const owner =
+    replica === undefined ? facts : { ...facts, replica: { epoch: replica.epoch === 0 ? null : replica.epoch } }
   if (recorded.length === 0) return owner
   const standbySets: StandbySet[] = recorded.map(({ epoch, nodeIds }) => ({
     epoch,
