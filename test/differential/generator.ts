@@ -1,4 +1,4 @@
-// Random schemas, records and requests for the differential test. Everything comes from one seeded source, so that a
+// What the parts of a random world are made of: filters, rules, values, queries. Everything comes from one seeded source, so that a
 // seed reproduces a run.
 
 import { type Rng, seededRng } from '../../src/lib/rng.ts'

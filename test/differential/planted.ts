@@ -47,8 +47,8 @@ const bugs: Readonly<Record<string, PlantedBug>> = {
   'lists ignore their rule': { file: 'records/list.ts', from: "listRule.trim() !== ''", to: "listRule.trim() === '-'" },
   'updates ignore changed fields': {
     file: 'rules/rules.ts',
-    from: 'if (isOpen(rule)) return engine',
-    to: 'if (rule !== "") return engine',
+    from: 'if (isOpen(rule)) return await engine',
+    to: 'if (rule !== "") return await engine',
   },
   'expands ignore the view rule': {
     file: 'expand/expand.ts',
@@ -63,6 +63,51 @@ const bugs: Readonly<Record<string, PlantedBug>> = {
   },
   'joined rows come twice': { file: 'records/list.ts', from: "compiler.hasJoins ? 'DISTINCT ' : ''", to: "''" },
   'excerpts are too long': { file: 'picker/picker.ts', from: '.slice(0, max)', to: '.slice(0, max + 1)' },
+  'counts of views are JSON': {
+    file: 'collections/view-query.ts',
+    from: "computed(makeField('number', alias, { onlyInt: true }))",
+    to: "computed(makeField('json', alias))",
+  },
+  'files are appended in front': {
+    file: 'fields/file.ts',
+    from: '[...now, ...given])',
+    to: '[...given, ...now])',
+  },
+  'files are shown in place': {
+    file: 'files/serve.ts',
+    from: "!isDownload && inlineTypes.has(file.contentType) ? 'inline'",
+    to: "!isDownload ? 'inline'",
+  },
+  'upserts always create': {
+    file: '../api/batch.ts',
+    from: "kind = exists ? 'update' : 'create'",
+    to: "kind = 'create'",
+  },
+  'realtime forgets its filters': {
+    file: 'realtime/publish.ts',
+    from: "if (filter === '') return true",
+    to: "if (filter !== '-') return true",
+  },
+  'realtime asks the view rule for lists': {
+    file: 'realtime/publish.ts',
+    from: '/*`, listRule]',
+    to: '/*`, viewRule]',
+  },
+  'people verify themselves': {
+    file: '../api/records.ts',
+    from: "if (!isManager && record.bool('verified') !==",
+    to: "if (isManager && record.bool('verified') !==",
+  },
+  'lists keep their first value when they shrink': {
+    file: 'collections/table-sync.ts',
+    from: "'$[#-1]'",
+    to: "'$[0]'",
+  },
+  'settings take any number': {
+    file: 'settings/validate.ts',
+    from: '[logs.maxDays, atLeast(0)]',
+    to: '[logs.maxDays]',
+  },
 }
 
 const binary = peer('pocketbase')

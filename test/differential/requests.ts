@@ -11,7 +11,7 @@ import { askSettings } from './requests/settings.ts'
 
 /** In percent. Reads are most of it, as their grammar is the largest. */
 const weights: readonly (readonly [number, (generator: Generator, index: number) => RequestPlan])[] = [
-  [44, listRecords],
+  [42, listRecords],
   [9, viewRecord],
   [7, createRecord],
   [9, updateRecord],
@@ -20,7 +20,7 @@ const weights: readonly (readonly [number, (generator: Generator, index: number)
   [7, downloadFile],
   [4, sendBatch],
   [4, askAuth],
-  [5, changeCollection],
+  [7, changeCollection],
   [2, askSettings],
 ]
 

@@ -63,7 +63,7 @@ function changedFields(generator: Generator, plan: CollectionPlan, index: number
   const fields = [...plan.fields]
   const at = generator.rng.below(fields.length)
   const field = fields[at]!
-  switch (generator.rng.below(6)) {
+  switch (generator.rng.below(7)) {
     case 0: {
       if (field.name === 'title') return fields
       const name = `${field.type.toLowerCase()}r${index}`
@@ -72,11 +72,14 @@ function changedFields(generator: Generator, plan: CollectionPlan, index: number
     }
     case 1:
       return field.name === 'title' ? fields : fields.filter((each) => each !== field)
-    case 2: {
-      if (!['select', 'relation', 'file'].includes(field.type)) return fields
-      const isMultiple = !field.isMultiple
-      fields[at] = { ...field, isMultiple, json: { ...field.json, maxSelect: isMultiple ? 3 : 1, minSelect: 0 } }
-      return fields
+    case 2:
+    case 6: {
+      const choices = fields.filter((each) => ['select', 'relation', 'file'].includes(each.type))
+      if (choices.length === 0) return fields
+      const choice = generator.pick(choices)
+      const isMultiple = !choice.isMultiple
+      const json = { ...choice.json, maxSelect: isMultiple ? 3 : 1, minSelect: 0 }
+      return fields.map((each) => (each === choice ? { ...choice, isMultiple, json } : each))
     }
     case 3:
       fields[at] = {
