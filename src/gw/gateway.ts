@@ -20,6 +20,7 @@ import { clientOf } from './proxy/headers.ts'
 import { pathOf } from './proxy/http.ts'
 import { EventStreams, isEventStream } from './proxy/sse.ts'
 import { TenantProxy } from './proxy/tenants.ts'
+import { Upstreams } from './proxy/upstreams.ts'
 import { isWebSocketRequest, WebSocketProxy } from './proxy/websocket.ts'
 import { targetOf } from './routing/host.ts'
 import { openRouteFeed } from './routing/subscriber.ts'
@@ -49,9 +50,14 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
   })
   opened.defer(() => controlPlane.close())
   const breakers = new Breakers(clock)
-  const tenants = new TenantProxy({ clock, log, routes, breakers, limits, routeKeys: routeHeaderKeys(config.secrets) })
-  const platform = new ControlPlaneProxy({ log, members: () => controlPlane.members, addresses: config.controlPlane })
   const streams = new EventStreams()
+  const upstreams = opened.adopt(
+    new Upstreams({ clock, onEventStream: (response, end) => streams.adopt(response, end) }),
+    (it) => it.close(),
+  )
+  const routeKeys = routeHeaderKeys(config.secrets)
+  const tenants = new TenantProxy({ clock, log, routes, breakers, limits, upstreams, routeKeys })
+  const platform = new ControlPlaneProxy({ log, members: () => controlPlane.members, addresses: config.controlPlane })
   const webSockets = new WebSocketProxy({ clock, log })
   const trustedProxies = new Set(config.trustedProxies ?? [])
 

@@ -1,7 +1,7 @@
 // Which headers cross the gateway. Pure.
 
 /** Hop-by-hop headers (RFC 9110, 7.6.1) and what Bun's client and server set by themselves. */
-const hopByHop = [
+const hopByHop: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
   'proxy-authenticate',
@@ -13,17 +13,20 @@ const hopByHop = [
   'upgrade',
   'http2-settings',
   'expect',
-] as const
+])
 
 /** Said by the gateway alone; a client that sends them is lying. */
 const internalPrefix = 'x-pocketfleet-'
-const forwardingHeaders = [
+/** Made anew, or for the gateway alone. */
+const saidByGateway: ReadonlySet<string> = new Set([
+  'x-tenant-id',
+  'x-real-ip',
   'forwarded',
   'x-forwarded-for',
   'x-forwarded-host',
   'x-forwarded-proto',
   'x-forwarded-port',
-] as const
+])
 
 export interface Client {
   /** The end user's address, as far as we can trust what we were told. */
@@ -63,36 +66,58 @@ export function plainAddress(address: string): string {
   return address.toLowerCase().startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }
 
+type Entries = Iterable<readonly [name: string, value: string]>
+
+/** What a message is not passed on with: what belongs to one connection, or is for the gateway alone. */
+function dropped(name: string, tokens: ReadonlySet<string>): boolean {
+  return hopByHop.has(name) || name.startsWith(internalPrefix) || tokens.has(name)
+}
+
+const noTokens: ReadonlySet<string> = new Set()
+
+/** Further headers that belong to one connection, by its own word. */
+function connectionTokens(connection: string | null): ReadonlySet<string> {
+  if (connection === null || connection.toLowerCase() === 'keep-alive') return noTokens
+  return new Set(connection.split(',').map((each) => each.trim().toLowerCase()))
+}
+
 /** The headers for the upstream request. Nothing of the client's survives that only the gateway may say. */
-export function upstreamHeaders(received: Headers, client: Client, extra: Readonly<Record<string, string>>): Headers {
-  const headers = new Headers(received)
-  for (const name of (received.get('connection') ?? '').split(',')) {
-    const token = name.trim().toLowerCase()
-    if (/^[a-z0-9-]+$/.test(token) && token !== 'host' && token !== 'content-length') headers.delete(token)
+export function upstreamEntries(
+  received: Headers,
+  client: Client,
+  extra: Readonly<Record<string, string>>,
+): (readonly [name: string, value: string])[] {
+  const tokens = connectionTokens(received.get('connection'))
+  const entries: (readonly [string, string])[] = []
+  for (const [name, value] of received) {
+    // Who is asked, and for how much, is no matter of one connection, whatever a client says.
+    const isNeeded = name === 'host' || name === 'content-length'
+    if (isNeeded || !(dropped(name, tokens) || saidByGateway.has(name))) entries.push([name, value])
   }
-  for (const name of hopByHop) headers.delete(name)
-  for (const name of forwardingHeaders) headers.delete(name)
-  for (const name of received.keys()) if (name.startsWith(internalPrefix)) headers.delete(name)
-  headers.delete('x-tenant-id')
-  headers.set('x-forwarded-for', client.forwardedFor)
-  headers.set('x-forwarded-proto', client.scheme)
-  headers.set('x-forwarded-host', received.get('host') ?? '')
-  headers.set('x-real-ip', client.address)
-  // Bun's client would ask for compression and call itself a browser of sorts when the caller said nothing.
+  entries.push(
+    ['x-forwarded-for', client.forwardedFor],
+    ['x-forwarded-proto', client.scheme],
+    ['x-forwarded-host', received.get('host') ?? ''],
+    ['x-real-ip', client.address],
+    ...Object.entries(extra),
+  )
+  return entries
+}
+
+/** The same for Bun's own clients, which would ask for compression and call themselves browsers of sorts. */
+export function upstreamHeaders(received: Headers, client: Client, extra: Readonly<Record<string, string>>): Headers {
+  const headers = new Headers(upstreamEntries(received, client, extra) as [string, string][])
   if (!received.has('accept-encoding')) headers.set('accept-encoding', 'identity')
   if (!received.has('user-agent')) headers.set('user-agent', '')
-  for (const [name, value] of Object.entries(extra)) headers.set(name, value)
   return headers
 }
 
 /** The headers for the client. */
-export function downstreamHeaders(received: Headers): Headers {
-  const headers = new Headers(received)
-  for (const name of (received.get('connection') ?? '').split(',')) {
-    const token = name.trim().toLowerCase()
-    if (/^[a-z0-9-]+$/.test(token)) headers.delete(token)
-  }
-  for (const name of hopByHop) headers.delete(name)
-  for (const name of received.keys()) if (name.startsWith(internalPrefix)) headers.delete(name)
+export function downstreamHeaders(received: Entries): Headers {
+  const entries = [...received]
+  const connection = entries.filter(([name]) => name === 'connection').map(([, value]) => value)
+  const tokens = connection.length === 0 ? noTokens : connectionTokens(connection.join(','))
+  const headers = new Headers()
+  for (const [name, value] of entries) if (!dropped(name, tokens)) headers.append(name, value)
   return headers
 }

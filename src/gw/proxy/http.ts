@@ -1,4 +1,5 @@
-// One attempt to have a request answered by an upstream.
+// One attempt to have a request answered by an upstream, through Bun's `fetch`: whatever streams its body upwards, and the
+// control plane. Everything else goes through upstreams.ts.
 
 import { errorCode } from '../../lib/errors.ts'
 import { downstreamHeaders } from './headers.ts'
@@ -66,4 +67,12 @@ export function pathOf(url: string): string {
   if (url.startsWith('/')) return url
   const start = url.indexOf('/', url.indexOf('://') + 3)
   return start < 0 ? '/' : url.slice(start)
+}
+
+/** {@link pathOf} for a request line that is written by hand: whatever else the URL may hold, this holds no blank. */
+export function targetOf(url: string): string {
+  const path = pathOf(url)
+  if (/^[!-~]*$/.test(path)) return path
+  const { pathname, search } = new URL(url)
+  return pathname + search
 }

@@ -3,19 +3,36 @@
 
 const mediaType = 'text/event-stream'
 
+export function isEventStreamType(contentType: string | null): boolean {
+  return contentType?.startsWith(mediaType) ?? false
+}
+
 export function isEventStream(response: Response): boolean {
-  return response.body !== null && (response.headers.get('content-type')?.startsWith(mediaType) ?? false)
+  return isEventStreamType(response.headers.get('content-type')) && response.body !== null
 }
 
 export class EventStreams {
   readonly #open = new Set<() => void>()
+  /** Answers that are tracked already. */
+  readonly #adopted = new WeakSet<Response>()
 
   get count(): number {
     return this.#open.size
   }
 
+  /**
+   * Takes an event stream that can be ended from here.
+   * @returns what to call when it has ended by itself.
+   */
+  adopt(response: Response, end: () => void): () => void {
+    this.#adopted.add(response)
+    this.#open.add(end)
+    return () => this.#open.delete(end)
+  }
+
   /** The same response, which {@link endAll} can end. */
   track(response: Response): Response {
+    if (this.#adopted.has(response)) return response
     const reader = response.body!.getReader()
     let end = () => {}
     const body = new ReadableStream<Uint8Array>({

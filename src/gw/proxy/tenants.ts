@@ -2,12 +2,7 @@
 // safe.
 
 import type { Route, RouteKey } from '../../ipc/messages/cp-gateway.ts'
-import {
-  type RouteHeaderKeys,
-  routeHeaderLifetimeMs,
-  routeHeaderName,
-  signRouteHeader,
-} from '../../ipc/messages/route-header.ts'
+import { type RouteHeaderKeys, routeHeaderName } from '../../ipc/messages/route-header.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/obs/log.ts'
@@ -17,15 +12,18 @@ import { errorResponse } from '../error-response.ts'
 import { unknownTenantMessage } from '../routing/host.ts'
 import type { Lookup, RouteTable } from '../routing/table.ts'
 import { type RequestBody, requestBody } from './body.ts'
-import { type Client, upstreamHeaders } from './headers.ts'
-import { type Attempt, attemptRequest, pathOf } from './http.ts'
+import { type Client, upstreamEntries, upstreamHeaders } from './headers.ts'
+import { type Attempt, attemptRequest, pathOf, targetOf } from './http.ts'
 import { type Attempts, decide, noAttempts } from './retry.ts'
+import { RouteSigner } from './route-signer.ts'
+import type { Upstreams } from './upstreams.ts'
 
 export interface TenantProxyDeps {
   readonly clock: Clock
   readonly log: Logger
   readonly routes: RouteTable
   readonly breakers: Breakers
+  readonly upstreams: Upstreams
   readonly routeKeys: RouteHeaderKeys
   readonly limits: GatewayLimits
 }
@@ -37,10 +35,12 @@ const holdPollMs = { unavailable: 500, refused: 200 } as const
 
 export class TenantProxy {
   readonly #deps: TenantProxyDeps
+  readonly #signer: RouteSigner
   #held = 0
 
   constructor(deps: TenantProxyDeps) {
     this.#deps = deps
+    this.#signer = new RouteSigner(deps.routeKeys, deps.clock)
   }
 
   /** Requests that wait for a route right now. */
@@ -100,27 +100,33 @@ export class TenantProxy {
     return lookup.found === 'route' ? lookup.route : null
   }
 
-  /** The headers that tell a worker about a request. */
+  /** The headers that tell a worker about a request that Bun's own clients send. */
   headersFor(request: Request, route: Route, client: Client): Headers {
-    const host = request.headers.get('host') ?? ''
-    const signed = signRouteHeader(this.#deps.routeKeys, {
-      tenantId: route.tenantId,
-      epoch: route.epoch,
-      clientAddress: client.address,
-      scheme: client.scheme,
-      host,
-      expiresAtMs: this.#deps.clock.now() + routeHeaderLifetimeMs,
-    })
-    return upstreamHeaders(request.headers, client, { [routeHeaderName]: signed })
+    return upstreamHeaders(request.headers, client, this.#signed(request, route, client))
+  }
+
+  #signed(request: Request, route: Route, client: Client): Readonly<Record<string, string>> {
+    return { [routeHeaderName]: this.#signer.sign(route, client, request.headers.get('host') ?? '') }
   }
 
   #send(request: Request, route: Route, client: Client, body: RequestBody): Promise<Attempt> {
+    const { method, signal, url, headers } = request
+    const payload = body.next()
+    if (payload === null || payload instanceof Uint8Array)
+      return this.#deps.upstreams.ask({
+        origin: route.workerUrl,
+        method,
+        target: targetOf(url),
+        headers: upstreamEntries(headers, client, this.#signed(request, route, client)),
+        body: payload,
+        signal,
+      })
     return attemptRequest({
-      url: route.workerUrl + pathOf(request.url),
-      method: request.method,
+      url: route.workerUrl + pathOf(url),
+      method,
       headers: this.headersFor(request, route, client),
-      body: body.next(),
-      signal: request.signal,
+      body: payload,
+      signal,
     })
   }
 

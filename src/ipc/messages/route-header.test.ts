@@ -6,7 +6,13 @@ import type { Epoch, TenantId } from '../../lib/brand.ts'
 import { err, ok } from '../../lib/result.ts'
 import { clusterSecrets, curveKeyPair, roles } from '../keys.ts'
 import { parseDirectory, signPeerHeader, verifyPeerHeader } from './directory.ts'
-import { type RouteHeader, routeHeaderKeys, signRouteHeader, verifyRouteHeader } from './route-header.ts'
+import {
+  type RouteHeader,
+  RouteHeaderVerifier,
+  routeHeaderKeys,
+  signRouteHeader,
+  verifyRouteHeader,
+} from './route-header.ts'
 
 const secrets = clusterSecrets('the current cluster secret')
 const keys = routeHeaderKeys(secrets)
@@ -30,6 +36,15 @@ describe('route header', () => {
     expect(verifyRouteHeader(keys, text, 1_000)).toEqual(err('expired'))
     const traced = { ...header, requestId: 'r-1' }
     expect(verifyRouteHeader(keys, signRouteHeader(keys, traced), 0)).toEqual(ok(traced))
+  })
+
+  test('is remembered as good for as long as it is valid, and only itself', () => {
+    const verifier = new RouteHeaderVerifier(keys)
+    const text = signRouteHeader(keys, header)
+    for (const nowMs of [0, 0, 999]) expect(verifier.verify(text, nowMs)).toEqual(ok(header))
+    expect(verifier.verify(text, 1_000)).toEqual(err('expired'))
+    expect(verifier.verify(`${text.slice(0, -1)}${text.endsWith('A') ? 'E' : 'A'}`, 0)).toEqual(err('forged'))
+    expect(verifier.verify(text, 0)).toEqual(ok(header))
   })
 
   test('is accepted under the previous secret while one is rotated, and no longer', () => {

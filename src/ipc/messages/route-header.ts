@@ -6,6 +6,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import { type Epoch, isTenantId, type TenantId } from '../../lib/brand.ts'
 import { hmacSha256 } from '../../lib/crypto/hmac.ts'
+import { LruMap } from '../../lib/lru.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import { type ClusterSecrets, deriveKey } from '../keys.ts'
 
@@ -63,6 +64,27 @@ export function verifyRouteHeader(
   const header = parseHeader(parts[1]!)
   if (header === null) return err('malformed')
   return header.expiresAtMs <= nowMs ? err('expired') : ok(header)
+}
+
+/** Headers whose signature was found good, some hundred bytes each. */
+const verifiedMax = 10_000
+
+/** {@link verifyRouteHeader} for one process: a gateway sends the same header for some seconds, so it is checked once. */
+export class RouteHeaderVerifier {
+  readonly #keys: RouteHeaderKeys
+  readonly #verified = new LruMap<string, RouteHeader>(verifiedMax)
+
+  constructor(keys: RouteHeaderKeys) {
+    this.#keys = keys
+  }
+
+  verify(text: string, nowMs: number): Result<RouteHeader, RouteHeaderFailure> {
+    const known = this.#verified.get(text)
+    if (known !== undefined && known.expiresAtMs > nowMs) return ok(known)
+    const verified = verifyRouteHeader(this.#keys, text, nowMs)
+    if (verified.ok) this.#verified.set(text, verified.value)
+    return verified
+  }
 }
 
 function mac(key: Uint8Array, text: string): Buffer {

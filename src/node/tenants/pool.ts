@@ -5,8 +5,8 @@ import {
   type RouteHeader,
   type RouteHeaderFailure,
   type RouteHeaderKeys,
+  RouteHeaderVerifier,
   routeHeaderName,
-  verifyRouteHeader,
 } from '../../ipc/messages/route-header.ts'
 import type { Placement, TenantSpec } from '../../ipc/messages/tenant.ts'
 import { assert } from '../../lib/assert.ts'
@@ -124,6 +124,7 @@ export class TenantPool {
   /** Tenants whose files somebody else works on; everybody waits for it. */
   readonly #holds = new Map<TenantId, { readonly over: Promise<void>; waiters: number }>()
   readonly #loadQueue: (() => void)[] = []
+  readonly #verifier: RouteHeaderVerifier
   #loads = 0
   #requests = 0
   #evictions = 0
@@ -134,6 +135,7 @@ export class TenantPool {
   constructor(options: PoolOptions, deps: PoolDeps) {
     this.#options = options
     this.#deps = deps
+    this.#verifier = new RouteHeaderVerifier(deps.keys)
   }
 
   get tenantsOpen(): number {
@@ -160,7 +162,7 @@ export class TenantPool {
   acquire(request: Request): MaybePromise<PoolLease | Response> {
     const text = request.headers.get(routeHeaderName)
     if (text === null) return refusal(401, 'This address serves the gateways of the fleet only.')
-    const verified = verifyRouteHeader(this.#deps.keys, text, this.#deps.clock.now())
+    const verified = this.#verifier.verify(text, this.#deps.clock.now())
     if (!verified.ok) return refusal(403, headerProblem[verified.error])
     const header = verified.value
     const entry = this.#entries.get(header.tenantId)
