@@ -11,6 +11,7 @@ import { ConfigError, errorMessage } from '../lib/errors.ts'
 import type { ObjectStore } from '../lib/object-store/object-store.ts'
 import { type ObjectStoreConfig, openObjectStore } from '../lib/object-store/open.ts'
 import { probeCreateOnly } from '../lib/object-store/probe.ts'
+import type { Logger } from '../lib/obs/log.ts'
 import { systemRng } from '../lib/rng.ts'
 import type { FleetOptions } from './mode.ts'
 
@@ -61,18 +62,28 @@ export function objectStoreConfig(options: FleetOptions): ObjectStoreConfig {
   }
 }
 
+export interface ProbedStore {
+  readonly store: ObjectStore
+  /** Create-only writes are atomic; else every epoch writes to a path of its own. */
+  readonly isCreateOnlyAtomic: boolean
+}
+
 /**
- * Opens the store and proves that it can be reached, lets us in, and keeps create-only writes apart.
+ * Opens the store, proves that it can be reached and lets us in, and finds out whether it keeps create-only writes apart.
  * Throws ConfigError that names the store.
  */
-export async function openProbedStore(options: FleetOptions): Promise<ObjectStore> {
+export async function openProbedStore(options: FleetOptions, log: Logger): Promise<ProbedStore> {
   const config = objectStoreConfig(options)
   const flag = config.kind === 'file' ? '--objects-dir' : '--s3-bucket'
   let store: ObjectStore | null = null
   try {
     store = await openObjectStore(config, { clock: systemClock, rng: systemRng })
-    await probeCreateOnly(store, 'probe', systemRng)
-    return store
+    const isCreateOnlyAtomic = await probeCreateOnly(store, 'probe', systemRng)
+    if (!isCreateOnlyAtomic)
+      log.warn('the object store does not keep create-only writes apart; each owner gets a path of its own', {
+        store: store.description,
+      })
+    return { store, isCreateOnlyAtomic }
   } catch (error) {
     await store?.close()
     throw new ConfigError(`${flag}: ${errorMessage(error)}`, { cause: error })

@@ -36,6 +36,8 @@ export interface ControlPlaneConfig {
   readonly publicUrl: { readonly scheme: 'http' | 'https'; readonly port: number | null }
   /** Key prefix of the fleet in the object store, without slashes at the ends; may be empty. */
   readonly objectPrefix: string
+  /** Of many create-only writes of one key the store lets one succeed; without that, epochs get paths of their own. */
+  readonly isCreateOnlyAtomic: boolean
   /** Where the store lies, as other programs find it. */
   readonly storeLocation: StoreLocation
   /** When tenants that nobody uses become cheap, and how. */

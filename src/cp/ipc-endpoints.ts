@@ -38,6 +38,10 @@ export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
       if (tenant === undefined || tenant.status === 'deleted' || !isOwner) return { tenant: null }
       return { tenant: specOf(tenant), placement: placementOf(state, placement) }
     },
+    'replica.moved': async ({ nodeId, tenantId, epoch }) => {
+      const isOwner = state.placements.get(tenantId)?.nodeId === nodeId
+      return { counts: isOwner && (await tenants.replicaMoved(tenantId, epoch)) }
+    },
     'placement.fenced': async (request) => {
       await tenants.fenced(request)
       return { ok: true as const }

@@ -106,6 +106,17 @@ export class ControlLink {
     )
   }
 
+  /** Whether the copy counts: false when another owner came meanwhile. */
+  async replicaMoved(tenantId: TenantId, epoch: Epoch): Promise<boolean> {
+    const { nodeId } = this.#facts
+    const { signal } = this.#closing
+    const { counts } = await this.#client.request(
+      { type: 'replica.moved', nodeId, tenantId, epoch },
+      { deadlineMs: placementDeadlineMs, idempotent: true, signal },
+    )
+    return counts
+  }
+
   fenced(
     tenantId: TenantId,
     epochs: { readonly epoch: Epoch; readonly seenEpoch: Epoch },

@@ -7,11 +7,12 @@ import { join } from 'node:path'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeReplies } from '../ipc/messages/cp-node.ts'
 import { routeHeaderKeys } from '../ipc/messages/route-header.ts'
+import type { Placement } from '../ipc/messages/tenant.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
 import { systemClock } from '../lib/clock.ts'
 import { lockWhenFree } from '../lib/dir-lock.ts'
-import { AppError, errorCode, errorMessage, TimeoutError } from '../lib/errors.ts'
+import { AppError, errorCode, errorMessage, OverloadedError, TimeoutError } from '../lib/errors.ts'
 import { readLifeLine } from '../lib/life-line.ts'
 import { openObjectStore, shareOf } from '../lib/object-store/open.ts'
 import { createLogger } from '../lib/obs/log.ts'
@@ -36,6 +37,7 @@ import { MeterBook } from './tenants/meter-book.ts'
 import { openTenant, type TenantDeps } from './tenants/open-tenant.ts'
 import { ackHeaderName, withRequestedAck } from './tenants/output-gate.ts'
 import { TenantPool } from './tenants/pool.ts'
+import { onPath, storeOfOwner } from './tenants/replica-path.ts'
 import { StandbyClients } from './tenants/standby-clients.ts'
 import { TenantInactiveError, WrongOwnerError } from './tenants/tenant-errors.ts'
 import { TenantFiles } from './tenants/tenant-files.ts'
@@ -99,6 +101,8 @@ export async function runWorker(): Promise<never> {
     meters.add(id, reading),
   )
   const link = new Link()
+  const stopping = new AbortController()
+  opened.defer(() => stopping.abort(new OverloadedError('the node is stopping')))
   const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)
   const standbys = opened.adopt(
     new StandbyClients({ open: () => openMessaging({ role: 'node', secrets, log }), clock, log }),
@@ -118,8 +122,8 @@ export async function runWorker(): Promise<never> {
     clock,
     log,
     path: join(config.dir, `upkeep-${config.index}.json`),
-    isOurs: async (id) => pool.peek(id) === null && (await isPlacedHere(id)),
-    pass: (id) => passClosed(id, { ...deps, store: meters.storeOf(id) }),
+    isOurs: async (id) => pool.peek(id) === null && (await placementHere(id)) !== null,
+    pass: async (id) => passClosed(id, depsOf(id, await placementHere(id))),
   })
   const deps: TenantDeps = {
     clock,
@@ -170,8 +174,20 @@ export async function runWorker(): Promise<never> {
   opened.defer(() => schedule.stop())
   opened.defer(() => pool.close())
   opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs }))
+  const replicasOf = (id: TenantId) => {
+    const placement = pool.peek(id)?.placement
+    return placement?.replica === undefined ? [] : [{ tenantId: id, epoch: placement.epoch }]
+  }
   const exports = opened.adopt(
-    new ExportDesk({ store, objectPrefix: config.objectPrefix, clock, log, dir: join(scratchDir, 'exports'), run }),
+    new ExportDesk({
+      store,
+      objectPrefix: config.objectPrefix,
+      clock,
+      log,
+      dir: join(scratchDir, 'exports'),
+      run,
+      replicasOf,
+    }),
     (it) => it.close(),
   )
   const host = { acquire: (request: Request) => pool.acquire(request) } satisfies TenantHost
@@ -260,14 +276,40 @@ export async function runWorker(): Promise<never> {
       throw new WrongOwnerError(`tenant ${id} is placed here under epoch ${placement.epoch} only`)
     if (tenant.status !== 'active' && tenant.status !== 'created')
       throw new TenantInactiveError(`tenant ${id} is ${tenant.status}`)
-    return openTenant(tenant, placement, { ...deps, store: meters.storeOf(id) })
+    await takeOverReplica(placement)
+    return openTenant(tenant, placement, depsOf(id, placement))
   }
 
-  async function isPlacedHere(id: TenantId): Promise<boolean> {
+  /** What this worker does for a tenant is counted as the tenant's, and goes to the path of its epoch where it has one. */
+  function depsOf(id: TenantId, placement: Placement | null): TenantDeps {
+    const store = meters.storeOf(id)
+    if (placement?.replica === undefined) return { ...deps, store }
+    const path = { tenantId: id, epoch: placement.epoch }
+    return {
+      ...deps,
+      store: storeOfOwner(store, config.objectPrefix, path, () => link.lostMs()),
+      upkeep: {
+        merge: (prefix, job) => upkeep.merge(onPath(prefix, path.epoch), job),
+        retain: (prefix, state) => upkeep.retain(onPath(prefix, path.epoch), state),
+      },
+    }
+  }
+
+  /** Where epochs have paths of their own, a new owner begins with a copy of what counted before. */
+  async function takeOverReplica({ tenantId: id, epoch, replica }: Placement): Promise<void> {
+    if (replica === undefined || replica.epoch === epoch) return
+    const scratch = join(scratchDir, 'replicas', id)
+    const job = { type: 'move-replica', from: replica.epoch, to: epoch } as const
+    await run({ tenantId: id, job, scratchDir: scratch }, () => {}, stopping.signal)
+    const answer = (await desk.ask({ type: 'replica.moved', tenantId: id, epoch })) as { readonly counts: boolean }
+    if (!answer.counts) throw new WrongOwnerError(`tenant ${id} was placed anew while its history was copied`)
+  }
+
+  async function placementHere(id: TenantId): Promise<Placement | null> {
     const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
-    if (known.tenant === null) return false
+    if (known.tenant === null) return null
     const { nodeId, worker } = known.placement
-    return nodeId === config.nodeId && worker % config.workers === config.index
+    return nodeId === config.nodeId && worker % config.workers === config.index ? known.placement : null
   }
 
   /** Commits that a crash kept from the store go there now, not with the next request, which may never come. */

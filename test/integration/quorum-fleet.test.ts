@@ -53,6 +53,7 @@ beforeAll(async () => {
       objectPrefix: '',
       storeLocation: { kind: 'file', dir: objects },
       prices: defaultPrices,
+      isCreateOnlyAtomic: true,
       archive: { infrequentAfterDays: 0, archiveAfterDays: 0, infrequentClass: null, archiveClass: null },
       createAdmin: 'root@fleet.test',
       timings: { heartbeatMs: 100, degradedAfterMs: 600, downAfterMs: 1_500, reconcileMs: 200, orderMs: 10_000 },

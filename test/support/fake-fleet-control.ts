@@ -53,6 +53,7 @@ export class FakeFleetControl implements AsyncDisposable {
         await this.#cutOff.get(nodeId)?.promise
         return this.placements.get(tenantId) ?? { tenant: null }
       },
+      'replica.moved': () => ({ counts: true }),
       'placement.fenced': (message) => {
         this.fenced.push(message)
         return { ok: true }

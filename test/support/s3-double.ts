@@ -40,6 +40,8 @@ export class S3Double implements AsyncDisposable {
   readonly objects = new Map<string, Stored>()
   /** Requests that arrived, by operation, failed ones included. */
   readonly counts = new Map<S3Operation, number>()
+  /** As stores do that know no conditional writes: the last writer wins. */
+  ignoresConditions = false
   /** Decides about each request before it is done; null lets it pass. */
   fault: ((operation: S3Operation, key: string) => S3Fault | null) | null = null
   readonly #uploads = new Map<string, { readonly key: string; readonly parts: Map<number, Buffer> }>()
@@ -116,7 +118,8 @@ export class S3Double implements AsyncDisposable {
       case 'multipart':
         return this.#multipart(request, key, params, body)
       case 'put': {
-        if (request.headers['if-none-match'] === '*' && this.objects.has(key)) return failure(412, 'PreconditionFailed')
+        if (!this.ignoresConditions && request.headers['if-none-match'] === '*' && this.objects.has(key))
+          return failure(412, 'PreconditionFailed')
         const stored = this.#store(key, body, metadataOf(request), classOf(request))
         return { status: 200, headers: { etag: stored.etag } }
       }

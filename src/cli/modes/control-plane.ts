@@ -20,7 +20,7 @@ import type { ModeInput } from '../mode.ts'
 export async function startControlPlane({ options, log }: ModeInput): Promise<Running> {
   await using opened = new AsyncDisposableStack()
   const secrets = fleetSecrets(options)
-  const objectStore = await openProbedStore(options)
+  const { store: objectStore, isCreateOnlyAtomic } = await openProbedStore(options, log)
   opened.defer(() => objectStore.close())
   const member = await openControlPlane(
     {
@@ -36,6 +36,7 @@ export async function startControlPlane({ options, log }: ModeInput): Promise<Ru
       publicUrl: { scheme: options.publicPort === undefined ? 'https' : 'http', port: options.publicPort ?? null },
       objectPrefix: '', // the store adds its own
       archive: archivePolicyOf(options),
+      isCreateOnlyAtomic,
       prices: pricesOf(options),
       storeLocation: locationOf(objectStoreConfig(options)),
       createAdmin: options.createAdmin ?? 'admin@localhost',

@@ -18,8 +18,8 @@ import { never, type Running } from '../lifetime.ts'
 import type { ModeInput } from '../mode.ts'
 
 export async function startTenantNode({ options, log }: ModeInput): Promise<Running> {
-  const probed = await openProbedStore(options) // workers open their own; this one only tells early what is wrong
-  await probed.close()
+  const probed = await openProbedStore(options, log) // workers open their own; this one only tells early what is wrong
+  await probed.store.close()
   const ipc = options.ipcBind ?? { host: '0.0.0.0', port: 5557 }
   const node = await openTenantNode(
     {

@@ -200,7 +200,14 @@ export const timeTravelRoutes = ({
         const { storeLocation, objectPrefix } = store
         const { directory } = body
         const { id } = found.tenant
-        const commands = ejectCommands({ location: storeLocation, objectPrefix, tenantId: id, directory, atMs })
+        const commands = ejectCommands({
+          location: storeLocation,
+          objectPrefix,
+          tenantId: id,
+          replicaEpoch: found.replicaEpoch,
+          directory,
+          atMs,
+        })
         const started = timeTravel.eject(id, body.handOver ?? false)
         if (!started.ok) throw refused(started.error)
         return status(202, { tenant: id, ...commands, operation: operationBody(started.value) })

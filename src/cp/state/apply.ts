@@ -56,6 +56,20 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       batch.putTenant({ ...tenant, status: to, updatedAtMs: command.atMs })
       return accepted
     }
+    case 'replica.begin': {
+      const { id, epoch } = command
+      if (state.tenants.get(id)?.status === 'deleted') return reject('not_found')
+      if (state.replicas.get(id) === undefined) batch.putReplica({ tenantId: id, epoch })
+      return accepted
+    }
+    case 'replica.move': {
+      const replica = state.replicas.get(command.id)
+      if (replica === undefined) return reject('not_found')
+      // Only of the owner of now: the copy of one that was replaced meanwhile misses what came after it.
+      if (state.placements.get(command.id)?.epoch !== command.epoch) return reject('stale_epoch')
+      if (replica.epoch !== command.epoch) batch.putReplica({ tenantId: command.id, epoch: command.epoch })
+      return accepted
+    }
     case 'activity.put': {
       const status = state.tenants.get(command.activity.tenantId)?.status
       if (status === undefined || status === 'deleted') return reject('not_found')

@@ -114,6 +114,13 @@ export type Command =
   /** Nobody serves it; the next request brings it back. */
   | { readonly type: 'tenant.archive'; readonly id: TenantId; readonly atMs: number }
   | { readonly type: 'tenant.resume'; readonly id: TenantId; readonly atMs: number }
+  /**
+   * From here on its histories lie on paths of their epochs, so far on that of `epoch`; 0: on the one without. For a tenant
+   * that is about to be adopted it comes first.
+   */
+  | { readonly type: 'replica.begin'; readonly id: TenantId; readonly epoch: number }
+  /** The owner under this epoch has copied the newest state to its own path: that one counts. */
+  | { readonly type: 'replica.move'; readonly id: TenantId; readonly epoch: Epoch }
   | { readonly type: 'activity.put'; readonly activity: TenantActivity }
   /** Who was used; tenants that are gone by now are passed over. */
   | {
@@ -219,6 +226,8 @@ export const commands = versioned<Command>(
     'operation.end': [21, struct<Of<'operation.end'>>({ tenantId, id: text })],
     'tenant.archive': [23, struct<Of<'tenant.archive'>>({ id: tenantId, atMs: varint })],
     'tenant.resume': [24, struct<Of<'tenant.resume'>>({ id: tenantId, atMs: varint })],
+    'replica.begin': [27, struct<Of<'replica.begin'>>({ id: tenantId, epoch: varint })],
+    'replica.move': [28, struct<Of<'replica.move'>>({ id: tenantId, epoch })],
     'activity.put': [25, struct<Of<'activity.put'>>({ activity: activityCodec })],
     'activity.note': [
       26,

@@ -12,6 +12,7 @@ import { type DrillRow, drillRows } from './drills.ts'
 import { type NodeRow, nodeRows } from './nodes.ts'
 import { operationRows, type TenantOperation } from './operations.ts'
 import { type PlacementRow, placementRows } from './placements.ts'
+import { type ReplicaRow, replicaRows } from './replicas.ts'
 import { type Tenant, tenantRows } from './tenants.ts'
 
 /** Synchronous reads of what is applied on this member. */
@@ -30,6 +31,8 @@ export interface StateReader {
     onNode(id: NodeId): ReadonlySet<TenantId>
     all(): Iterable<PlacementRow>
   }
+  /** Of tenants whose histories lie on paths of their epochs. */
+  readonly replicas: { get(id: TenantId): ReplicaRow | undefined }
   /** Of tenants whose use was noted. */
   readonly activities: { get(id: TenantId): TenantActivity | undefined }
   /** What was decided about tenants and is not done. */
@@ -63,6 +66,7 @@ export const statePrefix = 's/'
 const keys = {
   tenant: (id: string) => utf8(`s/t/${id}`),
   placement: (id: string) => utf8(`s/p/${id}`),
+  replica: (id: string) => utf8(`s/r/${id}`),
   activity: (id: string) => utf8(`s/u/${id}`),
   operation: (id: string) => utf8(`s/o/${id}`),
   drill: (id: string) => utf8(`s/d/${id}`),
@@ -80,6 +84,7 @@ export class ClusterState implements StateReader {
   #tenantCount = 0
   readonly #placements = new Map<TenantId, PlacementRow>()
   readonly #byNode = new Map<NodeId, Set<TenantId>>()
+  readonly #replicas = new Map<TenantId, ReplicaRow>()
   readonly #activities = new Map<TenantId, TenantActivity>()
   readonly #operations = new Map<TenantId, TenantOperation>()
   readonly #drills = new Map<TenantId, DrillRow>()
@@ -92,6 +97,7 @@ export class ClusterState implements StateReader {
   readonly placements: StateReader['placements']
   readonly operations: StateReader['operations']
   readonly activities: StateReader['activities']
+  readonly replicas: StateReader['replicas']
   readonly drills: StateReader['drills']
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
@@ -116,6 +122,7 @@ export class ClusterState implements StateReader {
       onNode: (id) => this.#byNode.get(id) ?? none,
       all: () => this.#placements.values(),
     }
+    this.replicas = { get: (id) => this.#replicas.get(id) }
     this.activities = { get: (id) => this.#activities.get(id) }
     this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
     this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
@@ -143,6 +150,7 @@ export class ClusterState implements StateReader {
       const kind = name.slice(statePrefix.length, statePrefix.length + 2)
       if (kind === 't/') this.setTenant(tenantRows.decode(value))
       else if (kind === 'p/') this.setPlacement(placementRows.decode(value))
+      else if (kind === 'r/') this.setReplica(replicaRows.decode(value))
       else if (kind === 'u/') this.setActivity(activityRows.decode(value))
       else if (kind === 'o/') this.setOperation(operationRows.decode(value))
       else if (kind === 'd/') this.setDrill(drillRows.decode(value))
@@ -166,6 +174,7 @@ export class ClusterState implements StateReader {
       yield { key: keys.placement(row.tenantId), value: placementRows.encode(row) }
     for (const row of this.#operations.values())
       yield { key: keys.operation(row.tenantId), value: operationRows.encode(row) }
+    for (const row of this.#replicas.values()) yield { key: keys.replica(row.tenantId), value: replicaRows.encode(row) }
     for (const row of this.#activities.values())
       yield { key: keys.activity(row.tenantId), value: activityRows.encode(row) }
     for (const row of this.#drills.values()) yield { key: keys.drill(row.tenantId), value: drillRows.encode(row) }
@@ -198,6 +207,10 @@ export class ClusterState implements StateReader {
     if (old === undefined) return
     this.#placements.delete(id)
     this.#byNode.get(old.nodeId)?.delete(id)
+  }
+
+  setReplica(next: ReplicaRow): void {
+    this.#replicas.set(next.tenantId, next)
   }
 
   setActivity(next: TenantActivity): void {
@@ -284,6 +297,11 @@ export class StateBatch {
     this.#writes.push({ key: keys.placement(id), value: null })
     this.#state.removePlacement(id)
     this.#tenants.add(id)
+  }
+
+  putReplica(row: ReplicaRow): void {
+    this.#writes.push({ key: keys.replica(row.tenantId), value: replicaRows.encode(row) })
+    this.#state.setReplica(row)
   }
 
   /** Routes do not depend on it: nobody is told. */

@@ -50,6 +50,11 @@ export interface Placement {
    * one counts for this placement, the ones before for a successor that finds a tail of their epochs.
    */
   readonly standbySets?: readonly StandbySet[]
+  /**
+   * On a store whose create-only writes are not atomic: the epoch whose path holds the newest state, null for the path
+   * without one. Missing on all other stores.
+   */
+  readonly replica?: { readonly epoch: number | null }
 }
 
 export interface StandbyRef {

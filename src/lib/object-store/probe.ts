@@ -1,17 +1,18 @@
 // The fence of replication rests on one promise of the store: of many create-only writes of a key, one succeeds.
 
 import type { Rng } from '../rng.ts'
-import { ObjectExistsError, type ObjectStore, ObjectStoreError } from './object-store.ts'
+import { ObjectExistsError, type ObjectStore } from './object-store.ts'
 
 /** Enough racing writers to show a store that checks first and writes later. */
 const writersCount = 16
 
 /**
- * Throws ObjectStoreError when the store lets two create-only writes of one key succeed. Leaves nothing behind.
+ * Whether of many create-only writes of one key the store lets one succeed, and one only. Throws what the store throws.
+ * Leaves nothing behind.
  *
  * @param prefix where the scratch key goes; it ends without a slash.
  */
-export async function probeCreateOnly(store: ObjectStore, prefix: string, rng: Rng): Promise<void> {
+export async function probeCreateOnly(store: ObjectStore, prefix: string, rng: Rng): Promise<boolean> {
   const key = `${prefix}/${Buffer.from(rng.bytes(12)).toString('hex')}`
   const create = async (writer: number): Promise<boolean> => {
     try {
@@ -26,11 +27,7 @@ export async function probeCreateOnly(store: ObjectStore, prefix: string, rng: R
     const results = await Promise.all(Array.from({ length: writersCount }, (_, writer) => create(writer)))
     const won = results.filter(Boolean).length
     // None: the winner's reply was lost and its retry met its own object, which proves the point as well.
-    if (won > 1 || (await create(writersCount)))
-      throw new ObjectStoreError(
-        `${store.description} does not keep create-only writes apart; two owners could write one history`,
-        { retryable: false, status: null },
-      )
+    return won <= 1 && !(await create(writersCount))
   } finally {
     await store.delete([key])
   }

@@ -16,6 +16,7 @@ import type { Logger } from '../../lib/obs/log.ts'
 import { type ExportCut, type ExportReport, exportedDatabases, filesListName } from './export.ts'
 import type { RunJob } from './job-process.ts'
 import { tenantPrefix } from './manifest.ts'
+import type { ReplicaPath } from './replica-path.ts'
 
 export interface ExportDeps {
   readonly store: ObjectStore
@@ -25,6 +26,8 @@ export interface ExportDeps {
   /** Everything in it is the desk's. */
   readonly dir: string
   readonly run: RunJob
+  /** Where the histories of a tenant lie that is open here. */
+  readonly replicasOf: (tenantId: TenantId) => readonly ReplicaPath[]
 }
 
 /** Exports on disk at once, each as large as its databases. */
@@ -94,7 +97,7 @@ export class ExportDesk {
   }
 
   async #start(key: string, tenantId: TenantId, cut: ExportCut): Promise<Session> {
-    const { clock, run, dir } = this.#deps
+    const { clock, run, dir, replicasOf } = this.#deps
     if (this.#sessions.size >= sessionsMax) {
       const [oldest] = [...this.#sessions.values()]
         .filter(({ readers, state }) => readers === 0 && state.type !== 'preparing')
@@ -112,7 +115,13 @@ export class ExportDesk {
     }
     this.#sessions.set(key, session)
     const preparing = run(
-      { tenantId, job: { type: 'export', cut }, scratchDir: session.dir, keepsScratch: true },
+      {
+        tenantId,
+        job: { type: 'export', cut },
+        scratchDir: session.dir,
+        keepsScratch: true,
+        replicas: replicasOf(tenantId),
+      },
       (now) => {
         session.state = { type: 'preparing', progress: now }
       },

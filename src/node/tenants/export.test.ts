@@ -25,7 +25,7 @@ function deskOf(bench: TenantBench): ExportDesk {
     mkdirSync(scratchDir, { recursive: true })
     return runJob(tenantId, job, { store, objectPrefix, clock, rng, scratchDir, signal, report })
   }
-  return new ExportDesk({ store, objectPrefix, clock, log, dir: join(dir, String(++folders)), run })
+  return new ExportDesk({ store, objectPrefix, clock, log, dir: join(dir, String(++folders)), run, replicasOf: () => [] })
 }
 
 async function archiveOf(desk: ExportDesk, tenantId: Parameters<ExportDesk['look']>[0], cut: Cut) {

@@ -105,13 +105,16 @@ export class JobDesk {
     else next()
   }
 
-  async #run({ jobId, tenantId, job }: JobOrder, report: (progress: JobProgress) => void): Promise<JobReport> {
+  async #run(
+    { jobId, tenantId, job, replicas = [] }: JobOrder,
+    report: (progress: JobProgress) => void,
+  ): Promise<JobReport> {
     const { pool, run, scratchDir, warm } = this.#deps
     if (job.type === 'warm') {
       const copied = await pool.whileClosed(tenantId, () => warm(tenantId, report, this.#closing.signal))
       return copied ?? { databases: [] } // it is open here: nothing is warmer
     }
-    const order = { tenantId, job, scratchDir: join(scratchDir, jobId) }
+    const order = { tenantId, job, scratchDir: join(scratchDir, jobId), replicas }
     const start = async () => (await run(order, report, this.#closing.signal)) as JobReport // an ordered job reports as ordered
     // A drill is about what the store has, on whatever node.
     // Nor is archiving, which harms nobody who opens the tenant meanwhile.

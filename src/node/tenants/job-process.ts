@@ -14,6 +14,7 @@ import { type ObjectStoreConfig, openObjectStore } from '../../lib/object-store/
 import { systemRng } from '../../lib/rng.ts'
 import { selfCommand } from '../../lib/self-command.ts'
 import { runJob, type WorkerJob, type WorkerJobReport } from './job-runner.ts'
+import { type ReplicaPath, storeOnPaths } from './replica-path.ts'
 
 /** Runs one job to its end; rejects with an error whose `code` says what kind it is. */
 export type RunJob = (
@@ -21,6 +22,8 @@ export type RunJob = (
     readonly tenantId: TenantId
     readonly job: WorkerJob
     readonly scratchDir: string
+    /** Histories that lie on the path of an epoch. */
+    readonly replicas?: readonly ReplicaPath[]
     /** What a job that succeeds left there is the caller's. */
     readonly keepsScratch?: boolean
   },
@@ -35,6 +38,7 @@ interface JobConfig {
   readonly tenantId: TenantId
   readonly job: WorkerJob
   readonly scratchDir: string
+  readonly replicas: readonly ReplicaPath[]
 }
 
 type JobLine =
@@ -65,7 +69,7 @@ export function jobRunnerIn(
   onMeter: (tenantId: TenantId, reading: MeterReading) => void,
   command: readonly string[] = selfCommand(['job']),
 ): RunJob {
-  return async ({ tenantId, job, scratchDir, keepsScratch = false }, report, signal) => {
+  return async ({ tenantId, job, scratchDir, replicas = [], keepsScratch = false }, report, signal) => {
     await rm(scratchDir, { recursive: true, force: true })
     await mkdir(scratchDir, { recursive: true, mode: 0o700 })
     const child = Bun.spawn([...command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: childEnvironment() })
@@ -74,7 +78,7 @@ export function jobRunnerIn(
     if (signal.aborted) onAbort()
     let isKept = false
     try {
-      child.stdin.write(`${JSON.stringify({ ...config, tenantId, job, scratchDir } satisfies JobConfig)}\n`)
+      child.stdin.write(`${JSON.stringify({ ...config, tenantId, job, scratchDir, replicas } satisfies JobConfig)}\n`)
       child.stdin.flush()
       let outcome: JobLine | null = null
       await parseBoundedLines(child.stdout, lineCharsMax, (line) => {
@@ -108,10 +112,11 @@ function reportOf(
 /** The child: does the one job that its first line describes, and ends with its parent. */
 export async function runJobProcess(): Promise<void> {
   const { config, ended } = await readLifeLine()
-  const { objectStore, objectPrefix, tenantId, job, scratchDir } = config as JobConfig // written by our own worker
+  const { objectStore, objectPrefix, tenantId, job, scratchDir, replicas } = config as JobConfig // written by our own worker
   void ended.then(() => process.exit(1))
   const [clock, rng] = [systemClock, systemRng]
-  const store = new MeteredObjectStore(await openObjectStore(objectStore, { clock, rng }))
+  const metered = new MeteredObjectStore(await openObjectStore(objectStore, { clock, rng }))
+  const store = storeOnPaths(metered, objectPrefix, replicas)
   let toldAtMs = Number.NEGATIVE_INFINITY
   let step = ''
   const report = (progress: JobProgress) => {
@@ -131,7 +136,7 @@ export async function runJobProcess(): Promise<void> {
     if (errorCode(error) === undefined) process.stderr.write(`job: ${error instanceof Error ? error.stack : error}\n`)
     outcome = { type: 'failed', error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
   }
-  const meter: JobLine = { type: 'meter', reading: store.reading }
+  const meter: JobLine = { type: 'meter', reading: metered.reading }
   await Bun.write(Bun.stdout, `${JSON.stringify(meter)}\n${JSON.stringify(outcome)}\n`)
   await store.close()
   process.exit(0)

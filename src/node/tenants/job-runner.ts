@@ -1,7 +1,7 @@
 // What each job does. Runs in a process of its own (`job-process.ts`): rebuilding and comparing databases would hold up
 // every tenant of a worker.
 
-import type { JobReports, TenantJob } from '../../ipc/messages/jobs.ts'
+import type { Cut, JobReports, TenantJob } from '../../ipc/messages/jobs.ts'
 import { unreachable } from '../../lib/assert.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import { restorablePoints } from '../../replicate/point-in-time.ts'
@@ -13,6 +13,8 @@ import { type ExportCut, type ExportReport, prepareExport } from './export.ts'
 import { forkTenant } from './fork.ts'
 import type { JobContext } from './job-context.ts'
 import { previewRestore } from './preview.ts'
+import { moveReplica } from './replica-path.ts'
+import { whileReserved } from './reserve-cut.ts'
 import { rollBack } from './roll-back.ts'
 import { measureUsage } from './usage.ts'
 
@@ -20,8 +22,9 @@ import { measureUsage } from './usage.ts'
 export type WorkerJob =
   | Exclude<TenantJob, { readonly type: 'warm' }>
   | { readonly type: 'export'; readonly cut: ExportCut }
+  | { readonly type: 'move-replica'; readonly from: number | null; readonly to: number }
 
-export type WorkerJobReport = JobReports[TenantJob['type']] | ExportReport
+export type WorkerJobReport = JobReports[TenantJob['type']] | ExportReport | { readonly isMoved: boolean }
 
 /** Throws NoSuchPointError, SourceFileGoneError, CorruptDatabaseError, what replication and the object store throw. */
 export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobContext): Promise<WorkerJobReport> {
@@ -43,12 +46,16 @@ export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobCon
     }
     case 'cut':
       return resolveCut(histories, job.wish, context.clock, context.signal)
-    case 'preview':
-      return previewRestore(histories, await resolveCut(histories, job.wish, context.clock, context.signal), context)
+    case 'preview': {
+      const cut = await resolveCut(histories, job.wish, context.clock, context.signal)
+      return whileReserved(histories, pointsOf(cut), context, () => previewRestore(histories, cut, context))
+    }
     case 'restore':
-      return rollBack(job.placement, job.cut, context)
-    case 'fork':
-      return forkTenant(job, context)
+      return whileReserved(histories, pointsOf(job.cut), context, () => rollBack(job.placement, job.cut, context))
+    case 'fork': {
+      const source = { ...context, tenantId: job.source }
+      return whileReserved(source, pointsOf(job.cut), context, () => forkTenant(job, context))
+    }
     case 'archive':
       return archiveTenant(tenantId, job, context)
     case 'usage':
@@ -57,9 +64,17 @@ export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobCon
       return ejectTenant(histories, job.isHandedOver, context)
     case 'drill':
       return drillTenant(histories, context)
+    case 'move-replica':
+      return moveReplica(tenantId, job, context)
     case 'export':
-      return prepareExport(histories, job.cut, context)
+      return whileReserved(histories, pointsOf(job.cut), context, () => prepareExport(histories, job.cut, context))
     default:
       return unreachable(job)
   }
+}
+
+/** What of a cut is read: all of it, or what an export takes. */
+function pointsOf(cut: Cut | ExportCut) {
+  const points = { 'data.db': cut.data, 'auxiliary.db': cut.auxiliary }
+  return 'hooks' in cut ? { ...points, 'hooks.db': cut.hooks } : points
 }
