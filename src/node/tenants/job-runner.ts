@@ -13,6 +13,7 @@ import { type ExportCut, type ExportReport, prepareExport } from './export.ts'
 import { forkTenant } from './fork.ts'
 import type { JobContext } from './job-context.ts'
 import { previewRestore } from './preview.ts'
+import { moveReplica } from './replica-path.ts'
 import { whileReserved } from './reserve-cut.ts'
 import { rollBack } from './roll-back.ts'
 import { measureUsage } from './usage.ts'
@@ -21,8 +22,9 @@ import { measureUsage } from './usage.ts'
 export type WorkerJob =
   | Exclude<TenantJob, { readonly type: 'warm' }>
   | { readonly type: 'export'; readonly cut: ExportCut }
+  | { readonly type: 'move-replica'; readonly from: number | null; readonly to: number }
 
-export type WorkerJobReport = JobReports[TenantJob['type']] | ExportReport
+export type WorkerJobReport = JobReports[TenantJob['type']] | ExportReport | { readonly isMoved: boolean }
 
 /** Throws NoSuchPointError, SourceFileGoneError, CorruptDatabaseError, what replication and the object store throw. */
 export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobContext): Promise<WorkerJobReport> {
@@ -62,6 +64,8 @@ export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobCon
       return ejectTenant(histories, job.isHandedOver, context)
     case 'drill':
       return drillTenant(histories, context)
+    case 'move-replica':
+      return moveReplica(tenantId, job, context)
     case 'export':
       return whileReserved(histories, pointsOf(job.cut), context, () => prepareExport(histories, job.cut, context))
     default:
