@@ -20,8 +20,10 @@ import type { AppendOutcome, StandbyUnit } from './standby-log.ts'
 import type { WalPosition } from './wal/reader.ts'
 
 /** A larger transaction waits for the store: the standbys would need as long, and its memory. */
-export const unitBytesMax = 8 << 20
-/** A chain above this starts over behind what the store has by then, bytes. */
+export const unitBytesMax = 16 << 20
+/** Plain pages that are not even encoded for it. */
+const unitPlainBytesMax = 4 * unitBytesMax
+/** A chain above this starts over behind what the store has by then, where that makes it half as long, bytes. */
 const chainRestartBytes = 4 << 20
 /** How long a standby may take for one unit: far above a network and a disk that are well. */
 const appendMs = 1_000
@@ -69,12 +71,11 @@ interface OpenChain {
   readonly commit: number
 }
 
-interface Taken {
-  readonly captured: Capture
-  readonly previousCommit: number
-  /** null: the unit starts one. */
-  readonly chain: OpenChain | null
-  readonly baseTxid: Txid
+/** A capture as the bytes of a unit. */
+interface Encoded {
+  readonly bytes: Uint8Array
+  readonly position: WalPosition
+  readonly commit: number
 }
 
 /** The store takes a whole transaction of this size sooner. */
@@ -96,6 +97,7 @@ export class StandbyStream {
   /** null: the next unit starts a chain. */
   #chain: OpenChain | null = null
   #chainBytes = 0
+  #restartBytes = chainRestartBytes
   #restsUntilMs = Number.NEGATIVE_INFINITY
   #failures = 0
   /** Since when a standby that still counts has missed a unit; only a new chain brings it back. */
@@ -194,43 +196,73 @@ export class StandbyStream {
   /** The write mutex is held. `unit` is null when nothing was committed since the last one. */
   async #takeUnit(): Promise<{ readonly unit: StandbyUnit | null; readonly commitSeq: number }> {
     const { commitSeq } = this.#source
-    const taken = (await this.#goOn()) ?? (await this.#startOver())
-    const { captured, previousCommit, chain } = taken
-    if (captured.commit === 0) return { unit: null, commitSeq }
-    if (captured.frames === null) throw new UnitTooLargeError('a whole image is left to the store')
-    const seq = this.#nextSeq
+    const chain = this.#chain
+    if (chain !== null && this.#isRestartDue) {
+      const fresh = await this.#startOver().catch(acceptTooLarge)
+      const isWorthIt = fresh !== null && (this.#missedAtMs !== null || fresh.bytes.length < this.#chainBytes / 2)
+      if (isWorthIt) return { unit: this.#begin(fresh), commitSeq }
+      // In an outage of the store a new chain would be as long, or too long: go on with this one, and ask less often.
+      this.#restartBytes = 2 * this.#chainBytes
+      this.#missedAtMs &&= this.#options.clock.monotonic() + restMsMax
+    }
+    const next = chain === null ? null : await this.#goOn(chain)
+    if (next === 'nothing') return { unit: null, commitSeq }
+    if (next !== null) return { unit: this.#append(chain!, next), commitSeq }
+    const fresh = await this.#startOver()
+    return { unit: fresh === null ? null : this.#begin(fresh), commitSeq }
+  }
+
+  get #isRestartDue(): boolean {
+    if (this.#chainBytes > this.#restartBytes) return true
+    return this.#missedAtMs !== null && this.#options.clock.monotonic() - this.#missedAtMs > restMs
+  }
+
+  #begin(fresh: Encoded & { readonly baseTxid: Txid }): StandbyUnit {
+    const seq = this.#nextSeq++
+    this.#missedAtMs = null
+    this.#restartBytes = chainRestartBytes
+    this.#chainBytes = fresh.bytes.length
+    this.#chain = { seq, baseTxid: fresh.baseTxid, position: fresh.position, commit: fresh.commit }
+    return { seq, chainSeq: seq, baseTxid: fresh.baseTxid, bytes: fresh.bytes }
+  }
+
+  #append(chain: OpenChain, next: Encoded): StandbyUnit {
+    const seq = this.#nextSeq++
+    this.#chainBytes += next.bytes.length
+    this.#chain = { ...chain, position: next.position, commit: next.commit }
+    return { seq, chainSeq: chain.seq, baseTxid: chain.baseTxid, bytes: next.bytes }
+  }
+
+  /** null when the WAL was started over, so that the store has all of the chain. */
+  async #goOn(chain: OpenChain): Promise<Encoded | 'nothing' | null> {
+    const captured = await captureBehind(this.#source, chain.position, chain.commit)
+    if (captured === null) return null
+    return this.#encode(captured, chain.commit) ?? 'nothing'
+  }
+
+  /** Everything that the store does not have; nobody can move it out of the WAL before the store has it. null: nothing. */
+  async #startOver(): Promise<(Encoded & { readonly baseTxid: Txid }) | null> {
+    const { txid, mark, commit } = this.#shipper.point
+    const encoded = this.#encode(await capture(this.#source, mark, commit), commit)
+    return encoded && { ...encoded, baseTxid: txid }
+  }
+
+  /** null when nothing was captured. Throws UnitTooLargeError. */
+  #encode(captured: Capture, previousCommit: number): Encoded | null {
+    if (captured.commit === 0) return null
+    const { frames, pages, mark, commit } = captured
+    if (frames === null || mark === null) throw new UnitTooLargeError('a whole image is left to the store')
+    if (pages.size * this.#pageSize > unitPlainBytesMax)
+      throw new UnitTooLargeError(`a unit of ${pages.size} pages is left to the store`)
     const header = headerOf(captured, {
       pageSize: this.#pageSize,
-      txid: seq as Txid,
+      txid: this.#nextSeq as Txid,
       timestampMs: this.#options.clock.now(),
       writer: this.#writer,
     })
-    const { bytes } = encodeLtx(header, captured.pages, previousCommit)
+    const { bytes } = encodeLtx(header, pages, previousCommit)
     if (bytes.length > unitBytesMax) throw new UnitTooLargeError(`a unit of ${bytes.length} bytes is left to the store`)
-    this.#nextSeq++
-    const chainSeq = chain?.seq ?? seq
-    const baseTxid = chain?.baseTxid ?? taken.baseTxid
-    this.#chainBytes = (chain === null ? 0 : this.#chainBytes) + bytes.length
-    const position = captured.mark?.position ?? null
-    this.#chain = position === null ? null : { seq: chainSeq, baseTxid, position, commit: captured.commit }
-    return { unit: { seq, chainSeq, baseTxid, bytes }, commitSeq }
-  }
-
-  /** null when a chain has to start. */
-  async #goOn(): Promise<Taken | null> {
-    const chain = this.#chain
-    if (chain === null || this.#chainBytes > chainRestartBytes) return null
-    if (this.#missedAtMs !== null && this.#options.clock.monotonic() - this.#missedAtMs > restMs) return null
-    const captured = await captureBehind(this.#source, chain.position, chain.commit)
-    return captured === null ? null : { captured, previousCommit: chain.commit, chain, baseTxid: chain.baseTxid }
-  }
-
-  /** Everything that the store does not have; nobody can move it out of the WAL before the store has it. */
-  async #startOver(): Promise<Taken> {
-    const { txid, mark, commit } = this.#shipper.point
-    this.#missedAtMs = null
-    const captured = await capture(this.#source, mark, commit)
-    return { captured, previousCommit: commit, chain: null, baseTxid: txid }
+    return { bytes, position: mark.position, commit }
   }
 
   /**
@@ -273,6 +305,11 @@ export class StandbyStream {
     if (this.#missedAtMs === null) this.#options.log.warn('standby missed a unit', { standby: name, reason })
     this.#missedAtMs ??= this.#options.clock.monotonic()
   }
+}
+
+function acceptTooLarge(error: unknown): null {
+  if (!(error instanceof UnitTooLargeError)) throw error
+  return null
 }
 
 async function expiry(clock: Clock, signal: AbortSignal): Promise<never> {

@@ -257,6 +257,25 @@ test('a standby without its promise is refused its share; a chain starts over; a
   await owner.close()
 }, 30_000)
 
+test('a long outage: the chain goes on beyond where it would start over, and all of it is recovered', async () => {
+  const store = await begun()
+  const standby = new Standby()
+  const { owner, write } = await openQuorum(store, 2, { own: [standby], sets: {} })
+  store.fault = outage
+  const rng = seededRng(3)
+  const values = Array.from({ length: 30 }, () => rng.bytes(500_000).toHex())
+  for (const value of values) await write(value) // 30 MB that no restart can make shorter
+  const [file] = standby.chainFiles
+  expect(readFileSync(join(standby.dir, id, file!)).length).toBeGreaterThan(15 << 20)
+  await owner.abandon()
+  store.fault = null
+  const next = await openQuorum(store, 3, { own: [standby], sets: { 2: [standby] } })
+  expect(next.owner.values()).toEqual(values)
+  await next.write('then it is short again')
+  expect(readFileSync(join(standby.dir, id, standby.chainFiles[0]!)).length).toBeLessThan(1 << 20)
+  await next.owner.close()
+}, 60_000)
+
 test('an owner that dies between its seal and what its standbys told it leaves that to the next one', async () => {
   const store = await begun()
   const standby = new Standby()
