@@ -16,12 +16,27 @@ interface Entry {
   readonly sizeBytes: number
 }
 
+/** Content of small files that are asked for again and again, bytes in all; part of a worker's memory. */
+const hotBytesMax = 32 * 1024 * 1024
+/** Larger files are read from disk each time, bytes. */
+const hotFileBytesMax = 1024 * 1024
+
+/** A small file in memory; its bytes are shared and never changed. */
+export interface HotFile {
+  readonly bytes: Uint8Array
+  readonly contentType: string
+  readonly modifiedAtMs: number
+}
+
 export class FileCache {
   readonly #dir: string
   readonly #bytesMax: number
   /** In order of last use. */
   readonly #entries = new Map<string, Entry>()
   readonly #loading = new Map<string, Promise<Entry>>()
+  /** In order of last use; every key has an entry on disk too. */
+  readonly #hot = new Map<string, HotFile>()
+  #hotBytes = 0
   #bytes = 0
   #seq = 0
 
@@ -49,6 +64,33 @@ export class FileCache {
     return entry.path
   }
 
+  /** The file if it is in memory. */
+  findHot(key: string): HotFile | null {
+    const file = this.#hot.get(key)
+    if (file === undefined) return null
+    this.#hot.delete(key)
+    this.#hot.set(key, file)
+    this.find(key) // what is in use in memory is in use on disk
+    return file
+  }
+
+  /** Keeps a file in memory too, unless it is large or no longer on disk. */
+  keepHot(key: string, file: HotFile): void {
+    if (file.bytes.length > hotFileBytesMax || !this.#entries.has(key)) return
+    this.#cool(key)
+    this.#hot.set(key, file)
+    this.#hotBytes += file.bytes.length
+    for (const [oldest] of this.#hot) {
+      if (this.#hotBytes <= hotBytesMax) break
+      this.#cool(oldest)
+    }
+  }
+
+  #cool(key: string): void {
+    this.#hotBytes -= this.#hot.get(key)?.bytes.length ?? 0
+    this.#hot.delete(key)
+  }
+
   /** The path of a copy, made by `fetch` when there is none; concurrent callers share one. */
   async load(key: string, fetch: () => Promise<Uint8Array>): Promise<string> {
     const found = this.find(key)
@@ -62,6 +104,7 @@ export class FileCache {
   }
 
   async drop(key: string): Promise<void> {
+    this.#cool(key)
     const entry = this.#entries.get(key)
     if (entry === undefined) return
     this.#entries.delete(key)

@@ -12,7 +12,7 @@ import {
   type ObjectStore,
 } from '../../../lib/object-store/object-store.ts'
 import { contentTypeOf, isMediaType, sniffBytes, sniffContentType } from './content-type.ts'
-import type { FileCache } from './file-cache.ts'
+import type { FileCache, HotFile } from './file-cache.ts'
 import {
   assertFileKey,
   type FilePage,
@@ -72,9 +72,11 @@ export class ObjectStorage implements FileStorage {
   async open(key: string): Promise<StoredFile | null> {
     const object = this.#object(key)
     const cache = this.#cache
+    const hot = cache?.findHot(object) ?? null
+    if (hot !== null) return storedFile(hot)
     try {
       const found = cache?.find(object) ?? null
-      if (found !== null) return await cachedFile(found)
+      if (cache !== null && found !== null) return await cachedFile(cache, object, found)
     } catch (error) {
       if (errorCode(error) !== 'ENOENT') throw error
       await cache?.drop(object) // somebody emptied the folder; the object is still there
@@ -83,7 +85,7 @@ export class ObjectStorage implements FileStorage {
       const info = await this.#store.head(object)
       if (info === null) return null
       if (cache !== null && info.sizeBytes <= cachedBytesMax)
-        return await cachedFile(await cache.load(object, () => this.#store.get(object)))
+        return await cachedFile(cache, object, await cache.load(object, () => this.#store.get(object)))
       return {
         sizeBytes: info.sizeBytes,
         modifiedAtMs: info.modifiedAtMs,
@@ -152,15 +154,20 @@ function originalName(file: UploadedFile): ObjectMetadata {
   return { 'original-filename': encodeURIComponent(file.originalName.slice(0, originalNameMax)) }
 }
 
-/** A copy on disk. Its handle is opened with the first read, so the cache must not drop it before. */
-async function cachedFile(path: string): Promise<StoredFile> {
+/** A copy on disk, in memory from now on: the cache may unlink the path before it is sent. */
+async function cachedFile(cache: FileCache, object: string, path: string): Promise<StoredFile> {
   const info = await stat(path)
   const contentType = await contentTypeOf(path)
-  // Held in memory (at most the cache's largest file) because the cache may unlink the path before it is sent.
   const bytes = await Bun.file(path).bytes()
+  const file = { bytes, contentType, modifiedAtMs: Math.floor(info.mtimeMs) }
+  cache.keepHot(object, file)
+  return storedFile(file)
+}
+
+function storedFile({ bytes, contentType, modifiedAtMs }: HotFile): StoredFile {
   return {
-    sizeBytes: info.size,
-    modifiedAtMs: Math.floor(info.mtimeMs),
+    sizeBytes: bytes.length,
+    modifiedAtMs,
     contentType,
     async body(range) {
       return new Blob([range ? bytes.subarray(range.from, range.to) : bytes])

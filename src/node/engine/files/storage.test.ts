@@ -106,6 +106,24 @@ test('concurrent first reads of an object fetch it once; the cache stays within 
   expect(cache.sizeBytes).toBe(900)
 })
 
+test('small files that were read once are in memory until they are dropped', async () => {
+  const large = await FileCache.open({ dir: join(dir, 'large'), bytesMax: 64 * 1024 * 1024 })
+  const files = new ObjectStorage({ store, prefix: 't/x/files/', cache: large, keepsDeleted: true })
+  await files.put('c/r/a.txt', text('0123456789'))
+  await files.put('c/r/b.bin', upload({ bytes: new Uint8Array(2_000_000) }, 2_000_000))
+  for (const key of ['c/r/a.txt', 'c/r/b.bin']) await files.open(key)
+  await rm(join(dir, 'large'), { recursive: true })
+  const again = await files.open('c/r/a.txt')
+  expect([await read(again), await read(again, { from: 2, to: 4 })]).toEqual(['0123456789', '23'])
+  expect(large.findHot('t/x/files/c/r/b.bin')).toBeNull()
+  for (let i = 0; i < 40; i++)
+    large.keepHot('t/x/files/c/r/b.bin', { bytes: new Uint8Array(1_000_000), contentType: '', modifiedAtMs: i })
+  expect(large.findHot('t/x/files/c/r/b.bin')?.modifiedAtMs).toBe(39)
+  expect(await read(await files.open('c/r/a.txt'))).toBe('0123456789') // replacing one counts once
+  await files.delete('c/r/a.txt')
+  expect(await files.open('c/r/a.txt')).toBeNull()
+})
+
 test('deleted files stay objects until retention has passed', async () => {
   const files = new ObjectStorage({ store, prefix: 't/x/files/', cache, keepsDeleted: true })
   await using data = {
