@@ -1,4 +1,4 @@
-// `tenant restore-points|restore|fork`.
+// `tenant restore-points|restore|fork|cancel`.
 
 import type { Command } from 'commander'
 import { systemClock } from '../lib/clock.ts'
@@ -56,6 +56,7 @@ const path = (reference: string, rest: string) => `/api/cp/tenants/${encodeURICo
 const momentHelp = 'a time such as 2026-01-31T12:00:00Z, or how long ago: 15m, 2h, 3d'
 
 export function registerTimeTravel(tenant: Command): void {
+  registerCancel(tenant)
   const points = tenant
     .command('restore-points')
     .description('what a tenant can be restored to')
@@ -128,6 +129,17 @@ export function registerTimeTravel(tenant: Command): void {
       )
     },
   )
+}
+
+function registerCancel(tenant: Command): void {
+  const cancel = tenant
+    .command('cancel')
+    .description('give up a restore or a fork that is under way; a restore may have to be repeated')
+    .argument('<id|slug>', 'the tenant that is restored, or the new one')
+  addClientFlags(cancel).action(async (reference: string, options: { json?: true }) => {
+    await clientOf(cancel).request('DELETE', path(reference, 'operations'))
+    print({ cancelled: reference }, options.json === true, () => `cancelled what was under way for ${reference}`)
+  })
 }
 
 function describePoints({ ranges, latest }: PointsBody): string {

@@ -593,3 +593,22 @@ test('an archived tenant comes back with its first request', async () => {
   })
   expect(node.orders.find((order) => order.type === 'tenant.open')).toMatchObject({ tenantId: made.body.id })
 })
+
+test('an operation that does not get through is cancelled', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  await playNode(member, 'node-1', {
+    job: (job) =>
+      job.type === 'cut' ? { state: 'done', report: cut } : { state: 'failed', code: 'object_store', message: 'away' },
+  })
+  await call('POST', '/api/cp/tenants', { id: 'acme' })
+  expect((await call('DELETE', '/api/cp/tenants/acme/operations')).status).toBe(404)
+  const restore = await call('POST', '/api/cp/tenants/acme/restore', { txid: 5 })
+  const path = `/api/cp/tenants/acme/operations/${restore.body.id}`
+  expect((await call('DELETE', '/api/cp/tenants/acme/operations')).status).toBe(204)
+  await until('its end', async () => (await call('GET', path)).body.state === 'failed')
+  expect((await call('GET', path)).body.error).toEqual({ code: 'withdrawn', message: 'it was cancelled' })
+  await call('POST', '/api/cp/tenants/acme/fork', { id: 'copy' })
+  expect((await call('DELETE', '/api/cp/tenants/copy/operations')).status).toBe(204)
+  expect((await call('GET', '/api/cp/tenants/copy')).status).toBe(404)
+})

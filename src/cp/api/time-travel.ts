@@ -232,6 +232,11 @@ export const timeTravelRoutes = ({
       if (found === null) throw refused('not_found')
       return tenantBody(found)
     })
+    .delete('/:id/operations', async ({ params, status }) => {
+      const found = tenants.find(params.id)
+      if (found === null || !(await operations.cancel(found.tenant.id))) throw refused('not_found')
+      return status(204, undefined)
+    })
     .get('/:id/operations/:operation', ({ params }) => {
       const tenant = tenants.find(params.id)
       const view = tenant && operations.get(tenant.tenant.id, params.operation)

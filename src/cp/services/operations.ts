@@ -35,8 +35,9 @@ export interface OperationView {
 const viewsMax = 1_000
 /** Operations under way. */
 const runningMax = 200
-/** Between two attempts of an operation that has to be done, ms. */
-const retryMs = 1_000
+/** Between two attempts of an operation that has to be done, ms; a restore closes its tenant for each of them. */
+const retryMsMin = 1_000
+const retryMsMax = 60_000
 
 /** Failures that another attempt cannot mend, before anything was changed. */
 const lastingFailures: ReadonlySet<string> = new Set([
@@ -46,6 +47,8 @@ const lastingFailures: ReadonlySet<string> = new Set([
   'ltx_format',
   'corrupt_database',
   'source_file_gone',
+  'ENOSPC',
+  'EDQUOT',
 ])
 
 export interface OperationDeps {
@@ -106,6 +109,19 @@ export class OperationService {
     return this.start({ id, tenantId, kind: type }, (onProgress, signal) => this.#finish(operation, onProgress, signal))
   }
 
+  /**
+   * Gives up what was decided about a tenant and is not done. A restore that had begun to write may leave hooks of then beside
+   * records of now: restore again. A fork leaves no tenant behind.
+   *
+   * @returns false when there was nothing to give up.
+   */
+  async cancel(tenantId: TenantId): Promise<boolean> {
+    const operation = this.#deps.state.operations.get(tenantId)
+    if (operation === undefined) return false
+    await this.#end(operation, false)
+    return true
+  }
+
   /** Goes on with everything that was decided and that nobody works on here. */
   resumeAll(): void {
     for (const operation of this.#deps.state.operations.all()) {
@@ -127,8 +143,8 @@ export class OperationService {
   ): Promise<OperationView['report']> {
     const { state, clock, log } = this.#deps
     const { id, tenantId } = operation
-    for (;;) {
-      if (state.operations.get(tenantId)?.id !== id) throw new TenantJobError('withdrawn', 'the tenant is gone')
+    for (let pauseMs = retryMsMin; ; pauseMs = Math.min(retryMsMax, pauseMs * 2)) {
+      if (state.operations.get(tenantId)?.id !== id) throw new TenantJobError('withdrawn', 'it was cancelled')
       try {
         const report = await this.#run(operation, onProgress, signal)
         await this.#end(operation, true)
@@ -145,7 +161,8 @@ export class OperationService {
           error: errorMessage(error),
         })
       }
-      await sleep(clock, retryMs, signal)
+      onProgress({ step: 'waiting for the next attempt', done: 0, total: null })
+      await sleep(clock, pauseMs, signal)
     }
   }
 
@@ -160,7 +177,7 @@ export class OperationService {
     const options = { signal: AbortSignal.any([signal, withdrawn.signal]), onProgress }
     const placed = () => {
       if (state.operations.get(tenantId)?.id !== id) {
-        withdrawn.abort(new TenantJobError('withdrawn', 'the operation was withdrawn'))
+        withdrawn.abort(new TenantJobError('withdrawn', 'it was cancelled'))
         return null
       }
       const placement = state.placements.get(tenantId)
