@@ -28,6 +28,7 @@ import { superuserRoutes } from './api/platform-superusers.ts'
 import type { TenantHost } from './api/tenant-host.ts'
 import type { WorkerConfig } from './config.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
+import { cronsOf } from './engine/crons/system-jobs.ts'
 import { FileCache } from './engine/files/file-cache.ts'
 import { startEvictor } from './tenants/evictor.ts'
 import { ExportDesk } from './tenants/export-desk.ts'
@@ -62,6 +63,8 @@ const answerMs = 10_000
 const fileCacheBytesMax = 256 * 1024 * 1024
 /** Of merges and deletions, read and written together: a quarter of a gigabit. */
 const upkeepBytesPerSecond = 32 * 1024 * 1024
+/** Of closed tenants with cron jobs: late by a second at most, few at a time, tried again while the job still makes sense. */
+const cronLooks = { lookMsMin: 1_000, atOnceMax: 4, retryMs: 60_000 } as const
 
 /** Of what this worker may ask of the bucket where that is limited: itself, its upkeep, and each of two jobs at a time. */
 const storeShares = { worker: 0.7, upkeep: 0.1, job: 0.1 } as const
@@ -125,6 +128,18 @@ export async function runWorker(): Promise<never> {
     isOurs: async (id) => pool.peek(id) === null && (await placementHere(id)) !== null,
     pass: async (id) => passClosed(id, depsOf(id, await placementHere(id))),
   })
+  const crons = new UpkeepSchedule({
+    clock,
+    log,
+    path: join(config.dir, `crons-${config.index}.json`),
+    isOurs: async (id) => (await placementHere(id)) !== null,
+    async pass(id, dueAtMs) {
+      const { epoch } = (await placementHere(id))!
+      await pool.use(id, epoch, ({ engine }) => cronsOf(engine).runMissed(dueAtMs))
+      return null // it comes back here when it closes
+    },
+    ...cronLooks,
+  })
   const deps: TenantDeps = {
     clock,
     rng,
@@ -137,6 +152,7 @@ export async function runWorker(): Promise<never> {
     isDev: config.isDev,
     upkeep,
     onUpkeepDue: (id, dueAtMs) => schedule.note(id, dueAtMs),
+    onCronDue: (id, dueAtMs) => crons.note(id, dueAtMs),
     leaseLostMs: () => link.lostMs(),
     standbys,
     onSealed: ({ tenantId, epoch, standbySets = [] }) => {
@@ -172,6 +188,7 @@ export async function runWorker(): Promise<never> {
     },
   )
   opened.defer(() => schedule.stop())
+  opened.defer(() => crons.stop())
   opened.defer(() => pool.close())
   opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs }))
   const replicasOf = (id: TenantId) => {

@@ -3,7 +3,7 @@
 
 import { Database as Sqlite } from 'bun:sqlite'
 import { afterAll, beforeAll, expect, test } from 'bun:test'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -200,3 +200,22 @@ test('scheduled backups are kept by number, and a backup is deleted once', async
   await expect(client.backups.delete('first.zip')).rejects.toMatchObject({ status: 400 })
   expect(objectsIn('backups')).not.toContain('first.zip')
 }, 30_000)
+
+test('a job that came due while the tenant was closed runs without anybody asking for the tenant', async () => {
+  for (const name of objectsIn('backups')) await client.backups.delete(name)
+  await client.settings.update({ backups: { cron: '0 0 1 1 *', cronMaxKeep: 2 } })
+  expect(await fleet.stop()).toBe(0)
+  // As if the machine had been off at New Year: the list of closed tenants and of what is due says so.
+  const lists = (readdirSync(join(dir, 'node'), { recursive: true }) as string[])
+    .filter((name) => /crons-\d+\.json$/.test(name))
+    .map((name) => join(dir, 'node', name))
+    .filter((path) => Object.keys((JSON.parse(readFileSync(path, 'utf8')) as { due: object }).due).length > 0)
+  expect(lists).toHaveLength(1)
+  const list = JSON.parse(readFileSync(lists[0]!, 'utf8')) as { version: number; due: Record<string, number> }
+  const [tenant, dueAtMs] = Object.entries(list.due)[0]!
+  expect(new Date(dueAtMs).toISOString()).toMatch(/-01-01T00:00:00/)
+  list.due = { [tenant]: new Date(dueAtMs).setUTCFullYear(new Date().getUTCFullYear()) }
+  writeFileSync(lists[0]!, JSON.stringify(list))
+  fleet = await Fleet.start({ dir })
+  await until('a backup that nobody asked for', () => objectsIn('backups').length === 1, 30_000)
+}, 90_000)

@@ -64,6 +64,7 @@ export class TenantBench implements AsyncDisposable {
       passwords: new PasswordQueue(),
       upkeep: this.upkeep,
       onUpkeepDue: () => {},
+      onCronDue: () => {},
       isDev: false,
       leaseLostMs: () => 0,
       standbys: new StandbyClients({

@@ -131,8 +131,11 @@ async function restore(event: RequestEvent): Promise<Response> {
   if (!(await hasBackup(event, key))) throw badRequest('Missing or invalid backup file.')
   if (!canRestore(engine)) throw new RefusedError('This tenant cannot be restored here.')
   const { clock, log } = engine
+  event.keepsLease = true // a tenant that rests must not be closed under its restore
   clock.setTimer(restoreDelayMs, () => {
-    restoreBackup(engine, key).catch((error: unknown) => log.error('backup not restored', { key, error }))
+    restoreBackup(engine, key)
+      .catch((error: unknown) => log.error('backup not restored', { key, error }))
+      .finally(() => event.lease.release())
   })
   return event.noContent()
 }

@@ -47,6 +47,8 @@ export interface TenantDeps {
   readonly upkeep: UpkeepRunner
   /** A tenant was closed: when its histories need a look; null for never. */
   readonly onUpkeepDue: (id: TenantId, dueAtMs: number | null) => void
+  /** A tenant closes whose next cron job is then; null: it has none that must run while it is closed. */
+  readonly onCronDue: (id: TenantId, dueAtMs: number | null) => void
   /** How long the control plane has given this node no lease, ms; 0 while it has one. */
   readonly leaseLostMs: () => number
   readonly standbys: StandbyClients
@@ -388,7 +390,10 @@ class ReplicatedTenant implements OpenTenant {
       await this.engine.close()
     }
     const pathOf = shipped.every(Boolean) ? (name: DatabaseName) => files.path(id, name) : null
-    if (!fence.isClosed) this.#deps.onUpkeepDue(id, await upkeep.close(nextCronAtMs, pathOf))
+    if (!fence.isClosed) {
+      this.#deps.onUpkeepDue(id, await upkeep.close(nextCronAtMs, pathOf))
+      this.#deps.onCronDue(id, nextCronAtMs)
+    }
     if (shipped.every(Boolean) && !fence.isClosed) return files.markClean(id)
     if (!fence.isClosed) return // the folder stays dirty: the next opening ships what is left
     const aside = await files.setAside(id)

@@ -89,6 +89,45 @@ test('months of a closed tenant: passes from its manifest, until nothing is left
   expect(fileKeys()).toHaveLength(0)
 })
 
+test('uploads that no record ever named are found, noted, and go a month later; all others stay', async () => {
+  const clock = new SimClock(Date.now())
+  const store = new MemoryObjectStore({ clock })
+  await using bench = await TenantBench.start(store, clock)
+  let tenant = await bench.create()
+  const { id } = tenant.spec
+  await addCollection(tenant, 'notes', true)
+  const kept = await addRecord(tenant, 'notes', 'kept', ['one', 'two'])
+  const deleted = await addRecord(tenant, 'notes', 'deleted', ['three'])
+  await clock.advance(20 * day)
+  await tenant.engine.records.delete(deleted)
+  const prefix = `${tenantPrefix('pf', id)}/files/${kept.collection.id}`
+  const body = new TextEncoder().encode('lost')
+  await store.put(`${prefix}/${kept.id}/lost_abcdefghij.txt`, body)
+  await store.put(`${prefix}/norecord1234567/lost_abcdefghij.txt`, body)
+  await store.put(`${tenantPrefix('pf', id)}/files/nocollection123/norecord1234567/lost_abcdefghij.txt`, body)
+  await clock.advance(15 * day)
+  await store.put(`${prefix}/${kept.id}/young_abcdefghij.txt`, body)
+  const files = () => store.keys.filter((key) => key.includes('/files/'))
+  const reopen = async () => {
+    await bench.close(tenant)
+    tenant = await bench.open(id)
+    await bench.close(tenant)
+    tenant = await bench.open(id)
+  }
+  await reopen()
+  expect(files()).toHaveLength(7) // all that was uploaded: none of it is old enough
+  await clock.advance(20 * day)
+  await reopen()
+  const noted = () => tenant.engine.data.all<{ key: string }>('SELECT key FROM `_pfDeletedFiles`')
+  await clock.advance(12 * day)
+  await reopen()
+  expect(noted().map(({ key }) => key.split('/').at(-1))).toContain('lost_abcdefghij.txt')
+  await clock.advance(32 * day)
+  await reopen()
+  expect(files().map((key) => key.split('/').at(-1)!.replace(/_.*/, ''))).toEqual(['one', 'two', 'young'])
+  expect((await readFacts(bench.deps, id))!.filesListedAtMs).toBeGreaterThan(0)
+})
+
 test('a pass changes nothing of a tenant that was opened meanwhile', async () => {
   const clock = new SimClock(Date.now())
   const store = new MemoryObjectStore({ clock })
@@ -109,6 +148,9 @@ test('a pass changes nothing of a tenant that was opened meanwhile', async () =>
   await passClosed(id, { ...bench.deps, upkeep })
   expect(await store.get(key)).toEqual(other)
 })
+
+/** Lets what the clock has started come to its end: all of it is promises. */
+const settled = () => new Promise<void>((resolve) => void setImmediate(resolve))
 
 test('the list: one timer while there is something on it; it survives a restart and damage', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'pf-schedule-'))
@@ -144,11 +186,13 @@ test('the list: one timer while there is something on it; it survives a restart 
     const second = open()
     expect(second.size).toBe(2)
     await clock.advance(day + 3_600_000)
+    await settled()
     expect(passed.sort()).toEqual([id('a'), id('b')])
     expect(second.size).toBe(1)
     second.note(id('b'), null)
     second.note(id('c'), clock.now())
     await clock.advance(2 * 60_000)
+    await settled()
     expect(passed).toContain(id('c'))
     expect(second.size).toBe(1) // tried again later
     second.stop()

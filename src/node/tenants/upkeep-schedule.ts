@@ -1,5 +1,5 @@
-// When the closed tenants of a worker need a retention pass: one list, one timer, and no timer while the list is empty. The
-// list lies on disk too; a tenant that it lost is found again when it is opened next.
+// When the closed tenants of a worker need something done: a retention pass, a cron job. One list, one timer, and no timer
+// while the list is empty. The list lies on disk too; a tenant that it lost is found again when it is opened next.
 
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { isTenantId, type TenantId } from '../../lib/brand.ts'
@@ -12,11 +12,9 @@ import { databaseNames } from './tenant-files.ts'
 import type { UpkeepDeps } from './tenant-upkeep.ts'
 
 const version = 1
-/** Between two looks at the list, ms: nothing on it is urgent. */
-const lookMsMin = 60_000
+const lookMsMinDefault = 60_000
 const lookMsMax = 3_600_000
-/** A pass that failed is tried again after this, ms. */
-const retryMs = 6 * 3_600_000
+const retryMsDefault = 6 * 3_600_000
 /** Tenants on the list; one more than a node can have. */
 const tenantsMax = 200_000
 
@@ -25,10 +23,16 @@ export interface ScheduleDeps {
   readonly log: Logger
   /** The file that holds the list. */
   readonly path: string
-  /** Whether the tenant is closed, and still ours to look after. */
+  /** Whether the tenant is still ours to look after. */
   readonly isOurs: (id: TenantId) => Promise<boolean>
-  /** Runs the pass; says when the next one is due. */
-  readonly pass: (id: TenantId) => Promise<number | null>
+  /** Does what was due; says when something is due next. */
+  readonly pass: (id: TenantId, dueAtMs: number) => Promise<number | null>
+  /** Between two looks at the list, ms; default: a minute, for what is not urgent. */
+  readonly lookMsMin?: number
+  /** Tenants that are looked after at a time; default: one. */
+  readonly atOnceMax?: number
+  /** After a failure, ms; default: six hours. */
+  readonly retryMs?: number
 }
 
 export class UpkeepSchedule {
@@ -69,31 +73,38 @@ export class UpkeepSchedule {
   #arm(): void {
     if (this.#cancel !== null || this.#isLooking || this.#isStopped) return
     if (this.#due.size === 0 && !this.#isUnsaved) return
-    const { clock } = this.#deps
+    const { clock, lookMsMin = lookMsMinDefault } = this.#deps
     const first = Math.min(...this.#due.values())
     const waitMs = this.#isUnsaved ? lookMsMin : Math.min(lookMsMax, Math.max(lookMsMin, first - clock.now()))
     this.#cancel = clock.setTimer(waitMs, () => void this.#look())
   }
 
   async #look(): Promise<void> {
-    const { clock, log, isOurs, pass } = this.#deps
+    const { clock, atOnceMax = 1 } = this.#deps
     this.#cancel = null
     this.#isLooking = true
     this.#save()
     const nowMs = clock.now()
-    for (const [id, dueAtMs] of [...this.#due]) {
-      if (dueAtMs > nowMs || this.#isStopped) continue
-      try {
-        // Open, it looks after itself and comes back here when it closes; moved, its new owner does.
-        const next = (await isOurs(id)) ? await pass(id) : null
-        if (this.#due.get(id) === dueAtMs) this.note(id, next)
-      } catch (error) {
-        this.note(id, clock.now() + retryMs)
-        log.warn('retention pass failed', { tenant: id, error: errorMessage(error) })
-      }
+    const due = [...this.#due].filter(([, dueAtMs]) => dueAtMs <= nowMs)
+    const queue = due.values()
+    const lane = async () => {
+      for (const [id, dueAtMs] of queue) if (!this.#isStopped) await this.#lookAfter(id, dueAtMs)
     }
+    if (due.length > 0) await Promise.all(Array.from({ length: Math.min(atOnceMax, due.length) }, lane))
     this.#isLooking = false
     this.#arm()
+  }
+
+  async #lookAfter(id: TenantId, dueAtMs: number): Promise<void> {
+    const { clock, log, isOurs, pass, retryMs = retryMsDefault } = this.#deps
+    try {
+      // Moved, its new owner looks after it.
+      const next = (await isOurs(id)) ? await pass(id, dueAtMs) : null
+      if (this.#due.get(id) === dueAtMs) this.note(id, next)
+    } catch (error) {
+      this.note(id, clock.now() + retryMs)
+      log.warn('what was due for a closed tenant failed', { tenant: id, error: errorMessage(error) })
+    }
   }
 
   /** Without fsync: what a power cut takes is found again. */

@@ -76,3 +76,24 @@ test('jobs run when they are due, failures included, and stop when told', async 
   await crons.runNow('often')
   expect(runs).toBe(31)
 })
+
+test('what came due while nobody had the tenant open runs once, and only what wakes', async () => {
+  const clock = new SimClock(at('2026-01-01T02:30:00Z'))
+  const ran: string[] = []
+  const crons = new CronScheduler(clock, () => {})
+  const add = (id: string, expression: string, wakes: boolean) =>
+    crons.add({ id, expression, wakes, run: () => void ran.push(id) })
+  add('hourly', '0 * * * *', true)
+  add('daily', '0 5 * * *', true)
+  add('housekeeping', '0 * * * *', false)
+  await crons.runMissed(at('2026-01-01T01:00:00Z'))
+  expect(ran).toEqual([]) // not started: it may be somebody else's
+  crons.start()
+  await crons.runMissed(at('2026-01-01T01:00:00Z'))
+  expect(ran).toEqual(['hourly'])
+  await clock.advance(30 * 60_000)
+  expect(ran).toEqual(['hourly', 'hourly', 'housekeeping'])
+  await crons.runMissed(at('2026-01-01T03:00:00Z')) // came due after the start: its own timer ran it
+  expect(ran).toHaveLength(3)
+  await crons.stop()
+})

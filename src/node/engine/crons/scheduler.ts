@@ -21,7 +21,8 @@ export class CronScheduler {
   readonly #jobs = new Map<string, { readonly job: CronJob; readonly schedule: Schedule }>()
   readonly #running = new Set<Promise<void>>()
   #timer: Cancel | null = null
-  #started = false
+  /** Wall clock, ms; null: not started. */
+  #startedAtMs: number | null = null
 
   constructor(clock: Clock, onError: (job: string, error: unknown) => void) {
     this.#clock = clock
@@ -51,13 +52,22 @@ export class CronScheduler {
   }
 
   start(): void {
-    this.#started = true
+    this.#startedAtMs ??= this.#clock.now()
     this.#arm()
+  }
+
+  /** Runs each waking job once that came due from `dueAtMs` on, before the start: while nobody had the tenant open. */
+  async runMissed(dueAtMs: number): Promise<void> {
+    const missed = [...this.#jobs.values()].filter(({ job, schedule }) => {
+      const firstMs = job.wakes ? nextFireMs(schedule, dueAtMs - 1) : null
+      return firstMs !== null && this.#startedAtMs !== null && firstMs <= this.#startedAtMs
+    })
+    await Promise.all(missed.map(({ job }) => this.#run(job)))
   }
 
   /** Ends the timer and waits for what runs. */
   async stop(): Promise<void> {
-    this.#started = false
+    this.#startedAtMs = null
     this.#timer?.()
     this.#timer = null
     await Promise.all(this.#running)
@@ -94,7 +104,7 @@ export class CronScheduler {
   #arm(): void {
     this.#timer?.()
     this.#timer = null
-    if (!this.#started) return
+    if (this.#startedAtMs === null) return
     const armedAtMs = this.#clock.now()
     const dueMs = this.#next(armedAtMs, false)
     if (dueMs === null) return
