@@ -50,7 +50,7 @@ const longTests: Readonly<Record<string, LongTest>> = {
       const dir = mkdtempSync(join(tmpdir(), 'pf-faults-long-'))
       try {
         await using minio = await startMinio(binary, dir)
-        return await runFaultRounds({ minio, seed, rounds, lanes: 2, onRound })
+        return await runFaultRounds({ minio, seed, rounds, lanes: 3, onRound })
       } finally {
         rmSync(dir, { recursive: true, force: true })
       }

@@ -57,6 +57,9 @@ const modes: readonly Mode[] = [
  * every mode. */
 const livesMin = 4
 const livesMax = 16
+/** An owner lives until so many of its writes are acknowledged, or for so long, ms. */
+const actsMax = 12
+const livesMs = 1_000
 /** The owner's clock against ours: its pauses and deadlines become short. */
 const speed = 10
 /** What a busy machine may add between an answer and its line in our journal, ms of the owner's clock. */
@@ -199,7 +202,7 @@ class Lane {
         if (!(await owner.heard('open', openMsMax))) throw new Error('the owner does not open')
         this.#proxy.fault = faultsOf(rng)
       }
-      await Bun.sleep(30 + rng.below(200))
+      await owner.acknowledged(1 + rng.below(actsMax), livesMs)
       if (rng.below(10) === 0) await this.#outage(owner, rng)
     } finally {
       await owner.kill()
@@ -334,6 +337,8 @@ class Lane {
 interface Owner {
   readonly journal: Journal
   send(line: string): void
+  /** Until it has acknowledged so many writes, or the time is over. */
+  acknowledged(count: number, timeoutMs: number): Promise<void>
   /** Whether it has said a word by then. */
   heard(word: string, timeoutMs: number): Promise<boolean>
   kill(): Promise<void>
@@ -361,16 +366,20 @@ function startOwner(): Owner {
       wake()
     }
   })()
+  const until = async (isDone: () => boolean, timeoutMs: number) => {
+    const endsAtMs = performance.now() + timeoutMs
+    while (!isDone() && performance.now() < endsAtMs && child.exitCode === null)
+      await Promise.race([new Promise<void>((resolve) => (wake = resolve)), Bun.sleep(endsAtMs - performance.now())])
+  }
   return {
     journal,
     send(line) {
       child.stdin.write(`${line}\n`)
       child.stdin.flush()
     },
+    acknowledged: (count, timeoutMs) => until(() => journal.acked.size >= count, timeoutMs),
     async heard(word, timeoutMs) {
-      const endsAtMs = performance.now() + timeoutMs
-      while (!words.has(word) && performance.now() < endsAtMs && child.exitCode === null)
-        await Promise.race([new Promise<void>((resolve) => (wake = resolve)), Bun.sleep(endsAtMs - performance.now())])
+      await until(() => words.has(word), timeoutMs)
       return words.has(word)
     },
     async kill() {
