@@ -156,6 +156,52 @@ async function texts(slug: string): Promise<string[]> {
   return ((await response.json()) as { items: { text: string }[] }).items.map(({ text }) => text).sort()
 }
 
+test('what was restored stays restored: no standby brings the newer state back', async () => {
+  await cp<TenantBody>('POST', '/api/cp/tenants', { id: 'trip', ackMode: 'quorum', superuser })
+  const signedIn = await ask('trip', '/api/collections/_superusers/auth-with-password', {
+    method: 'POST',
+    body: JSON.stringify({ identity: superuser.email, password: superuser.password }),
+  })
+  const { token } = (await signedIn.json()) as { token: string }
+  const collection = {
+    name: 'notes',
+    type: 'base',
+    fields: [{ name: 'text', type: 'text' }],
+    listRule: '',
+    createRule: '',
+  }
+  const headers = { authorization: token }
+  await ask('trip', '/api/collections', { method: 'POST', headers, body: JSON.stringify(collection) })
+  expect(await write('trip', 'one')).toBe(200)
+  const { latest } = await cp<{ latest: { at: string }[] }>('GET', '/api/cp/tenants/trip/restore-points')
+  for (const text of ['two', 'three']) expect(await write('trip', text)).toBe(200)
+  const { id } = await cp<{ id: string }>('POST', '/api/cp/tenants/trip/restore', { at: latest[0]!.at })
+  const ended = await until(
+    'the restore',
+    async () => {
+      const operation = await cp<{ state: string }>('GET', `/api/cp/tenants/trip/operations/${id}`)
+      return operation.state !== 'running' && operation
+    },
+    30_000,
+  )
+  expect(ended).toMatchObject({ state: 'done' })
+  expect(await until('the tenant', () => texts('trip'), 20_000)).toEqual(['one'])
+  expect(await until('a write', async () => (await write('trip', 'four')) === 200, 20_000)).toBe(true)
+  const { nodeId } = (await tenantNow('trip')).placement
+  kill(nodeId)
+  rmSync(join(root, nodeId), { recursive: true, force: true })
+  expect(await until('the successor', () => texts('trip'), 30_000)).toEqual(['four', 'one'])
+  startNode(nodeId)
+  await until(
+    'three healthy nodes',
+    async () => {
+      const { items } = await cp<{ items: { state: string }[] }>('GET', '/api/cp/nodes')
+      return items.filter(({ state }) => state === 'healthy').length === 3
+    },
+    30_000,
+  )
+}, 90_000)
+
 test('a quorum tenant has a standby, another when that one dies, and an owner again when its owner dies', async () => {
   const made = await cp<TenantBody>('POST', '/api/cp/tenants', { id: 'shop', ackMode: 'quorum', superuser })
   expect(made.ackMode).toBe('quorum')
