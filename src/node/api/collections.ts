@@ -17,7 +17,7 @@ import {
   scaffolds,
   truncateCollection,
 } from '../engine/collections/manage.ts'
-import { driverMessage } from '../engine/db/driver-words.ts'
+import { driverMessage, viewQueryMessage } from '../engine/db/driver-words.ts'
 import { quoteName, type Row } from '../engine/db/sql.ts'
 import { RefusedError, ValidationFailed } from '../engine/errors.ts'
 import { clientExpressionsMax, clientFilterBytesMax, compileFilter } from '../engine/filter/compile.ts'
@@ -84,7 +84,7 @@ export function listCollections(event: RequestEvent): Response | Promise<Respons
     throw error
   }
   const from = `\`_collections\`${where}`
-  let page = Math.max(wholeParameter(event, 'page'), 1)
+  const page = Math.max(wholeParameter(event, 'page'), 1)
   const asked = wholeParameter(event, 'perPage')
   const perPage = asked <= 0 ? perPageDefault : Math.min(asked, perPageMax)
   let totalItems = -1
@@ -92,7 +92,6 @@ export function listCollections(event: RequestEvent): Response | Promise<Respons
   if (!skipTotal) {
     totalItems = engine.data.get<{ n: number }>(`SELECT count(*) AS n FROM ${from}`, params.values)?.n ?? 0
     totalPages = Math.ceil(totalItems / perPage)
-    page = Math.max(Math.min(page, totalPages), 1)
   }
   const limit = ` LIMIT ${perPage} OFFSET ${perPage * (page - 1)}`
   const rows = engine.data.all<Row>(`SELECT * FROM ${from}${order}${limit}`, params.values)
@@ -296,9 +295,7 @@ async function dryRun(event: RequestEvent): Promise<Response> {
   try {
     result = await dryRunView(event.engine, query)
   } catch (error) {
-    // A view belongs to the main schema, where PocketBase tries it out.
-    const words = driverMessage(error).replace(/(no such table: )(?=\w+ )/, '$1main.')
-    throw badRequest(`Invalid view query. Raw error: \n${words}`)
+    throw badRequest(`Invalid view query. Raw error: \n${viewQueryMessage(error)}`)
   }
   return event.json(200, result)
 }

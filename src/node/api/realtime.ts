@@ -1,6 +1,7 @@
 // The realtime endpoints: one stream per client, and what it listens to. PocketBase: apis/realtime.go.
 
 import type { MaybePromise } from '../../lib/result.ts'
+import { memberOf } from '../engine/json/member.ts'
 import type { RealtimeClient } from '../engine/realtime/client.ts'
 import { checkItems, lengthBetween, required, tooLong } from '../engine/settings/checks.ts'
 import { check, readBody, readTexts } from './auth-forms.ts'
@@ -60,6 +61,7 @@ async function connectHooked(
 async function subscribe(event: RequestEvent): Promise<Response> {
   const { engine } = event
   const body = await readBody(event, '')
+  if (typeof (memberOf(body, 'clientId') ?? '') !== 'string') throw badRequest()
   const { clientId } = readTexts(body, 'clientId')
   const topics = readTopics(body['subscriptions'])
   checkForm(clientId, topics)

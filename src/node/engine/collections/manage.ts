@@ -5,6 +5,7 @@ import { errorMessage } from '../../../lib/errors.ts'
 import { randomText } from '../../../lib/id.ts'
 import { findOAuth2Provider } from '../auth/oauth2/catalog.ts'
 import { deleteRecordsOfCollection } from '../auth/system-records.ts'
+import { viewQueryMessage } from '../db/driver-words.ts'
 import { quoteName, type Row } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
 import { RefusedError, ValidationFailed } from '../errors.ts'
@@ -14,6 +15,7 @@ import { createDeletedFilesTable } from '../files/deleted-files.ts'
 import { FilterCompiler, ruleExpressionsMax } from '../filter/compile.ts'
 import { Parameters } from '../filter/operand.ts'
 import { FilterError } from '../filter/resolver.ts'
+import { toJson } from '../json/json-text.ts'
 import { EngineRecord } from '../records/record.ts'
 import { blankCollection } from '../schema/fresh.ts'
 import type { ValidationError, ValidationErrors } from '../settings/checks.ts'
@@ -51,7 +53,7 @@ async function viewProblemOf(engine: Engine, query: string): Promise<string | nu
     await dryRunView(engine, query)
     return null
   } catch (error) {
-    return errorMessage(error)
+    return viewQueryMessage(error)
   }
 }
 
@@ -91,8 +93,14 @@ function merge(current: CollectionData, json: Json): CollectionData {
   if (!hasCollectionShape(json, type === 'auth' ? zeroAuthOptions : null))
     throw new CollectionFormatError('a member has another type than a collection has there')
   const merged = mergeCollection(current, json)
-  if (!merged.ok) throw new CollectionFormatError(`missing or unknown field type in field ${merged.error.field}`)
+  if (!merged.ok)
+    throw new CollectionFormatError(`missing or unknown field type in ${toJson(fieldAt(json, merged.error.field))}`)
   return merged.value
+}
+
+function fieldAt(json: Json, index: number): unknown {
+  const { fields } = json
+  return Array.isArray(fields) ? fields[index] : null
 }
 
 function typeOf(json: Json): CollectionType {
@@ -315,7 +323,14 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
     for (const data of imported) {
       const chains = before.has(data.id) ? updateChains : createChains
       const save = async () => (changed: Collection) => collections.save(changed.data)
-      await changeCollection(engine, chains, new Collection(data), save)
+      try {
+        await changeCollection(engine, chains, new Collection(data), save)
+      } catch (error) {
+        if (!(error instanceof RefusedError)) throw error
+        throw new RefusedError(`failed to save collection ${JSON.stringify(data.name)}: ${error.message}`, {
+          cause: error,
+        })
+      }
       const oldName = before.get(data.id)?.name ?? data.name
       if (oldName !== data.name) await engine.auth.collectionRenamed(oldName, data.name)
     }

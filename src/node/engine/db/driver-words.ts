@@ -26,6 +26,11 @@ export function driverMessage(error: unknown): string {
   return driverWords(error.errno, error.message)
 }
 
+/** The same of a query that is tried out as a view: PocketBase makes one, and views belong to the main schema. */
+export function viewQueryMessage(error: unknown): string {
+  return driverMessage(error).replace(/(no such table: )(?=\w+ )/, '$1main.')
+}
+
 /** @param code SQLite's extended result code. */
 export function driverWords(code: number, message: string): string {
   const text = resultTexts[code & 0xff] ?? resultTexts[1]!

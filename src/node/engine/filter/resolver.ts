@@ -43,7 +43,7 @@ export interface ResolverOptions {
   readonly base: Collection
   /** Alias of the base table; default: its name. */
   readonly baseAlias?: string
-  /** What the base rows come from in sub-queries; default: the table. */
+  /** What the base rows come from in sub-queries, for records that are not stored; default: the table. */
   readonly baseSource?: string
   readonly request: RuleRequest | null
   readonly findCollection: (nameOrId: string) => Collection | undefined
@@ -331,7 +331,9 @@ export class Resolver {
     const other = match === null ? undefined : this.#options.findCollection(match[1]!)
     const name = match?.[2] ?? ''
     const field = other?.field(name)
-    if (other === undefined || field?.type !== 'relation' || field.collectionId !== step.collection.id) {
+    // Nothing can refer to a record that is not stored: PocketBase refuses rules of creates that ask for it.
+    const isUnstored = this.#options.baseSource !== undefined && step.alias === this.baseAlias
+    if (other === undefined || field?.type !== 'relation' || field.collectionId !== step.collection.id || isUnstored) {
       if (step.isLenient) return false
       if (match === null) throw new FilterError(`failed to resolve field ${quote(part)}`)
       if (other === undefined) throw new FilterError(`failed to load back relation field ${quote(part)} collection`)
