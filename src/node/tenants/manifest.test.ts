@@ -49,11 +49,12 @@ const facts: TenantFacts = {
   databases: { 'data.db': history },
   hooks: { anyEnabled: false, txid: 2 as Txid },
   nextCronAtMs: 1_700_000_200_000,
+  filesListedAtMs: 1_700_000_150_000,
   lineage: { tenantId: 'onmlkjihgfedcba' as TenantId, atMs: 1_690_000_000_000 },
 }
 
 const golden =
-  '{"version":2,"updatedAtMs":1700000300000,"tenant":{"id":"abcdefghijklmno","slug":"demo","domains":[],"status":"active","plan":"small","ackMode":"async","lossBoundMs":5000,"onStoreOutage":"spool","limits":{"storageBytesMax":null,"apiRequestsPerDayMax":null,"realtimeConnectionsMax":null,"queryMsMax":5000},"createdAtMs":1700000000000},"hooks":{"anyEnabled":false,"txid":2},"nextCronAtMs":1700000200000,"lineage":{"tenantId":"onmlkjihgfedcba","atMs":1690000000000},"databases":{"data.db":{"epoch":3,"tail":{"txid":20,"timestampMs":1700000100000,"checksum":"9742b4e7de7b75e0"},"pageSize":4096,"commit":9,"retained":{"txid":16,"atMs":1700000090000,"isSettled":true},"restoreMsMax":120,"files":[[9,1,18,999,5,"e0d96b85ad71a413"],[0,19,19,131,null,null],[0,20,20,131,7,"9742b4e7de7b75e0"]],"candidates":{"sinceMs":1700000090000,"ranges":[[0,1,16]]}}}}'
+  '{"version":2,"updatedAtMs":1700000300000,"tenant":{"id":"abcdefghijklmno","slug":"demo","domains":[],"status":"active","plan":"small","ackMode":"async","lossBoundMs":5000,"onStoreOutage":"spool","limits":{"storageBytesMax":null,"apiRequestsPerDayMax":null,"realtimeConnectionsMax":null,"queryMsMax":5000},"createdAtMs":1700000000000},"hooks":{"anyEnabled":false,"txid":2},"nextCronAtMs":1700000200000,"filesListedAtMs":1700000150000,"lineage":{"tenantId":"onmlkjihgfedcba","atMs":1690000000000},"databases":{"data.db":{"epoch":3,"tail":{"txid":20,"timestampMs":1700000100000,"checksum":"9742b4e7de7b75e0"},"pageSize":4096,"commit":9,"retained":{"txid":16,"atMs":1700000090000,"isSettled":true},"restoreMsMax":120,"files":[[9,1,18,999,5,"e0d96b85ad71a413"],[0,19,19,131,null,null],[0,20,20,131,7,"9742b4e7de7b75e0"]],"candidates":{"sinceMs":1700000090000,"ranges":[[0,1,16]]}}}}'
 
 test('golden bytes of version 2, and back', async () => {
   const store = new MemoryObjectStore()

@@ -21,11 +21,19 @@ export interface TenantFacts {
   readonly hooks: { readonly anyEnabled: boolean; readonly txid: Txid } | null
   /** When a closed tenant must be opened for a cron job, ms since the Unix epoch; null for never. */
   readonly nextCronAtMs: number | null
+  /** When the uploads were last compared with the records; null before the first time. */
+  readonly filesListedAtMs: number | null
   /** A fork reads files that it lacks from its source, and the source keeps them for it. */
   readonly lineage: { readonly tenantId: TenantId; readonly atMs: number } | null
 }
 
-export const noFacts: TenantFacts = { databases: {}, hooks: null, nextCronAtMs: null, lineage: null }
+export const noFacts: TenantFacts = {
+  databases: {},
+  hooks: null,
+  nextCronAtMs: null,
+  filesListedAtMs: null,
+  lineage: null,
+}
 
 interface ManifestPlace {
   readonly store: ObjectStore
@@ -129,11 +137,12 @@ export function decodeFacts(bytes: Uint8Array): TenantFacts | null {
     const history = decodeHistoryManifest(found[name])
     if (history !== null) databases[name] = history
   }
-  const { hooks, nextCronAtMs, lineage } = raw
+  const { hooks, nextCronAtMs, filesListedAtMs, lineage } = raw
   return {
     databases,
     hooks: isObject(hooks) ? decodeHooks(hooks) : null,
     nextCronAtMs: isTime(nextCronAtMs) ? nextCronAtMs : null,
+    filesListedAtMs: isTime(filesListedAtMs) ? filesListedAtMs : null,
     lineage: isObject(lineage) ? decodeLineage(lineage) : null,
   }
 }

@@ -13,11 +13,14 @@ import { defaultRetention } from '../../replicate/retention.ts'
 import { HistoryUpkeep, type UpkeepRunner } from '../../replicate/upkeep.ts'
 import type { Engine } from '../engine/engine.ts'
 import { sweepDeletedFiles } from '../engine/files/deleted-files.ts'
+import { noteAbandonedFiles } from './abandoned-files.ts'
 import { noFacts, type TenantFacts, tenantPrefix, writeManifest } from './manifest.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
 /** Between two manifests of a tenant that stays open, ms: each is a PUT, and a missed one only costs a listing. */
 const writePauseMs = 60_000
+/** Between two looks for uploads that no record names, and their least age, ms: above all that retention promises. */
+const filesListedEveryMs = defaultRetention.hourlyMs + 24 * 3_600_000
 
 export interface UpkeepDeps {
   readonly clock: Clock
@@ -152,6 +155,21 @@ export class TenantUpkeep {
       if (swept.deleted > 0)
         this.#deps.log.info('deleted files removed', { tenant: this.#spec.id, count: swept.deleted })
     }
+    await this.#lookForAbandoned(engine)
+  }
+
+  /** Once a month: a listing. */
+  async #lookForAbandoned(engine: Engine): Promise<void> {
+    const { clock, log } = this.#deps
+    const { id, createdAtMs } = this.#spec
+    const nowMs = clock.now()
+    const isDue = nowMs - (this.#facts.filesListedAtMs ?? createdAtMs) >= filesListedEveryMs
+    if (!engine.files.keepsDeleted || !isDue || this.#isClosed) return
+    const count = await noteAbandonedFiles(id, engine, this.#deps, filesListedEveryMs, () => this.#isClosed)
+    if (count > 0) log.info('abandoned uploads found', { tenant: id, count })
+    if (this.#isClosed) return // perhaps not all of them were seen
+    this.#facts = { ...this.#facts, filesListedAtMs: nowMs }
+    this.#isDirty = true
   }
 
   #changed(): void {
