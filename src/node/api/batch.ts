@@ -194,11 +194,13 @@ async function changeRecord(event: RequestEvent, part: BatchPart, { index, fresh
 
 const methodOf = { create: 'POST', update: 'PATCH', delete: 'DELETE' } as const
 
-/** What a handler answered instead. A part can only hold JSON. */
+/** What a handler answered instead: its JSON, or its text as a JSON text. */
 async function stopped(answer: Response | undefined): Promise<PartResult | null> {
   if (answer === undefined) return null
   const text = await answer.text()
-  return { body: text === '' ? JsonText.null : new JsonText(toJson(JSON.parse(text))), status: answer.status }
+  if (text === '') return { body: JsonText.null, status: answer.status }
+  const isJson = answer.headers.get('content-type')?.startsWith('application/json') ?? false
+  return { body: new JsonText(toJson(isJson ? JSON.parse(text) : text)), status: answer.status }
 }
 
 async function shown(event: RequestEvent, record: EngineRecord | Response): Promise<PartResult> {

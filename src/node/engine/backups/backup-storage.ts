@@ -243,10 +243,10 @@ export class TenantBackups implements BackupStorage {
   }
 
   async #in<T>(work: (storage: BackupStorage) => Promise<T>): Promise<T> {
-    const store = await this.#bucket.store()
-    if (store === null) return work(this.#base)
+    if (!this.#bucket.isEnabled) return work(this.#base)
     try {
-      return await work(new ObjectBackups({ store, prefix: '', createOnly: false }))
+      const store = await this.#bucket.store()
+      return await work(store === null ? this.#base : new ObjectBackups({ store, prefix: '', createOnly: false }))
     } catch (error) {
       if (!(error instanceof ObjectStoreError)) throw error
       throw new RefusedError('The bucket of the backups cannot be used.', { cause: error })

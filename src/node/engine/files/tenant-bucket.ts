@@ -4,7 +4,8 @@
 import type { lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import type { Cancel, Clock } from '../../../lib/clock.ts'
-import type { ObjectStore } from '../../../lib/object-store/object-store.ts'
+import { errorMessage } from '../../../lib/errors.ts'
+import { type ObjectStore, ObjectStoreError } from '../../../lib/object-store/object-store.ts'
 import type { S3Network } from '../../../lib/object-store/s3.ts'
 import type { Rng } from '../../../lib/rng.ts'
 import { isPublicAddress, lookupPublic, OutboundError } from '../auth/oauth2/outbound.ts'
@@ -29,22 +30,26 @@ const publicNetwork: S3Network = {
   },
 }
 
-/** A client over the bucket of the settings; no request is made. */
+/** A client over the bucket of the settings; no request is made. Throws ObjectStoreError for settings that make none. */
 export async function openTenantBucket(s3: S3Settings, deps: TenantBucketDeps): Promise<ObjectStore> {
   const { openS3ObjectStore } = await import('../../../lib/object-store/s3.ts') // most tenants never need it
-  return openS3ObjectStore(
-    {
-      kind: 's3',
-      endpoint: /^https?:\/\//.test(s3.endpoint) ? s3.endpoint : `https://${s3.endpoint}`,
-      region: s3.region,
-      bucket: s3.bucket,
-      prefix: '',
-      credentials: { accessKeyId: s3.accessKey, secretAccessKey: s3.secret },
-      forcePathStyle: s3.forcePathStyle,
-      checksumsOnlyWhenRequired: true,
-    },
-    { clock: deps.clock, rng: deps.rng, ...(deps.mayReachPrivate ? {} : { network: publicNetwork }) },
-  )
+  const network = deps.mayReachPrivate ? {} : { network: publicNetwork }
+  const config = {
+    kind: 's3',
+    endpoint: /^https?:\/\//.test(s3.endpoint) ? s3.endpoint : `https://${s3.endpoint}`,
+    region: s3.region,
+    bucket: s3.bucket,
+    prefix: '',
+    credentials: { accessKeyId: s3.accessKey, secretAccessKey: s3.secret },
+    forcePathStyle: s3.forcePathStyle,
+    checksumsOnlyWhenRequired: true,
+  } as const
+  try {
+    return openS3ObjectStore(config, { clock: deps.clock, rng: deps.rng, ...network })
+  } catch (cause) {
+    const facts = { retryable: false, status: null }
+    throw new ObjectStoreError(`the bucket of the settings cannot be opened: ${errorMessage(cause)}`, facts, { cause })
+  }
 }
 
 /** The bucket that one group of the settings names now. Follows every change of them. */
@@ -52,7 +57,7 @@ export class TenantBucket {
   readonly #settings: () => S3Settings
   readonly #deps: TenantBucketDeps
   #opened: { readonly settings: string; readonly store: Promise<ObjectStore> } | null = null
-  readonly #retired: { readonly store: Promise<ObjectStore>; readonly cancel: Cancel }[] = []
+  readonly #retired: Retired[] = []
 
   constructor(settings: () => S3Settings, deps: TenantBucketDeps) {
     this.#settings = settings
@@ -77,27 +82,30 @@ export class TenantBucket {
 
   async close(): Promise<void> {
     this.#retire()
-    for (const { store, cancel } of this.#retired.splice(0)) {
-      cancel()
-      await (await store).close()
-    }
+    await Promise.all(this.#retired.splice(0).map(end))
   }
 
   #retire(): void {
     if (this.#opened === null) return
     const { store } = this.#opened
     this.#opened = null
-    const end = () => {
-      const at = this.#retired.findIndex((each) => each.store === store)
-      if (at < 0) return
-      this.#retired.splice(at, 1)[0]!.cancel()
-      void store.then((opened) => opened.close())
-    }
-    this.#retired.push({ store, cancel: this.#deps.clock.setTimer(retiredMs, end) })
-    if (this.#retired.length > retiredMax) {
-      const [oldest] = this.#retired.splice(0, 1)
-      oldest!.cancel()
-      void oldest!.store.then((opened) => opened.close())
-    }
+    const cancel = this.#deps.clock.setTimer(retiredMs, () => {
+      const at = this.#retired.indexOf(retired)
+      if (at >= 0) void end(this.#retired.splice(at, 1)[0]!)
+    })
+    const retired: Retired = { store, cancel }
+    this.#retired.push(retired)
+    if (this.#retired.length > retiredMax) void end(this.#retired.shift()!)
   }
+}
+
+interface Retired {
+  readonly store: Promise<ObjectStore>
+  readonly cancel: Cancel
+}
+
+async function end({ store, cancel }: Retired): Promise<void> {
+  cancel()
+  const opened = await store.catch(() => null) // what never opened has nothing to close; whoever asked has the error
+  await opened?.close()
 }

@@ -121,6 +121,18 @@ describe("a tenant's own bucket", () => {
     await expect(testS3({ ...opened.engine.settings.s3, enabled: false }, opened.engine)).rejects.toThrow(/not enabled/)
   })
 
+  test('that no client can be made of fails like one that cannot be reached, and the next settings work', async () => {
+    for (const endpoint of ['http://[::bad', 'https://a b', 'http://'])
+      for (let again = 0; again < 2; again++) {
+        await save(opened, { ...settingsOf(double), endpoint })
+        await expect(opened.engine.files.put('c/r/a.txt', upload('x'))).rejects.toBeInstanceOf(RefusedError)
+        expect(await textOf(opened, 'c/r/a.txt')).toBeNull()
+      }
+    await save(opened, settingsOf(double))
+    await opened.engine.files.put('c/r/a.txt', upload('works'))
+    expect(await textOf(opened, 'c/r/a.txt')).toBe('works')
+  })
+
   test('is not reached at a private address where that is forbidden', async () => {
     await using shared = await openTestEngine({ mayReachPrivate: false })
     const port = new URL(double.endpoint).port

@@ -27,10 +27,9 @@ export class TenantStorage implements FileStorage {
   }
 
   async put(key: string, file: UploadedFile): Promise<void> {
-    const own = await this.#own()
-    if (own === null) return this.base.put(key, file)
+    if (!this.#bucket.isEnabled) return this.base.put(key, file)
     try {
-      await own.put(key, file)
+      await ((await this.#own()) ?? this.base).put(key, file)
     } catch (error) {
       if (!(error instanceof ObjectStoreError)) throw error
       throw new RefusedError('The file could not be stored in the bucket of the settings.', { cause: error })
@@ -39,10 +38,9 @@ export class TenantStorage implements FileStorage {
 
   /** A bucket that cannot be read is not found, as PocketBase has it. */
   async open(key: string): Promise<StoredFile | null> {
-    const own = await this.#own()
-    if (own === null) return this.base.open(key)
+    if (!this.#bucket.isEnabled) return this.base.open(key)
     try {
-      return await own.open(key)
+      return await ((await this.#own()) ?? this.base).open(key)
     } catch (error) {
       if (!(error instanceof ObjectStoreError)) throw error
       this.#log.warn('bucket of the settings not readable', { error })
