@@ -44,12 +44,13 @@ export class FairQueue<T, K = string> {
 
   /**
    * The oldest item of the owner whose turn it is, or null. The owner's next turn comes after everybody else's.
-   * @param mayTake owners that it refuses keep their place.
+   * @param mayTake asked about each owner's oldest item; those that it refuses keep their place.
    */
-  shift(mayTake: (owner: K) => boolean = () => true): T | null {
+  shift(mayTake: (owner: K, item: T) => boolean = () => true): T | null {
     for (const [owner, lane] of this.#lanes) {
-      if (!mayTake(owner)) continue
-      const item = lane.items[lane.head++]!
+      const item = lane.items[lane.head]!
+      if (!mayTake(owner, item)) continue
+      lane.head++
       this.#size--
       this.#lanes.delete(owner)
       if (lane.head < lane.items.length) {

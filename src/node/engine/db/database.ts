@@ -22,6 +22,8 @@ const cacheKiB = 256
 const writersWaitingMax = 5_000
 /** How long SQLite itself waits for a lock: only another process (a backup, an operator's shell) can hold one. */
 const busyTimeoutMs = 10_000
+/** A WAL above this makes readers wait, so that it can start over, bytes. Shippers empty theirs far earlier. */
+const walBytesMax = 64 * 1024 * 1024
 /** Bytes of one answer that comes from a reader process. */
 const answerBytesMax = 64 * 1024 * 1024
 
@@ -307,7 +309,19 @@ export class Database {
   checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
     // A cached statement of the reader that was not run to its end would pin the WAL; `all`, `get` and `values` reset.
     const row = this.#writer.sqlite.query(`PRAGMA wal_checkpoint(${mode})`).get() as Record<string, number>
-    return { busy: row['busy'] !== 0, logFrames: row['log'] ?? 0, checkpointedFrames: row['checkpointed'] ?? 0 }
+    const result = { busy: row['busy'] !== 0, logFrames: row['log'] ?? 0, checkpointedFrames: row['checkpointed'] ?? 0 }
+    this.#makeRoomForReset(result)
+    return result
+  }
+
+  /** A WAL that outgrew every bound because somebody always reads it gets a moment without readers. */
+  #makeRoomForReset({ busy, logFrames, checkpointedFrames }: CheckpointResult): void {
+    const { readers } = this.#options
+    if (readers === undefined) return
+    // Who begins to read once all frames are in the file does not need the WAL, and the next write starts it over.
+    const isDue = !busy && checkpointedFrames === logFrames && !readers.pool.isReading(this.path)
+    if (isDue || logFrames * this.pageSize <= walBytesMax) readers.pool.lift(this.path)
+    else readers.pool.hold(this.path)
   }
 
   get pageSize(): number {

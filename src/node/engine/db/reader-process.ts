@@ -21,6 +21,8 @@ const processesForOthers = 2
 /** Questions that may wait, in all and of one tenant. */
 const waitingMax = 1_000
 const waitingMaxOfOne = 200
+/** How long {@link ReaderPool.hold} lasts when nobody lifts it, ms: longer than the longest question. */
+const holdMsMax = 60_000
 /** How long a question may wait for its turn, ms. */
 const waitMsMax = 30_000
 
@@ -53,6 +55,8 @@ export class ReaderPool {
   readonly #running = new Map<Job, Reader>()
   readonly #runningOf = new Map<string, number>()
   readonly #idle: Reader[] = []
+  /** Databases whose questions wait, and what ends that in time. */
+  readonly #held = new Map<string, Cancel>()
 
   constructor(options: ReaderPoolOptions) {
     this.#clock = options.clock
@@ -84,6 +88,7 @@ export class ReaderPool {
    * it fails.
    */
   async release(path: string): Promise<void> {
+    this.lift(path)
     const owner = ownerOf(path)
     for (const job of this.#waiting.removeAll(owner)) {
       if (job.query.path === path) {
@@ -104,6 +109,28 @@ export class ReaderPool {
     await Promise.all(ends)
   }
 
+  /**
+   * Lets no further question to this database begin until {@link lift}: while one reads, its WAL cannot start over, and
+   * questions that overlap would keep it growing for ever.
+   */
+  hold(path: string): void {
+    if (this.#held.has(path)) return
+    this.#held.set(
+      path,
+      this.#clock.setTimer(holdMsMax, () => this.lift(path)),
+    )
+  }
+
+  lift(path: string): void {
+    this.#held.get(path)?.()
+    if (this.#held.delete(path)) this.#next()
+  }
+
+  isReading(path: string): boolean {
+    for (const { query } of this.#running.keys()) if (query.path === path) return true
+    return false
+  }
+
   /** Ends the processes that nobody waits for. */
   close(): void {
     for (const reader of this.#idle.splice(0)) reader.kill()
@@ -111,7 +138,7 @@ export class ReaderPool {
 
   #next(): void {
     for (;;) {
-      const job = this.#waiting.shift((owner) => this.#mayStart(owner))
+      const job = this.#waiting.shift((owner, { query }) => !this.#held.has(query.path) && this.#mayStart(owner))
       if (job === null) return
       job.cancelWait()
       const owner = ownerOf(job.query.path)
