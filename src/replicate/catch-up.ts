@@ -5,6 +5,7 @@ import { existsSync, statSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import type { Txid } from '../lib/brand.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
+import { DamagedDatabaseError } from './check-file.ts'
 import { type LocalPoint, readLocalState, removeLocalState } from './local-state.ts'
 import { LtxFormatError } from './ltx/errors.ts'
 import type { HistoryLocation, LtxFile } from './ltx-store.ts'
@@ -48,7 +49,9 @@ export async function catchUpDatabase(
     return await restore.run()
   } catch (error) {
     signal?.throwIfAborted()
-    if (!(error instanceof ObjectNotFoundError) && !(error instanceof LtxFormatError)) throw error
+    // The local file may have been damaged before, or what was listed is gone: a restore mends both, or says what is wrong.
+    const isMendable = [ObjectNotFoundError, LtxFormatError, DamagedDatabaseError].some((each) => error instanceof each)
+    if (!isMendable) throw error
     removeLocalState(dbPath)
     return null
   }

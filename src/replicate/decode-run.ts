@@ -17,7 +17,7 @@ export interface DecodeRun {
   readonly from: number
   readonly pgnos: Uint32Array
   readonly wanted: Uint8Array
-  /** Also expand unwanted pages and sum all of them up. */
+  /** Sum all frames up, unwanted ones too. */
   readonly withChecksum: boolean
 }
 

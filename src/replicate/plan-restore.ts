@@ -31,6 +31,7 @@ const getsInFlight = 16
 const budget = new ByteBudget(128 << 20)
 /** No page takes fewer bytes in a file; bounds what a hostile size of the database makes us allocate. */
 const frameBytesMin = 12
+
 export interface RestoreProgress {
   readonly bytesDone: number
   /** An upper bound until the page indexes are read. */
@@ -102,7 +103,6 @@ export class PlanRestore implements AsyncDisposable {
   readonly #options: RestoreSettings
   readonly #stop = new AbortController()
   readonly #signal: AbortSignal
-  readonly #resources = new DisposableStack()
   #threads: RestoreThreads | null = null
   #newest: { readonly header: LtxHeader; readonly checksum: bigint; readonly pages: PageSet } | null = null
   #isProven = true
@@ -165,7 +165,7 @@ export class PlanRestore implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Error('the restore has ended'))
-    this.#resources.dispose()
+    this.#threads?.[Symbol.dispose]()
     await this.#file.close()
   }
 
@@ -337,7 +337,7 @@ export class PlanRestore implements AsyncDisposable {
   }
 
   #useThreads(): RestoreThreads {
-    this.#threads ??= this.#resources.use(new RestoreThreads())
+    this.#threads ??= new RestoreThreads()
     return this.#threads
   }
 

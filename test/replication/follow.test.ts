@@ -183,3 +183,23 @@ test('taking over from a followed file restores nothing, also when the owner shi
   await heir.insert('and it goes on')
   await heir.flush()
 })
+
+test('a local file that was damaged, and is found out while it is caught up, is replaced', async () => {
+  const store = new MemoryObjectStore()
+  await using owner = await Owner.create(store)
+  const rng = seededRng(3)
+  await owner.db.transaction(() => owner.db.exec('CREATE TABLE quiet (a)')) // a page that nothing touches later
+  await owner.flush()
+  const path = join(newFolder(), 'data.db')
+  await (await Follower.open(owner.at, path, deps))[Symbol.asyncDispose]()
+  // Two slots that are fetched in ranges; of the first only a part is wanted, so SQLite looks at the result.
+  for (let i = 0; i < 8; i++) await owner.insert(rng.bytes(1_000_000))
+  await owner.flush()
+  await owner.db.transaction(() => owner.db.run('UPDATE t SET v = ? WHERE id <= 4', [rng.bytes(1_000_000)]))
+  await owner.flush()
+  const bytes = readFileSync(path)
+  bytes.fill(0xee, bytes.length - 4_096)
+  await Bun.write(path, bytes)
+  await using _ = await Follower.open(owner.at, path, deps)
+  expect(hashOf(path)).toBe(owner.hash())
+})

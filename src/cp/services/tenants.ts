@@ -106,7 +106,7 @@ const nodePollMs = 50
 /** Tenants moved at once away from one node. */
 const moveConcurrency = 8
 /** A copy may take so long before a tenant is moved without one; a person waits for less than a drain does, ms. */
-const copyMsOfMigration = 20_000
+const copyMsOfMigration = 5_000
 const copyMsOfDrain = 600_000
 /** Copies follow one another until one finds little that came since, and takes no longer than this, ms. */
 const copyMsGood = 500
