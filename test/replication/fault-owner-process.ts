@@ -2,7 +2,7 @@
 // Started, orchestrated and killed by fault-rounds.ts. Standard input: the configuration as one JSON line, then `jump MS`
 // for hours that pass. Prints `ready` at once, then `open`, `ack N`, `refused`, `jumped`.
 
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { readLifeLine } from '../../src/lib/life-line.ts'
 import { type ObjectStoreConfig, openObjectStore } from '../../src/lib/object-store/open.ts'
@@ -57,9 +57,7 @@ const at = { store: await openObjectStore(config.store, { clock, rng }), prefix:
 const standby = config.standby && localStandby(config.standby.dir)
 const sets = config.standby?.epochs.map((epoch) => ({ epoch, nodes: [standby!] })) ?? []
 const council = new StandbyCouncil({ sets, own: standby ? [standby] : [], log })
-const position = await opened()
-const db = Database.open({ path, checkpoint: 'owner' })
-const history = position ?? (await created())
+const { history, db } = await opened()
 db.quickCheck()
 const shipper = Shipper.attach(db, history, { clock, rng, log, onFenced: () => process.exit(3) })
 const stream = standby && streamTo()
@@ -70,26 +68,31 @@ let next = config.firstRow
 await Promise.all(Array.from({ length: writers }, write))
 
 /** Opening is tried until the store lets it: a fault is no reason to give up. */
-async function opened(): Promise<HistoryPosition | null> {
+async function opened(): Promise<{ readonly history: HistoryPosition; readonly db: Database }> {
+  const recover = (...args: Parameters<StandbyCouncil['recover']>) => council.recover(...args)
+  const options = { epoch: config.epoch, clock: clock!, rng }
   for (;;) {
     try {
-      const recover = (...args: Parameters<StandbyCouncil['recover']>) => council.recover(...args)
-      return await openHistory(at, path, { epoch: config.epoch, clock: clock!, rng, ...(standby && { recover }) })
+      const history = await openHistory(at, path, { ...options, ...(standby && { recover }) })
+      return { history, db: Database.open({ path, checkpoint: 'owner' }) }
     } catch (error) {
-      if (error instanceof NeverShippedError) return null
+      const made = error instanceof NeverShippedError ? await begun(options) : null
+      if (made !== null) return made
       await Bun.sleep(5)
     }
   }
 }
 
-async function created(): Promise<HistoryPosition> {
-  await db.transaction(() => db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)'))
-  for (;;) {
-    try {
-      return await createHistory(at, db, { epoch: config.epoch, clock: clock!, rng })
-    } catch {
-      await Bun.sleep(5)
-    }
+/** A new history; null when the store failed, and then slot 1 may be there all the same. */
+async function begun(options: Parameters<typeof createHistory>[2]) {
+  for (const suffix of ['', '-wal', '-shm', '-replica']) rmSync(path + suffix, { force: true })
+  const made = Database.open({ path, checkpoint: 'owner' })
+  try {
+    await made.transaction(() => made.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)'))
+    return { history: await createHistory(at, made, options), db: made }
+  } catch {
+    await made.close()
+    return null
   }
 }
 
