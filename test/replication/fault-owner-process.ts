@@ -24,6 +24,8 @@ export interface FaultOwnerConfig {
   readonly prefix: string
   readonly dir: string
   readonly epoch: number
+  /** Nobody has opened it before: without a history, it begins one. */
+  readonly isNew: boolean
   readonly policy: AckPolicy
   /** Folder of the standby, and the epochs under which it stood by; null: none. */
   readonly standby: { readonly dir: string; readonly epochs: readonly number[] } | null
@@ -76,7 +78,8 @@ async function opened(): Promise<{ readonly history: HistoryPosition; readonly d
       const history = await openHistory(at, path, { ...options, ...(standby && { recover }) })
       return { history, db: Database.open({ path, checkpoint: 'owner' }) }
     } catch (error) {
-      const made = error instanceof NeverShippedError ? await begun(options) : null
+      // A listing of a while ago may say so of a history that exists: then the next one is asked.
+      const made = config.isNew && error instanceof NeverShippedError ? await begun(options) : null
       if (made !== null) return made
       await Bun.sleep(5)
     }

@@ -186,6 +186,7 @@ class Lane {
       store: this.#store(this.#proxy.endpoint),
       prefix,
       dir: this.#ownerDir,
+      isNew: this.#epoch === 1,
       epoch: this.#epoch++,
       policy: mode.policy,
       standby: mode.policy.ackMode === 'quorum' ? { dir: this.#standbyDir, epochs: [1] } : null,
