@@ -407,7 +407,7 @@ function serveHttp(
     set(meter.totals().replicationLagMsMax / 1_000),
   )
   const storeHelp = 'asked of the object store for tenants since the start of the workers.'
-  metrics.gauge(
+  metrics.counter(
     { name: 'object_store_requests_total', help: `Requests ${storeHelp}`, labels: ['op', 'code'] },
     (set) => {
       const { calls, failures } = meter.totals().store
@@ -417,7 +417,7 @@ function serveHttp(
       }
     },
   )
-  metrics.gauge({ name: 'object_store_bytes_total', help: `Bytes ${storeHelp}`, labels: ['direction'] }, (set) => {
+  metrics.counter({ name: 'object_store_bytes_total', help: `Bytes ${storeHelp}`, labels: ['direction'] }, (set) => {
     const { bytesSent, bytesReceived } = meter.totals().store
     set(bytesSent, { direction: 'sent' })
     set(bytesReceived, { direction: 'received' })

@@ -34,6 +34,7 @@ import { startEvictor } from './tenants/evictor.ts'
 import { ExportDesk } from './tenants/export-desk.ts'
 import { JobDesk } from './tenants/job-desk.ts'
 import { jobRunnerIn } from './tenants/job-process.ts'
+import { tenantOfKey } from './tenants/manifest.ts'
 import { MeterBook } from './tenants/meter-book.ts'
 import { openTenant, type TenantDeps } from './tenants/open-tenant.ts'
 import { ackHeaderName, withRequestedAck } from './tenants/output-gate.ts'
@@ -118,7 +119,13 @@ export async function runWorker(): Promise<never> {
       bytesPerSecond: upkeepBytesPerSecond,
       policy: defaultRetention,
     },
-    { clock },
+    {
+      clock,
+      onMeter: (prefix, reading) => {
+        const id = tenantOfKey(prefix)
+        if (id !== null) meters.add(id, reading)
+      },
+    },
   )
   opened.defer(() => upkeep.close())
   const schedule = new UpkeepSchedule({

@@ -10,6 +10,7 @@ import { AppError, errorCode, errorMessage, TimeoutError, type WireError } from 
 import { readLifeLine } from '../lib/life-line.ts'
 import { parseBoundedLines } from '../lib/lines.ts'
 import { Mutex } from '../lib/mutex.ts'
+import { MeteredObjectStore, type MeterReading } from '../lib/object-store/metered.ts'
 import { type ObjectStoreConfig, openObjectStore } from '../lib/object-store/open.ts'
 import { selfCommand } from '../lib/self-command.ts'
 import type { MergeJob } from './compaction.ts'
@@ -43,8 +44,8 @@ type Work =
   | { readonly type: 'retain'; readonly prefix: string; readonly state: RetentionState }
 
 type Answer =
-  | { readonly ok: true; readonly value: ManifestFile | RetentionOutcome }
-  | { readonly ok: false; readonly error: WireError }
+  | { readonly ok: true; readonly reading: MeterReading; readonly value: ManifestFile | RetentionOutcome }
+  | { readonly ok: false; readonly reading: MeterReading; readonly error: WireError }
 
 /** What the process threw. */
 export class UpkeepError extends AppError {
@@ -64,14 +65,24 @@ export class UpkeepProcess implements UpkeepRunner {
   readonly #config: UpkeepConfig
   readonly #clock: Clock
   readonly #command: readonly string[]
+  readonly #onMeter: (prefix: string, reading: MeterReading) => void
   readonly #turn = new Mutex(waitingMax)
   #child: Child | null = null
   #isClosed = false
 
-  constructor(config: UpkeepConfig, deps: { readonly clock: Clock; readonly command?: readonly string[] }) {
+  constructor(
+    config: UpkeepConfig,
+    deps: {
+      readonly clock: Clock
+      readonly command?: readonly string[]
+      /** Told what each piece of work asked of the store. */
+      readonly onMeter?: (prefix: string, reading: MeterReading) => void
+    },
+  ) {
     this.#config = config
     this.#clock = deps.clock
     this.#command = deps.command ?? selfCommand(['upkeep'])
+    this.#onMeter = deps.onMeter ?? (() => {})
   }
 
   async merge(prefix: string, job: MergeJob): Promise<ManifestFile> {
@@ -96,12 +107,18 @@ export class UpkeepProcess implements UpkeepRunner {
   }
 
   #do(work: Work): Promise<ManifestFile | RetentionOutcome> {
+    const ask = async (child: Child) => {
+      const answer = await child.ask(work, this.#clock)
+      this.#onMeter(work.prefix, answer.reading)
+      if (!answer.ok) throw new UpkeepError(answer.error.code, answer.error.message)
+      return answer.value
+    }
     return this.#turn.run(async () => {
       try {
-        return await (await this.#alive()).ask(work, this.#clock)
+        return await ask(await this.#alive())
       } catch (error) {
         if (!(error instanceof UpkeepEndedError) || this.#isClosed) throw error
-        return (await this.#alive()).ask(work, this.#clock) // once, by a fresh one: all work may be repeated
+        return ask(await this.#alive()) // once, by a fresh one: all work may be repeated
       }
     })
   }
@@ -146,7 +163,7 @@ class Child {
     this.#process.kill('SIGKILL')
   }
 
-  async ask(work: Work, clock: Clock): Promise<ManifestFile | RetentionOutcome> {
+  async ask(work: Work, clock: Clock): Promise<Answer> {
     const pending = Promise.withResolvers<Answer>()
     this.#pending = pending
     const cancel = clock.setTimer(workMs, () => {
@@ -156,9 +173,7 @@ class Child {
     try {
       if (!this.#isAlive) throw new UpkeepEndedError('the process ended')
       this.#say(work)
-      const answer = await pending.promise
-      if (!answer.ok) throw new UpkeepError(answer.error.code, answer.error.message)
-      return answer.value
+      return await pending.promise
     } finally {
       cancel()
       this.#pending = null
@@ -212,15 +227,17 @@ async function worker(config: UpkeepConfig, clock: Clock): Promise<(work: Work) 
   const store = await openObjectStore(config.objectStore)
   const pacer = new Pacer(clock, bytesPerSecond)
   return async (work) => {
-    const at = { store, prefix: work.prefix }
+    const metered = new MeteredObjectStore(store)
+    const at = { store: metered, prefix: work.prefix }
     try {
       const value =
         work.type === 'merge'
           ? await mergeFiles(at, work.job, { clock, scratchDir, pacer })
           : await retainHistory(at, work.state, { clock, policy, pacer })
-      return { ok: true, value }
+      return { ok: true, reading: metered.reading, value }
     } catch (error) {
-      return { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
+      const failure = { code: errorCode(error) ?? 'internal', message: errorMessage(error) }
+      return { ok: false, reading: metered.reading, error: failure }
     }
   }
 }

@@ -48,6 +48,7 @@ const lastingFailures: ReadonlySet<string> = new Set([
   'corrupt_database',
   'source_file_gone',
   'ENOSPC',
+  'SQLITE_FULL',
   'EDQUOT',
 ])
 

@@ -36,8 +36,18 @@ export interface MetricSpec {
 export class Metrics {
   readonly #registry = new Registry()
 
-  counter(spec: MetricSpec): CounterMetric {
-    const counter = new Counter({ ...this.#named(spec), registers: [this.#registry] })
+  /** @param collect called at each scrape with a setter, for sums that are kept elsewhere; `inc` is not for those. */
+  counter(spec: MetricSpec, collect?: (set: GaugeMetric['set']) => void): CounterMetric {
+    const counter: Counter<string> = new Counter({
+      ...this.#named(spec),
+      registers: [this.#registry],
+      ...(collect && {
+        collect: () => {
+          counter.reset()
+          collect((value, labels = {}) => counter.inc(labels, value))
+        },
+      }),
+    })
     return { inc: (labels = {}, by = 1) => counter.inc(labels, by) }
   }
 

@@ -6,7 +6,7 @@ import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
 import type { JobProgress, JobReports, JobState, TenantJob, WarmReport } from '../../ipc/messages/jobs.ts'
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { AppError, errorCode, errorMessage, OverloadedError } from '../../lib/errors.ts'
+import { AppError, errorCode, errorMessage, OverloadedError, TimeoutError } from '../../lib/errors.ts'
 import { LruMap } from '../../lib/lru.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { RunJob } from './job-process.ts'
@@ -17,6 +17,8 @@ import type { TenantFiles } from './tenant-files.ts'
 const runningMax = 2
 /** Jobs that wait for their turn. */
 const waitingMax = 200
+/** A job may take this long, ms: what a tenant's own tables and views make SQLite do has no other end. */
+const jobMsMax = 2 * 3_600_000
 /** Outcomes that are remembered. */
 const outcomesMax = 500
 
@@ -109,13 +111,22 @@ export class JobDesk {
     { jobId, tenantId, job, replicas = [] }: JobOrder,
     report: (progress: JobProgress) => void,
   ): Promise<JobReport> {
-    const { pool, run, scratchDir, warm } = this.#deps
+    const { pool, run, scratchDir, warm, clock } = this.#deps
     if (job.type === 'warm') {
       const copied = await pool.whileClosed(tenantId, () => warm(tenantId, report, this.#closing.signal))
       return copied ?? { databases: [] } // it is open here: nothing is warmer
     }
     const order = { tenantId, job, scratchDir: join(scratchDir, jobId), replicas }
-    const start = async () => (await run(order, report, this.#closing.signal)) as JobReport // an ordered job reports as ordered
+    const start = async () => {
+      const deadline = new AbortController()
+      const cancel = clock.setTimer(jobMsMax, () => deadline.abort(new TimeoutError(`not done within ${jobMsMax} ms`)))
+      try {
+        // An ordered job reports as ordered.
+        return (await run(order, report, AbortSignal.any([deadline.signal, this.#closing.signal]))) as JobReport
+      } finally {
+        cancel()
+      }
+    }
     // A drill is about what the store has, on whatever node.
     // Nor is archiving, which harms nobody who opens the tenant meanwhile.
     if (job.type === 'archive' && pool.peek(tenantId) !== null) throw new TenantInUseError(`tenant ${tenantId} is open`)
@@ -125,10 +136,17 @@ export class JobDesk {
 
   /** Everything that was committed here until now belongs to the history that a job works on. */
   async #shipAll(id: TenantId, job: TenantJob): Promise<void> {
-    const { pool, files } = this.#deps
+    const { pool, files, log } = this.#deps
     const open = pool.peek(id)
     if (open !== null) return open.flush()
     const epoch = job.type === 'restore' ? job.placement.epoch : (1 as Epoch)
-    if (files.mayHoldMore(id)) await pool.use(id, epoch, (tenant) => tenant.flush())
+    if (!files.mayHoldMore(id)) return
+    try {
+      await pool.use(id, epoch, (tenant) => tenant.flush())
+    } catch (error) {
+      // What cannot be opened cannot be shipped, and is a reason to go back: the next opening sets it aside.
+      if (errorCode(error) !== 'corrupt_database') throw error
+      log.warn('a job works without what a damaged database may hold', { tenant: id, error })
+    }
   }
 }

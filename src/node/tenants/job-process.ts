@@ -89,6 +89,7 @@ export function jobRunnerIn(
       })
       child.stdin.end() // the end of its life line
       await child.exited
+      signal.throwIfAborted()
       const done = reportOf(outcome, child)
       isKept = keepsScratch
       return done

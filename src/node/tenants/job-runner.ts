@@ -5,6 +5,8 @@ import type { Cut, JobReports, TenantJob } from '../../ipc/messages/jobs.ts'
 import { unreachable } from '../../lib/assert.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import { restorablePoints } from '../../replicate/point-in-time.ts'
+import { CorruptDatabaseError } from '../engine/db/database.ts'
+import { isUnreadable } from '../engine/files/file-references.ts'
 import { archiveTenant } from './archive.ts'
 import { locate, resolveCut } from './cut.ts'
 import { drillTenant } from './drill.ts'
@@ -26,8 +28,21 @@ export type WorkerJob =
 
 export type WorkerJobReport = JobReports[TenantJob['type']] | ExportReport | { readonly isMoved: boolean }
 
-/** Throws NoSuchPointError, SourceFileGoneError, CorruptDatabaseError, what replication and the object store throw. */
+/**
+ * Throws NoSuchPointError, SourceFileGoneError, CorruptDatabaseError, what replication and the object store throw.
+ * Databases of tenants hold what their superusers put there: what SQLite or JSON cannot read is their damage, not ours.
+ */
 export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobContext): Promise<WorkerJobReport> {
+  try {
+    return await perform(tenantId, job, context)
+  } catch (error) {
+    if (isUnreadable(error))
+      throw new CorruptDatabaseError('the content of a database cannot be read', { cause: error })
+    throw error
+  }
+}
+
+async function perform(tenantId: TenantId, job: WorkerJob, context: JobContext): Promise<WorkerJobReport> {
   const histories = { ...context, tenantId }
   switch (job.type) {
     case 'points': {

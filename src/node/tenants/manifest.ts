@@ -45,6 +45,12 @@ export function tenantPrefix(objectPrefix: string, id: TenantId): string {
   return objectPrefix === '' ? `t/${id}` : `${objectPrefix}/t/${id}`
 }
 
+/** The tenant that a key or prefix belongs to; null for others. */
+export function tenantOfKey(key: string): TenantId | null {
+  const id = /(?:^|\/)t\/([a-z0-9]{15})(?:\/|$)/.exec(key)?.[1]
+  return id !== undefined && isTenantId(id) ? id : null
+}
+
 /** Overwrites the whole manifest; the last writer wins, and only owners write. */
 export async function writeManifest(
   { store, objectPrefix }: ManifestPlace,

@@ -203,3 +203,28 @@ test('a fork of a moment whose files are gone says so', async () => {
   } as const
   await expect(bench.job(id, order)).rejects.toBeInstanceOf(SourceFileGoneError)
 })
+
+test('what a superuser broke in its own tables is mended by going back, and nobody goes back to it', async () => {
+  await using bench = await TenantBench.start()
+  let tenant = await bench.create()
+  await addCollection(tenant, 'notes')
+  await addRecord(tenant, 'notes', 'first')
+  await moment(tenant)
+  const { id } = tenant.spec
+  const latest = () => bench.job(id, { type: 'cut', wish: { type: 'latest' } })
+  const good = await latest()
+  await tenant.engine.data.transaction(() => {
+    tenant.engine.data.run("UPDATE _collections SET fields = 'no json' WHERE name = 'notes'")
+  })
+  await tenant.flush()
+  const broken = await latest()
+  const preview = bench.job(id, { type: 'preview', wish: { type: 'txid', txid: good.data } })
+  await expect(preview).rejects.toMatchObject({ code: 'corrupt_database' })
+  await bench.close(tenant)
+  const restore = (cut: typeof good) => bench.job(id, { type: 'restore', placement: bench.placement(id), cut })
+  await expect(restore(broken)).rejects.toMatchObject({ code: 'corrupt_database' })
+  expect((await latest()).data).toBe(broken.data) // nothing was written
+  await restore(good)
+  tenant = await bench.open(id)
+  expect(titles(tenant, 'notes')).toEqual(['first'])
+})

@@ -1,7 +1,7 @@
 // Which uploaded files a database refers to, and keeping the list of deleted files true when a database goes back in
 // time: what its rows refer to must not be swept, and what only the newer state had must not stay for ever.
 
-import { Database as Sqlite } from 'bun:sqlite'
+import { SQLiteError, Database as Sqlite } from 'bun:sqlite'
 import { assert } from '../../../lib/assert.ts'
 import { isObjectKey } from '../../../lib/object-store/key.ts'
 import { quoteName } from '../db/sql.ts'
@@ -73,9 +73,10 @@ export function reconcileDeletedFiles(restoredPath: string, currentPath: string,
     const before = listed(restored)
     const after = new Map<string, number>()
     let released = 0
+    const newer = filesOfNewer(current)
     // Deleted before then, and deleted since then: unless a row refers to it again.
-    for (const [key, deletedAtMs] of [...before, ...listed(current)]) if (!wanted.has(key)) after.set(key, deletedAtMs)
-    for (const key of referencedFiles(current)) {
+    for (const [key, deletedAtMs] of [...before, ...newer.listed]) if (!wanted.has(key)) after.set(key, deletedAtMs)
+    for (const key of newer.referenced) {
       if (wanted.has(key)) continue
       if (!after.has(key)) released++
       after.set(key, nowMs)
@@ -86,6 +87,24 @@ export function reconcileDeletedFiles(restoredPath: string, currentPath: string,
     restored.close()
     current.close()
   }
+}
+
+/** A newer state that cannot be read is the best reason to go back; its files then stay for good. */
+function filesOfNewer(current: Sqlite): {
+  readonly listed: ReadonlyMap<string, number>
+  readonly referenced: ReadonlySet<string>
+} {
+  try {
+    return { listed: listed(current), referenced: referencedFiles(current) }
+  } catch (error) {
+    if (!isUnreadable(error)) throw error
+    return { listed: new Map(), referenced: new Set() }
+  }
+}
+
+/** Whether it is the content that cannot be read: tables hold what superusers put there. A full disk is not that. */
+export function isUnreadable(error: unknown): boolean {
+  return error instanceof SyntaxError || (error instanceof SQLiteError && error.code !== 'SQLITE_FULL')
 }
 
 function listed(database: Sqlite): Map<string, number> {
