@@ -53,8 +53,8 @@ export interface HistoryManifest {
   readonly files: readonly ManifestFile[]
   readonly candidates: DeletionCandidates | null
   /**
-   * Last slot that a retention pass has seen, when it ran, and whether it left nothing that time alone would release;
-   * null before the first.
+   * Last slot that a retention pass has seen, when it ran, and whether it left nothing that time alone would release.
+   * Before the first pass, where somebody began to look after the history; null: nobody has.
    */
   readonly retained: { readonly txid: Txid; readonly atMs: number; readonly isSettled: boolean } | null
   /** The longest restore seen of this history, ms: deletions wait for twice as long. */

@@ -47,19 +47,16 @@ export interface RetentionOutcome {
  * When the next pass is due, ms since the Unix epoch; null: not before something is shipped.
  *
  * @param txid of the newest slot.
- * @param sinceMs when the history began to be looked after, for the first pass.
  */
 export function nextPassAtMs(
-  state: RetentionState & { readonly retained: RetentionOutcome['retained'] | null },
+  state: RetentionState & { readonly retained: RetentionOutcome['retained'] },
   txid: Txid,
-  sinceMs: number,
 ): number | null {
   if (state.candidates !== null) return readyAtMs(state.candidates, state.restoreMsMax)
   const { retained } = state
-  const slots = txid - (retained?.txid ?? 0)
-  if (slots >= busySlots) return (retained?.atMs ?? sinceMs) + busyPauseMs
-  if (retained?.isSettled && slots === 0) return null
-  return (retained?.atMs ?? sinceMs) + quietPauseMs
+  const slots = txid - retained.txid
+  if (retained.isSettled && slots === 0) return null
+  return retained.atMs + (slots >= busySlots ? busyPauseMs : quietPauseMs)
 }
 
 /**

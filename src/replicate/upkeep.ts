@@ -41,12 +41,11 @@ export class HistoryUpkeep {
   readonly #deps: UpkeepDeps
   readonly #epoch: number
   readonly #pageSize: number
-  readonly #sinceMs: number
   #commit: number
   /** The newest plan up to the tail; null while it is not known. */
   #files: readonly ManifestFile[] | null
   #tail: HistoryManifest['tail']
-  #state: RetentionState & Pick<HistoryManifest, 'retained'>
+  #state: RetentionState & Pick<RetentionOutcome, 'retained'>
   #working: Promise<void> | null = null
   #quietUntil = 0
   #isClosed = false
@@ -58,13 +57,14 @@ export class HistoryUpkeep {
     this.#epoch = opened.writer.epoch
     this.#pageSize = opened.pageSize
     this.#commit = opened.commit
-    this.#sinceMs = deps.clock.now()
     const { txid, timestampMs } = opened
     const checksum = checksumText(opened.checksum)
     this.#tail = { txid, timestampMs, checksum }
     const last = { level: 0, minTxid: txid, maxTxid: txid, sizeBytes: opened.tailSizeBytes, timestampMs, checksum }
     this.#files = newestPlan(opened.known, [...(previous?.files ?? []), last], txid)
-    const { candidates = null, retained = null, restoreMsMax = 0 } = previous ?? {}
+    const { candidates = null, restoreMsMax = 0 } = previous ?? {}
+    // Kept from one opening to the next: the first pass must not move away with each of them.
+    const retained = previous?.retained ?? { txid, atMs: deps.clock.now(), isSettled: false }
     this.#state = { candidates, retained, restoreMsMax }
   }
 
@@ -83,7 +83,7 @@ export class HistoryUpkeep {
 
   /** When a retention pass is due next, ms since the Unix epoch; null for never. */
   get nextPassAtMs(): number | null {
-    return nextPassAtMs(this.#state, this.#tail.txid, this.#sinceMs)
+    return nextPassAtMs(this.#state, this.#tail.txid)
   }
 
   /** A slot was shipped; `commit` is the size of the database after it, in pages. */
@@ -176,7 +176,7 @@ export function firstManifest(created: HistoryPosition): HistoryManifest {
     commit,
     files: [{ level: 0, minTxid: txid, maxTxid: txid, sizeBytes: tailSizeBytes, timestampMs, checksum }],
     candidates: null,
-    retained: null,
+    retained: { txid, atMs: timestampMs, isSettled: false },
     restoreMsMax: 0,
   }
 }

@@ -133,16 +133,16 @@ export async function passClosed(id: TenantId, deps: Omit<UpkeepDeps, 'log'>): P
     const due: number[] = []
     let isChanged = false
     for (const name of databaseNames) {
-      let manifest = databases[name]
-      if (manifest === undefined) continue
-      const { txid, timestampMs } = manifest.tail
-      let atMs = nextPassAtMs(manifest, txid, timestampMs)
+      const manifest = databases[name]
+      if (manifest === undefined || manifest.retained === null) continue
+      const { txid } = manifest.tail
+      const { restoreMsMax } = manifest
+      let atMs = nextPassAtMs({ ...manifest, retained: manifest.retained }, txid)
       if (atMs !== null && atMs <= clock.now()) {
         const { candidates, retained } = await upkeep.retain(`${tenantPrefix(objectPrefix, id)}/${name}`, manifest)
-        manifest = { ...manifest, candidates, retained }
-        databases[name] = manifest
+        databases[name] = { ...manifest, candidates, retained }
         isChanged = true
-        atMs = nextPassAtMs(manifest, txid, timestampMs)
+        atMs = nextPassAtMs({ candidates, retained, restoreMsMax }, txid)
       }
       if (atMs !== null) due.push(atMs)
     }
