@@ -6,12 +6,14 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'bun:test'
 import { EventSource } from 'eventsource'
 import PocketBase, { type CollectionModel, type RecordModel } from 'pocketbase'
 import { badRequest } from '../../src/node/api/error-map.ts'
+import { newEmailChangeToken, newPasswordResetToken, newVerificationToken } from '../../src/node/engine/auth/tokens.ts'
 import type { Chains } from '../../src/node/engine/chains.ts'
 import { RefusedError, ValidationFailed } from '../../src/node/engine/errors.ts'
 import type { HookChain } from '../../src/node/engine/hook-chain.ts'
 import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { saveUser, setAuthOptions } from '../support/engine.ts'
 import { type MailServer, startMailServer } from '../support/mail-server.ts'
+import { startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 import { until } from '../support/wait.ts'
 
@@ -261,6 +263,87 @@ test('signing in: every chain sees its record and may refuse', async () => {
   expect(refused).toMatchObject([400, { message: 'Locked out.' }])
 })
 
+test('proving and changing an address, and a new password: both steps of each', async () => {
+  const users = new PocketBase(server.url).collection('users')
+  const record = await saveUser(server.engine, 'users', { email: 'steps@example.com', password: 'a-long-password' })
+  const seen: string[] = []
+  const steps = [
+    'onRecordRequestVerificationRequest',
+    'onRecordConfirmVerificationRequest',
+    'onRecordRequestPasswordResetRequest',
+    'onRecordConfirmPasswordResetRequest',
+    'onRecordRequestEmailChangeRequest',
+    'onRecordConfirmEmailChangeRequest',
+    'onMailerRecordPasswordResetSend',
+    'onMailerRecordEmailChangeSend',
+    'onMailerRecordAuthAlertSend',
+  ] as const
+  for (const name of steps)
+    on(name, (e) => {
+      seen.push(name)
+      if (name === 'onRecordConfirmEmailChangeRequest') (e as { newEmail: string }).newEmail = 'chosen@example.com'
+      return (e as { next(): unknown }).next()
+    })
+  const nowMs = server.engine.clock.now()
+  await users.requestVerification('steps@example.com')
+  await mails.take('steps@example.com')
+  await users.confirmVerification(newVerificationToken(record, nowMs))
+  await users.requestPasswordReset('steps@example.com')
+  await mails.take('steps@example.com')
+  await users.confirmPasswordReset(newPasswordResetToken(record, nowMs), 'another-password', 'another-password')
+  await users.authWithPassword('steps@example.com', 'another-password')
+  await users.requestEmailChange('asked@example.com')
+  await mails.take('asked@example.com')
+  const current = server.engine.records.findById(record.collection, record.id)!
+  await users.confirmEmailChange(newEmailChangeToken(current, 'asked@example.com', nowMs), 'another-password')
+  expect(server.engine.records.findById(record.collection, record.id)!.text('email')).toBe('chosen@example.com')
+  expect(seen.filter((name) => !name.startsWith('onMailer'))).toEqual(steps.slice(0, 6))
+  expect(new Set(seen.filter((name) => name.startsWith('onMailer')))).toEqual(new Set(steps.slice(6, 8)))
+})
+
+test('OAuth2: what a handler makes of the account and of who it is', async () => {
+  const oidc = await startOidcProvider()
+  try {
+    const endpoints = {
+      authURL: `${oidc.url}/authorize`,
+      tokenURL: `${oidc.url}/token`,
+      userInfoURL: `${oidc.url}/userinfo`,
+    }
+    const { clientId, clientSecret } = oidc
+    const provider = { name: 'oidc', clientId, clientSecret, displayName: '', extra: null, pkce: null, ...endpoints }
+    const mappedFields = { id: '', name: 'name', username: '', avatarURL: '' }
+    await setAuthOptions(server.engine, 'users', { oauth2: { providers: [provider], mappedFields, enabled: true } })
+    oidc.user = { sub: 'somebody', email: 'somebody@example.com', email_verified: true, name: 'Ada' }
+    const signIn = async () => {
+      const users = new PocketBase(server.url).collection('users')
+      const found = (await users.listAuthMethods()).oauth2.providers[0]!
+      const redirectURL = `${server.url}/api/oauth2-redirect`
+      const landed = await oidc.agree(found.authURL + encodeURIComponent(redirectURL))
+      return users.authWithOAuth2Code('oidc', landed.searchParams.get('code')!, found.codeVerifier, redirectURL)
+    }
+    const seen: unknown[] = []
+    on('onRecordAuthWithOAuth2Request', (e) => {
+      seen.push([e.providerName, e.isNewRecord, e.record?.text('email') ?? null, e.oAuth2User.id])
+      if (e.isNewRecord) e.createData = { ...e.createData, name: `${e.oAuth2User.name}, by a handler` }
+      return e.next()
+    })
+    const first = await signIn()
+    expect(first.record['name']).toBe('Ada, by a handler')
+    const second = await signIn()
+    expect(second.record.id).toBe(first.record.id)
+    expect(seen).toEqual([
+      ['oidc', true, null, 'somebody'],
+      ['oidc', false, 'somebody@example.com', 'somebody'],
+    ])
+    on('onRecordAuthWithOAuth2Request', () => {
+      throw badRequest('Not with this provider')
+    })
+    expect(await failure(signIn())).toMatchObject([400, { message: 'Not with this provider.' }])
+  } finally {
+    await oidc.stop()
+  }
+})
+
 test('mails: a handler changes or keeps one', async () => {
   const users = new PocketBase(server.url).collection('users')
   await saveUser(server.engine, 'users', { email: 'fresh@example.com', password: 'a-long-password' })
@@ -376,7 +459,9 @@ test('realtime: connecting, subscribing, and each message', async () => {
     e.subscriptions = e.subscriptions.map((topic) => (topic.startsWith('wrong') ? 'notes/*' : topic))
     return e.next()
   })
+  const sent: string[] = []
   on('onRealtimeMessageSend', (e) => {
+    sent.push(e.message.name)
     e.message.data = e.message.data.replace('told', 'changed on the way')
     return e.next()
   })
@@ -385,6 +470,7 @@ test('realtime: connecting, subscribing, and each message', async () => {
   await client.collection('notes').create({ title: 'told' })
   await until('the message', () => titles.length > 0)
   expect(titles).toEqual(['changed on the way'])
+  expect(sent).toEqual(['PB_CONNECT', 'notes/*'])
   await listener.realtime.unsubscribe()
   on('onRealtimeConnectRequest', () => {
     throw badRequest('Closed')

@@ -94,7 +94,9 @@ export class RealtimeBroker {
     })
     this.#clients.set(client.id, client)
     this.#sweeper ??= clock.setTimer(sweepMs, () => this.#sweep())
-    client.send('PB_CONNECT', `{"clientId":"${client.id}"}`, clock.monotonic())
+    const message = { name: 'PB_CONNECT', data: `{"clientId":"${client.id}"}` }
+    if (this.#deps.chains?.onRealtimeMessageSend.isEmpty === false) void this.#sendHooked(client, message)
+    else client.send(message.name, message.data, clock.monotonic())
     return client
   }
 
