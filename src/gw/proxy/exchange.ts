@@ -5,6 +5,7 @@ import { type AnswerHead, AnswerParser, type AnswerSink } from './answer-parser.
 import { downstreamHeaders } from './headers.ts'
 import type { Attempt } from './http.ts'
 import { isEventStreamType } from './sse.ts'
+import { wholeBody } from './whole-body.ts'
 
 /** Counted bodies up to this are handed on whole, bytes: a stream costs more than the copy. */
 const wholeBytesMax = 256 * 1024
@@ -120,11 +121,11 @@ export class Exchange implements AnswerSink {
     const isBodyless = this.#question.method === 'HEAD' || head.status === 204 || head.status === 304
     // Of a body that is there the length is counted anew.
     if (!isBodyless) headers.delete('content-length')
-    this.#answer(head, isBodyless ? null : this.#whole(), headers)
+    this.#answer(head, isBodyless ? null : wholeBody(this.#whole()), headers)
   }
 
-  #whole(): Uint8Array {
-    return this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts)
+  #whole(): Uint8Array<ArrayBuffer> {
+    return (this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts)) as Uint8Array<ArrayBuffer>
   }
 
   #answer(head: AnswerHead, body: Bun.BodyInit | null, headers: Headers): Response {
