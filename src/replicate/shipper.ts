@@ -6,6 +6,7 @@
 //                                                               our own file? durable ◄──┴──► fenced, for ever
 
 import { statSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { assert } from '../lib/assert.ts'
 import type { Txid } from '../lib/brand.ts'
 import { type Cancel, type Clock, sleep } from '../lib/clock.ts'
@@ -32,6 +33,8 @@ const checkpointBytesDefault = 4 << 20
 const checkpointForcedFactor = 4
 /** While the store fails, between two attempts. */
 const outagePolicy: RetryPolicy = { attemptsMax: Number.POSITIVE_INFINITY, baseDelayMs: 100, delayMsMax: 5_000 }
+/** While the store fails, between two syncs of the WAL, ms. */
+const syncEveryMs = 1_000
 /** A PUT under the write mutex holds writers out for this long at most, ms. */
 const heldPutMs = 5_000
 /** Files after which a look is taken whether a new owner wants the history: a GET costs a twelfth of a PUT. */
@@ -46,6 +49,8 @@ export interface ShipperOptions {
   readonly shipDelayMs?: number
   /** Size of the WAL from which it is moved into the database. */
   readonly checkpointBytes?: number
+  /** For tests: in place of writing a file's data through to the disk. */
+  readonly syncFile?: (path: string) => Promise<void>
   /** Called once, when another owner took a slot. Nothing may be acknowledged after it. */
   readonly onFenced: (error: FencedError) => void
   /** Called after each slot, with the size of the database after it in pages, for whoever keeps the history short. */
@@ -86,6 +91,7 @@ export class Shipper {
   #pendingSinceMs: number | null = null
   #failures = 0
   #filesSinceLook = 0
+  #syncedAtMs = Number.NEGATIVE_INFINITY
   /** Monotonic time of the last answer of the store. */
   #heardAtMs = Number.NEGATIVE_INFINITY
 
@@ -292,8 +298,24 @@ export class Shipper {
         const delayMs = backoffMs(outagePolicy, Math.min(this.#failures, 16), this.#options.rng)
         if (this.#failures++ === 0)
           this.#options.log.warn('shipping failed', { prefix: this.#position.at.prefix, error: errorMessage(error) })
+        await this.#syncSpool()
         await sleep(this.#options.clock, delayMs, this.#stop.signal).catch(() => undefined) // only aborts end it early
       }
+    }
+  }
+
+  /** While the store fails the WAL is all there is of the tail, so a power cut must not take more of it than a few seconds. */
+  async #syncSpool(): Promise<void> {
+    const nowMs = this.#options.clock.monotonic()
+    if (nowMs - this.#syncedAtMs < syncEveryMs) return
+    this.#syncedAtMs = nowMs
+    try {
+      await (this.#options.syncFile ?? syncFile)(this.#source.walPath)
+    } catch (error) {
+      this.#options.log.error('the spool could not be synced', {
+        path: this.#source.walPath,
+        error: errorMessage(error),
+      })
     }
   }
 
@@ -443,4 +465,10 @@ function shippedFile({ header, file }: Pending): ShippedFile {
     timestampMs: header.timestampMs,
     checksum: checksumText(file.checksum),
   }
+}
+
+/** The WAL carries none of SQLite's locks, so it may be opened beside it. */
+async function syncFile(path: string): Promise<void> {
+  await using file = await open(path, 'r+')
+  await file.datasync()
 }

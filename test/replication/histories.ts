@@ -30,6 +30,8 @@ export interface OwnerOptions {
   /** Merges and deletes when due. */
   readonly runner?: UpkeepRunner
   readonly manifest?: HistoryManifest | null
+  /** In place of writing the WAL through to the disk. */
+  readonly syncFile?: (path: string) => Promise<void>
 }
 
 /** An owner of the history: its own folder, its own connections. */
@@ -69,6 +71,7 @@ export class Owner implements AsyncDisposable {
         this.fencedBy = error
       },
       onShipped: (file, commit) => this.upkeep?.shipped(file, commit),
+      ...(options.syncFile && { syncFile: options.syncFile }),
     })
   }
 

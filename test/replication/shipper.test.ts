@@ -325,3 +325,25 @@ test('a damaged file is refused by name and the database in place stays', async 
   await store.put(key, bytes)
   await expect(restoredHash(owner.at, null)).rejects.toThrow('0000000000000002-0000000000000002.ltx is damaged')
 })
+
+test('while the store fails, the WAL is written through to the disk; a disk that fails too does not end the attempts', async () => {
+  const store = new MemoryObjectStore()
+  const synced: string[] = []
+  const syncFile = async (path: string) => {
+    synced.push(path)
+    throw new Error('no space left')
+  }
+  await using owner = await Owner.create(store, { syncFile })
+  await owner.insert('a')
+  await owner.flush()
+  expect(synced).toEqual([]) // a store that is well is the better disk
+  store.fault = () => ({ type: 'error', status: 503 })
+  const requests = store.requestCount
+  const seq = await owner.insert('b')
+  const shipped = owner.shipper.waitDurable(seq, deadlineMs)
+  await until('more attempts', () => store.requestCount >= requests + 3, deadlineMs)
+  expect(synced).toEqual([owner.db.walPath]) // once a second
+  store.fault = null
+  await shipped
+  expect(await restoredHash(owner.at, null)).toBe(owner.hash())
+})
