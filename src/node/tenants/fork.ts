@@ -61,7 +61,8 @@ export async function forkTenant(
   }
   const { notes, files } = makeOwn(join(scratchDir, 'data.db'), rng)
   const filesBytes = await copyFiles(files, { source, target: tenant.id }, context)
-  await writeManifest(context, { tenant, facts: noFacts, updatedAtMs: clock.now() })
+  const lineage = { tenantId: source, atMs: cut.atMs }
+  await writeManifest(context, { tenant, facts: { ...noFacts, lineage }, updatedAtMs: clock.now() })
   for (const name of databaseNames) {
     report({ step: `writing ${name}`, done: files.length, total: files.length })
     const at = locate({ ...context, tenantId: tenant.id }, name)
@@ -153,13 +154,14 @@ async function copyFiles(
   const from = `${tenantPrefix(objectPrefix, between.source)}/files/`
   const to = `${tenantPrefix(objectPrefix, between.target)}/files/`
   const [there, done] = await Promise.all([sizesUnder(store, from, signal), sizesUnder(store, to, signal)])
+  const missing = files.find((key) => !there.has(key))
+  if (missing !== undefined) throw new SourceFileGoneError(`the source no longer has the file ${missing}`) // before any copy
   let copied = 0
   let bytes = 0
   const queue = files.values()
   const lane = async () => {
     for (const key of queue) {
-      const size = there.get(key)
-      if (size === undefined) throw new SourceFileGoneError(`the source no longer has the file ${key}`)
+      const size = there.get(key)!
       if (done.get(key) !== size) await copyOne(store, from + key, to + key, signal)
       bytes += size
       report({ step: 'copying files', done: ++copied, total: files.length })

@@ -23,7 +23,7 @@ export interface TenantFacts {
   readonly nextCronAtMs: number | null
   /** When the uploads were last compared with the records; null before the first time. */
   readonly filesListedAtMs: number | null
-  /** A fork reads files that it lacks from its source, and the source keeps them for it. */
+  /** The tenant and the moment that this is a fork of; nothing is read from there any more. */
   readonly lineage: { readonly tenantId: TenantId; readonly atMs: number } | null
 }
 

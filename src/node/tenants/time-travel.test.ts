@@ -202,6 +202,7 @@ test('a fork of a moment whose files are gone says so', async () => {
     cut,
   } as const
   await expect(bench.job(id, order)).rejects.toBeInstanceOf(SourceFileGoneError)
+  expect(store.keys.filter((key) => key.includes(id))).toEqual([])
 })
 
 test('what a superuser broke in its own tables is mended by going back, and nobody goes back to it', async () => {
