@@ -98,13 +98,11 @@ export class ExportDesk {
 
   async #start(key: string, tenantId: TenantId, cut: ExportCut): Promise<Session> {
     const { clock, run, dir, replicasOf } = this.#deps
-    if (this.#sessions.size >= sessionsMax) {
-      const [oldest] = [...this.#sessions.values()]
-        .filter(({ readers, state }) => readers === 0 && state.type !== 'preparing')
-        .sort((a, b) => a.usedAtMs - b.usedAtMs)
-      if (oldest === undefined) throw new OverloadedError(`${sessionsMax} exports are under way here`)
-      await this.#drop(oldest)
-    }
+    const resting = [...this.#sessions.values()]
+      .filter(({ readers, state }) => readers === 0 && state.type !== 'preparing')
+      .sort((a, b) => a.usedAtMs - b.usedAtMs)
+    const isFull = this.#sessions.size >= sessionsMax
+    if (isFull && resting.length === 0) throw new OverloadedError(`${sessionsMax} exports are under way here`)
     const progress = { step: 'waiting', done: 0, total: null }
     const session: Session = {
       key,
@@ -138,6 +136,7 @@ export class ExportDesk {
       .finally(() => this.#preparing.delete(preparing))
     this.#preparing.add(preparing)
     this.#sweepLater()
+    if (isFull) await this.#drop(resting[0]!) // last, so that whoever asks meanwhile finds the new one
     return session
   }
 

@@ -3,7 +3,7 @@
 
 import { Database as Sqlite } from 'bun:sqlite'
 import { afterAll, expect, test } from 'bun:test'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { addCollection, addRecord, TenantBench } from '../../../test/support/tenant.ts'
@@ -25,7 +25,15 @@ function deskOf(bench: TenantBench): ExportDesk {
     mkdirSync(scratchDir, { recursive: true })
     return runJob(tenantId, job, { store, objectPrefix, clock, rng, scratchDir, signal, report })
   }
-  return new ExportDesk({ store, objectPrefix, clock, log, dir: join(dir, String(++folders)), run, replicasOf: () => [] })
+  return new ExportDesk({
+    store,
+    objectPrefix,
+    clock,
+    log,
+    dir: join(dir, String(++folders)),
+    run,
+    replicasOf: () => [],
+  })
 }
 
 async function archiveOf(desk: ExportDesk, tenantId: Parameters<ExportDesk['look']>[0], cut: Cut) {
@@ -110,5 +118,30 @@ test('what cannot be exported says so, and may be asked for again', async () => 
   expect((await archiveOf(desk, tenant.spec.id, cut)).sizeBytes).toBeGreaterThan(10_000)
   await store.delete(store.keys.filter((key) => key.includes('/files/')))
   await expect(archiveOf(deskOf(bench), tenant.spec.id, cut)).rejects.toMatchObject({ code: 'source_file_gone' })
+  await desk.close()
+})
+
+test('many exports at once: each is prepared once, a few stay on disk, and those that are read are not dropped', async () => {
+  await using bench = await TenantBench.start()
+  const tenant = await bench.create()
+  await addCollection(tenant, 'notes')
+  const { id } = tenant.spec
+  const cuts: Cut[] = []
+  for (let i = 0; i < 6; i++) {
+    await addRecord(tenant, 'notes', `note ${i}`)
+    await tenant.flush()
+    cuts.push(await bench.job(id, { type: 'cut', wish: { type: 'latest' } }))
+  }
+  const desk = deskOf(bench)
+  const [first, again] = await Promise.all([archiveOf(desk, id, cuts[0]!), archiveOf(desk, id, cuts[0]!)])
+  expect(again.etag).toBe(first.etag)
+  const reader = first.stream(0).getReader()
+  await reader.read()
+  for (const cut of cuts.slice(1)) await archiveOf(desk, id, cut)
+  const folder = join(dir, String(folders))
+  expect(readdirSync(folder).length).toBe(4)
+  let bytes = 0
+  for (let part = await reader.read(); !part.done; part = await reader.read()) bytes += part.value.length
+  expect(bytes).toBeGreaterThan(10_000)
   await desk.close()
 })
