@@ -12,6 +12,7 @@ import { registerEject } from './tenant-eject.ts'
 import { registerExport } from './tenant-export.ts'
 import { importTenant } from './tenant-import.ts'
 import { registerOrphans } from './tenant-orphans.ts'
+import { registerRetention } from './tenant-retention.ts'
 import { registerTimeTravel } from './tenant-time-travel.ts'
 
 export interface TenantBody {
@@ -154,6 +155,7 @@ export function registerTenant(program: Command): void {
   })
 
   registerDurability(tenant)
+  registerRetention(tenant)
   registerOrphans(tenant)
   registerTimeTravel(tenant)
   registerExport(tenant)

@@ -13,6 +13,7 @@ import { RpcRefusal } from '../ipc/errors.ts'
 import { clusterSecrets } from '../ipc/keys.ts'
 import type { NodeOrder, OrderReplies } from '../ipc/messages/cp-node.ts'
 import type { Cut, TenantJob } from '../ipc/messages/jobs.ts'
+import type { TenantSpec } from '../ipc/messages/tenant.ts'
 import { type Handlers, openRpcServer } from '../ipc/server.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
 import type { NodeId, TenantId, Txid } from '../lib/brand.ts'
@@ -69,13 +70,14 @@ async function start(dir: string, objectStore = new MemoryObjectStore()): Promis
 async function playNode(
   member: ControlPlane,
   id: string,
-  behave: { failCreates?: number; job?: (job: TenantJob) => OrderReplies['job.run'] | null } = {},
+  behave: { failCreates?: number; unshipped?: number; job?: (job: TenantJob) => OrderReplies['job.run'] | null } = {},
 ) {
   const messaging = openMessaging({ role: 'node', secrets, log })
   opened.push(() => messaging.close())
   const orders: NodeOrder[] = []
   const server = openRpcServer({ messaging, clock, log, bind: 'tcp://127.0.0.1:0', allow: ['control-plane'] })
   let failures = behave.failCreates ?? 0
+  let unshipped = behave.unshipped ?? 0
   const handlers: Handlers<NodeOrder, OrderReplies> = {
     'tenant.create': (order) => {
       orders.push(order)
@@ -84,6 +86,7 @@ async function playNode(
     },
     'tenant.release': (order) => {
       orders.push(order)
+      if (unshipped-- > 0) throw new RpcRefusal('tail_not_shipped', 'commits are here alone')
       return { released: true }
     },
     'tenant.update': (order) => {
@@ -366,6 +369,34 @@ test('tenants leave a node that is drained or down, under a higher epoch', async
   expect((await call('DELETE', '/api/cp/nodes/node-4')).status).toBe(409)
   expect((await call('DELETE', '/api/cp/nodes/node-1')).status).toBe(204)
 })
+
+test('how long restore points stay is told to the node, and taken back', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  const one = await playNode(member, 'node-1')
+  expect((await call('POST', '/api/cp/tenants', { id: 'kept' })).body.keepPointsHours).toBeNull()
+  const told = () => one.orders.findLast(({ type }) => type === 'tenant.update') as { tenant: TenantSpec } | undefined
+  expect((await call('PATCH', '/api/cp/tenants/kept', { keepPointsHours: 48 })).body.keepPointsHours).toBe(48)
+  await until('the node to be told', () => told()?.tenant.keepEveryMs === 48 * 3_600_000)
+  for (const bad of [0, 721, 1.5, 'x']) {
+    const { status } = await call('PATCH', '/api/cp/tenants/kept', { keepPointsHours: bad })
+    expect(status).toBe(400)
+  }
+  expect((await call('PATCH', '/api/cp/tenants/kept', { keepPointsHours: null })).body.keepPointsHours).toBeNull()
+  await until('the node to be told again', () => told()?.tenant.keepEveryMs === undefined)
+})
+
+test('a node that holds commits of a crash ships them before it lets go', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  const one = await playNode(member, 'node-1', { unshipped: 1 })
+  await call('POST', '/api/cp/tenants', { id: 'a' })
+  await playNode(member, 'node-2')
+  await call('POST', '/api/cp/nodes/node-1/drain')
+  await until('the move', async () => (await call('GET', '/api/cp/tenants/a')).body.placement.nodeId === 'node-2')
+  const types = one.orders.map(({ type }) => type).filter((type) => /release|open/.test(type))
+  expect(types).toEqual(['tenant.release', 'tenant.open', 'tenant.release'])
+}, 30_000)
 
 test('orphans of all nodes are listed, downloaded piece by piece, and removed where they are', async () => {
   const member = await start(folder())

@@ -11,6 +11,7 @@ import { commands } from './state/command.ts'
 import { configRows } from './state/config.ts'
 import { nodeRows } from './state/nodes.ts'
 import { placementRows } from './state/placements.ts'
+import { retentionRows } from './state/retentions.ts'
 import { tenantRows } from './state/tenants.ts'
 
 export interface InspectedRecord {
@@ -52,6 +53,7 @@ function decode(key: string, value: Uint8Array): unknown {
   if (key === 's/c') return configRows.decode(value)
   if (key.startsWith('s/t/')) return withoutSecrets(tenantRows.decode(value))
   if (key.startsWith('s/p/')) return placementRows.decode(value)
+  if (key.startsWith('s/k/')) return retentionRows.decode(value)
   if (key.startsWith('s/n/')) return nodeRows.decode(value)
   if (key.startsWith('s/a/')) return withoutSecrets(adminRows.decode(value))
   return { bytes: value.length }

@@ -7,8 +7,8 @@ import type { NodeService } from './services/nodes.ts'
 import { placementOf } from './services/placement/standbys.ts'
 import type { RouteTable } from './services/routing/table.ts'
 import type { TenantService } from './services/tenants.ts'
+import { toldTenant } from './services/told-tenant.ts'
 import type { StateReader } from './state/state.ts'
-import { specOf } from './state/tenants.ts'
 
 export interface EndpointDeps {
   readonly state: StateReader
@@ -36,7 +36,7 @@ export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
       const placement = state.placements.get(tenantId)
       const isOwner = placement !== undefined && placement.nodeId === nodeId && !tenants.isMoving(tenantId)
       if (tenant === undefined || tenant.status === 'deleted' || !isOwner) return { tenant: null }
-      return { tenant: specOf(tenant), placement: placementOf(state, placement) }
+      return { tenant: toldTenant(state, tenant), placement: placementOf(state, placement) }
     },
     'replica.moved': async ({ nodeId, tenantId, epoch }) => {
       const isOwner = state.placements.get(tenantId)?.nodeId === nodeId

@@ -62,7 +62,8 @@ export class SimClock implements Clock {
   }
 
   setTimer(delayMs: number, callback: () => void): Cancel {
-    const timer = { atMs: this.#elapsedMs + Math.max(0, delayMs), seq: this.#seq++, callback }
+    // In whole milliseconds, as timers of the platform: the wall clock must not stand between two.
+    const timer = { atMs: this.#elapsedMs + Math.ceil(Math.max(0, delayMs)), seq: this.#seq++, callback }
     this.#timers.push(timer)
     return () => {
       const index = this.#timers.indexOf(timer)

@@ -20,6 +20,7 @@ import {
   planRetention,
   type RetainedFile,
   type RetentionPolicy,
+  retentionOf,
 } from './retention.ts'
 
 /** Keys of one delete request. */
@@ -34,6 +35,8 @@ const busySlots = 64
 export interface RetentionState {
   readonly candidates: DeletionCandidates | null
   readonly restoreMsMax: number
+  /** How long every point of this history stays, ms; where it is not said, as long as the policy says. */
+  readonly keepEveryMs?: number
 }
 
 export interface RetentionOutcome {
@@ -73,7 +76,8 @@ export async function retainHistory(
     readonly signal?: AbortSignal
   },
 ): Promise<RetentionOutcome> {
-  const { clock, policy, signal } = deps
+  const { clock, signal } = deps
+  const policy = retentionOf(deps.policy, state.keepEveryMs)
   const nowMs = clock.now()
   const options = signal === undefined ? {} : { signal }
   const listed = await listLtx(at, options)

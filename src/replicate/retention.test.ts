@@ -8,7 +8,14 @@ import type { Txid } from '../lib/brand.ts'
 import { seededRng } from '../lib/rng.ts'
 import type { CandidateRange } from './history-manifest.ts'
 import { planRestore } from './restore-plan.ts'
-import { candidateRanges, defaultRetention, planDeletion, planRetention, type RetainedFile } from './retention.ts'
+import {
+  candidateRanges,
+  defaultRetention,
+  planDeletion,
+  planRetention,
+  type RetainedFile,
+  retentionOf,
+} from './retention.ts'
 
 const minute = 60_000
 const hour = 60 * minute
@@ -165,6 +172,21 @@ test('a busy minute is kept at the end of a merge, a minute before a pause at it
   const { kept, points } = planRetention([...slots, ...merges], start + 2 * day, defaultRetention)
   expect(points.map(Number)).toEqual([49, 113, 121])
   expect(names(kept).filter((name) => name.startsWith('0:'))).toHaveLength(1 + 121 - 113)
+})
+
+test('points that are kept for longer or for less', () => {
+  const start = 1_700_000_000_000
+  const files = Array.from({ length: 30 }, (_, index) => file(0, index + 1, index + 1, start + index * 1_000))
+  const all = [...files, file(9, 1, 30, start + 29_000)]
+  const pointsAfter = (days: number, keepEveryMs?: number) =>
+    planRetention(all, start + days * day, retentionOf(defaultRetention, keepEveryMs)).points.length
+  expect(pointsAfter(2)).toBeLessThan(30)
+  expect(pointsAfter(2, 3 * day)).toBe(30)
+  expect(pointsAfter(29, 90 * day)).toBe(30)
+  expect(pointsAfter(31, 90 * day)).toBe(1) // a month is the most
+  expect(pointsAfter(0.5)).toBe(30)
+  expect(pointsAfter(0.5, 3_600_000)).toBeLessThan(30)
+  expect(() => retentionOf(defaultRetention, Number.NaN)).toThrow()
 })
 
 test('a history with a hole is left alone', () => {

@@ -23,7 +23,18 @@ export interface RetentionPolicy {
   readonly hourlyMs: number
 }
 
+/** Longest time that every point may be kept for, ms. */
+const keepEveryMsMax = 30 * dayMs
+
 export const defaultRetention: RetentionPolicy = { everyMs: dayMs, minutelyMs: 7 * dayMs, hourlyMs: 30 * dayMs }
+
+/** The policy of a history whose every point stays for another time. Never less than the rest of the promises. */
+export function retentionOf(policy: RetentionPolicy, keepEveryMs: number | undefined): RetentionPolicy {
+  if (keepEveryMs === undefined) return policy
+  assert(keepEveryMs > 0, `points cannot be kept for ${keepEveryMs} ms`) // not a number would promise nothing
+  const everyMs = Math.min(keepEveryMs, keepEveryMsMax)
+  return { everyMs, minutelyMs: Math.max(policy.minutelyMs, everyMs), hourlyMs: Math.max(policy.hourlyMs, everyMs) }
+}
 
 /** Between the two phases of a deletion, ms; longer when restores take longer. */
 export const candidateWaitMs = dayMs

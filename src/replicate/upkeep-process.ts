@@ -91,8 +91,9 @@ export class UpkeepProcess implements UpkeepRunner {
   }
 
   async retain(prefix: string, state: RetentionState): Promise<RetentionOutcome> {
-    const { candidates, restoreMsMax } = state
-    return (await this.#do({ type: 'retain', prefix, state: { candidates, restoreMsMax } })) as RetentionOutcome
+    const { candidates, restoreMsMax, keepEveryMs } = state
+    const sent = { candidates, restoreMsMax, ...(keepEveryMs !== undefined && { keepEveryMs }) }
+    return (await this.#do({ type: 'retain', prefix, state: sent })) as RetentionOutcome
   }
 
   /** The process that works, if there is one. */

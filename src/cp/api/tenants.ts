@@ -25,6 +25,9 @@ const hosts = t.Array(host, { maxItems: 100 })
 /** From at once to ten minutes: beyond that a bound is none. */
 const lossBoundMs = t.Optional(t.Integer({ minimum: 0, maximum: 600_000 }))
 const onStoreOutage = t.Optional(t.Union([t.Literal('spool'), t.Literal('refuse')]))
+/** From an hour to the month that one an hour is kept for; null: a day, as everybody's. */
+const keepPointsHours = t.Optional(t.Union([t.Null(), t.Integer({ minimum: 1, maximum: 720 })]))
+const hourMs = 3_600_000
 const ackMode = t.Union(ackModes.map((mode) => t.Literal(mode)))
 
 const createBody = t.Object({
@@ -51,11 +54,12 @@ const updateBody = t.Object({
   ackMode: t.Optional(ackMode),
   lossBoundMs,
   onStoreOutage,
+  keepPointsHours,
   quotas: t.Optional(quotas),
   metadata: t.Optional(t.Record(t.String({ maxLength: 64 }), t.String({ maxLength: 1_024 }))),
 })
 
-export function tenantBody({ tenant, placement, drill, activity }: TenantView) {
+export function tenantBody({ tenant, placement, drill, activity, keepEveryMs }: TenantView) {
   const { id, slug, domains, status, owner, plan, region, ackMode, limits, metadata } = tenant
   return {
     id,
@@ -68,6 +72,7 @@ export function tenantBody({ tenant, placement, drill, activity }: TenantView) {
     ackMode,
     lossBoundMs: tenant.lossBoundMs,
     onStoreOutage: tenant.onStoreOutage,
+    keepPointsHours: keepEveryMs === null ? null : keepEveryMs / hourMs,
     quotas: limits,
     metadata,
     placement: placement && {
@@ -115,6 +120,9 @@ function patchOf(body: typeof updateBody.static): UpdateTenant {
     ...(body.ackMode !== undefined && { ackMode: body.ackMode }),
     ...(body.lossBoundMs !== undefined && { lossBoundMs: body.lossBoundMs }),
     ...(body.onStoreOutage !== undefined && { onStoreOutage: body.onStoreOutage }),
+    ...(body.keepPointsHours !== undefined && {
+      keepEveryMs: body.keepPointsHours === null ? null : body.keepPointsHours * hourMs,
+    }),
     ...(body.quotas !== undefined && { limits: body.quotas }),
     ...(body.metadata !== undefined && { metadata: body.metadata }),
   }

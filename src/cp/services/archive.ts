@@ -14,7 +14,7 @@ import type { Rng } from '../../lib/rng.ts'
 import type { ArchivePolicy } from '../config.ts'
 import type { TenantActivity } from '../state/activities.ts'
 import type { StateReader } from '../state/state.ts'
-import { specOf, type Tenant } from '../state/tenants.ts'
+import type { Tenant } from '../state/tenants.ts'
 import { runTenantJob } from './jobs.ts'
 import type { NodeService } from './nodes.ts'
 import type { OperationService, OperationView } from './operations.ts'
@@ -23,6 +23,7 @@ import { placementOf } from './placement/standbys.ts'
 import type { Propose } from './proposer.ts'
 import { findTenant } from './routing/table.ts'
 import type { TenantRefusal } from './tenants.ts'
+import { toldTenant } from './told-tenant.ts'
 
 export interface ArchiveDeps {
   readonly state: StateReader
@@ -191,7 +192,7 @@ export class ArchiveService {
     if (tenant !== undefined && placement !== undefined)
       await orders.give<'tenant.update'>(
         placement.nodeId,
-        { type: 'tenant.update', tenant: specOf(tenant), placement: placementOf(state, placement) },
+        { type: 'tenant.update', tenant: toldTenant(state, tenant), placement: placementOf(state, placement) },
         openMs,
       )
     return ok(null)
@@ -238,7 +239,11 @@ export class ArchiveService {
     const outcome = await propose({ type: 'tenant.resume', id, atMs: nowMs })
     const [tenant, placement] = [state.tenants.get(id), state.placements.get(id)]
     if (!outcome.ok || tenant === undefined || placement === undefined) return
-    const order = { type: 'tenant.update', tenant: specOf(tenant), placement: placementOf(state, placement) } as const
+    const order = {
+      type: 'tenant.update',
+      tenant: toldTenant(state, tenant),
+      placement: placementOf(state, placement),
+    } as const
     await orders.give<'tenant.update'>(placement.nodeId, order, openMs)
     await orders.give<'tenant.open'>(
       placement.nodeId,

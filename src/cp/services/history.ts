@@ -17,6 +17,7 @@ export interface TenantIdentity {
   readonly ackMode: AckMode | null
   readonly limits: TenantLimits | null
   readonly createdAtMs: number | null
+  readonly keepEveryMs: number | null
 }
 
 export interface TenantHistory {
@@ -127,7 +128,7 @@ function parseIdentity(id: TenantId, body: string): TenantIdentity {
   }
   const manifest = asRecord(parsed)
   const tenant = asRecord(manifest['tenant'] ?? manifest['identity'])
-  const { slug, domains, plan, ackMode, limits, createdAtMs } = tenant
+  const { slug, domains, plan, ackMode, limits, createdAtMs, keepEveryMs } = tenant
   if (typeof slug !== 'string' || !isSlug(slug) || tenant['id'] !== id)
     throw new ManifestError(`the manifest of tenant ${id} does not name its tenant`)
   return {
@@ -138,6 +139,8 @@ function parseIdentity(id: TenantId, body: string): TenantIdentity {
     ackMode: ackModes.find((mode) => mode === ackMode) ?? null,
     limits: parseLimits(limits),
     createdAtMs: typeof createdAtMs === 'number' && Number.isSafeInteger(createdAtMs) ? createdAtMs : null,
+    keepEveryMs:
+      typeof keepEveryMs === 'number' && Number.isSafeInteger(keepEveryMs) && keepEveryMs > 0 ? keepEveryMs : null,
   }
 }
 

@@ -9,12 +9,12 @@ import { errorCode, errorMessage, OverloadedError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { TenantOperation } from '../state/operations.ts'
 import type { StateReader } from '../state/state.ts'
-import { specOf } from '../state/tenants.ts'
 import { runTenantJob, TenantJobError } from './jobs.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
 import { placementOf } from './placement/standbys.ts'
 import type { Propose } from './proposer.ts'
+import { toldTenant } from './told-tenant.ts'
 
 export type OperationKind = 'preview' | 'eject' | 'drill' | 'archive' | TenantOperation['type']
 
@@ -200,7 +200,13 @@ export class OperationService {
           const placement = placed()
           const tenant = state.tenants.get(tenantId)
           if (placement === null || tenant === undefined) return null
-          const job = { type: 'fork', tenant: specOf(tenant), placement, source: operation.source, cut } as const
+          const job = {
+            type: 'fork',
+            tenant: toldTenant(state, tenant),
+            placement,
+            source: operation.source,
+            cut,
+          } as const
           return { nodeId: placement.nodeId, job }
         }
         return runTenantJob<'fork'>(this.#deps, { jobId: id, tenantId, where }, options)

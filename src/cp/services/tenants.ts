@@ -15,7 +15,7 @@ import type { RejectReason } from '../state/command.ts'
 import type { DrillRow } from '../state/drills.ts'
 import { type PlacementRow, standbysOf } from '../state/placements.ts'
 import type { StateReader } from '../state/state.ts'
-import { type Superuser, specOf, type Tenant } from '../state/tenants.ts'
+import type { Superuser, Tenant } from '../state/tenants.ts'
 import type { TenantHistory } from './history.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
@@ -24,6 +24,7 @@ import { type Choice, choosePlace } from './placement/strategy.ts'
 import { planDefault, plans } from './plans.ts'
 import type { Propose } from './proposer.ts'
 import { findTenant, reservedSlugs } from './routing/table.ts'
+import { toldTenant } from './told-tenant.ts'
 
 export interface CreateTenant {
   readonly slug: string
@@ -46,6 +47,8 @@ export interface UpdateTenant {
   readonly ackMode?: AckMode
   readonly lossBoundMs?: number
   readonly onStoreOutage?: 'spool' | 'refuse'
+  /** null: as long as everybody's. */
+  readonly keepEveryMs?: number | null
   readonly limits?: Partial<TenantLimits>
   readonly metadata?: Readonly<Record<string, string>>
 }
@@ -75,6 +78,8 @@ export interface TenantView {
   readonly placement: PlacementRow | null
   /** The epoch on whose path its histories lie; null on stores that need no such paths. */
   readonly replicaEpoch: number | null
+  /** How long every restore point stays, ms; null: as long as everybody's. */
+  readonly keepEveryMs: number | null
   /** null before its use was noted for the first time. */
   readonly activity: TenantActivity | null
   /** null before the first drill. */
@@ -228,6 +233,10 @@ export class TenantService {
       })
       if (!kept.ok) return err(kept.error)
     }
+    if (patch.keepEveryMs !== undefined) {
+      const kept = await this.#deps.propose({ type: 'tenant.retention', id: before.id, keepEveryMs: patch.keepEveryMs })
+      if (!kept.ok) return err(kept.error)
+    }
     const after = this.find(before.id)
     if (after === null) return err('not_found')
     await this.#tellNode(after)
@@ -299,7 +308,10 @@ export class TenantService {
     if (replicaEpoch > 0 || !this.#deps.config.isCreateOnlyAtomic)
       await propose({ type: 'replica.begin', id: tenant.id, epoch: replicaEpoch })
     const outcome = await propose({ type: 'tenant.adopt', tenant, ...place, epoch })
-    return outcome.ok ? ok(this.find(tenant.id)!) : err(outcome.error)
+    if (!outcome.ok) return err(outcome.error)
+    if (identity.keepEveryMs !== null)
+      await propose({ type: 'tenant.retention', id: tenant.id, keepEveryMs: identity.keepEveryMs })
+    return ok(this.find(tenant.id)!)
   }
 
   /** Makes a superuser of the tenant or changes its password. */
@@ -402,7 +414,7 @@ export class TenantService {
       } else if (mustLeave) {
         work.push(() => this.#moveAway(tenant, placement, nodeState !== 'down'))
       } else if (tenant.status === 'active' && this.#lacksStandbys(tenant, placement)) {
-        work.push(() => this.#renewStandbys(tenant.id))
+        work.push(() => this.#renewStandbys(tenant.id).catch((error) => this.#shipFirst(error, placement)))
       } else if (tenant.status === 'created') {
         if (state.operations.get(tenant.id) === undefined) work.push(() => this.#finishCreation(tenant.id))
       }
@@ -422,7 +434,7 @@ export class TenantService {
   }
 
   #view(tenant: Tenant): TenantView {
-    const { placements, drills, activities, replicas } = this.#deps.state
+    const { placements, drills, activities, replicas, retentions } = this.#deps.state
     const { id } = tenant
     return {
       tenant,
@@ -430,6 +442,7 @@ export class TenantService {
       drill: drills.get(id) ?? null,
       activity: activities.get(id) ?? null,
       replicaEpoch: replicas.get(id)?.epoch || null,
+      keepEveryMs: retentions.get(id)?.keepEveryMs ?? null,
     }
   }
 
@@ -472,7 +485,7 @@ export class TenantService {
     await this.#beginReplica(id)
     const order = {
       type: 'tenant.create',
-      tenant: specOf(tenant),
+      tenant: toldTenant(state, tenant),
       placement: placementOf(state, placement),
       superuser: tenant.pendingSuperuser,
     } as const
@@ -568,9 +581,18 @@ export class TenantService {
     const wish = { region: tenant.region, excluded: placement.nodeId }
     const place = choosePlace(this.#deps.nodes.candidates(), wish)
     if (place === null) return // nobody else: the same node resumes when it returns
-    await this.#move(tenant.id, placement, place, {
-      copyMs: isAlive && tenant.status !== 'created' ? copyMsOfDrain : null,
-    })
+    const copyMs = isAlive && tenant.status !== 'created' ? copyMsOfDrain : null
+    await this.#move(tenant.id, placement, place, { copyMs }).catch((error) => this.#shipFirst(error, placement))
+  }
+
+  /** A node that holds commits of a crash or an outage lets go once they are shipped, which opening the tenant does. */
+  async #shipFirst(error: unknown, { tenantId, nodeId, epoch }: PlacementRow): Promise<never> {
+    const { orders, timings } = this.#deps
+    if (error instanceof NodeOrderError && errorCode(error.cause) === 'tail_not_shipped')
+      await orders
+        .give<'tenant.open'>(nodeId, { type: 'tenant.open', tenantId, epoch }, timings.orderMs)
+        .catch((cause) => this.#unfinished('shipping what a crash left', tenantId, cause))
+    throw error // the next look finds it shipped
   }
 
   async #move(
@@ -645,7 +667,7 @@ export class TenantService {
   async #tellNode({ tenant, placement }: TenantView): Promise<void> {
     if (placement === null || this.#deps.nodes.stateOf(placement.nodeId) === 'down') return
     const told = placementOf(this.#deps.state, placement)
-    const order = { type: 'tenant.update', tenant: specOf(tenant), placement: told } as const
+    const order = { type: 'tenant.update', tenant: toldTenant(this.#deps.state, tenant), placement: told } as const
     await this.#deps.orders
       .give<'tenant.update'>(placement.nodeId, order, this.#deps.timings.orderMs)
       .catch((error) => this.#unfinished('update', tenant.id, error))

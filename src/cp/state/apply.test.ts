@@ -95,6 +95,26 @@ test('names are unique, freed by renaming and deletion; ids are never used again
   machine.checkRows()
 })
 
+test('how long every point stays: set, taken back, gone with the tenant', () => {
+  const machine = new Machine()
+  machine.run(node('n1'))
+  const { id } = tenant(1)
+  const keep = (keepEveryMs: number | null) => machine.run({ type: 'tenant.retention', id, keepEveryMs })
+  expect(keep(1)).toBe('not_found')
+  machine.run(create(tenant(1)))
+  expect(keep(null)).toBe('ok')
+  expect(keep(3_600_000)).toBe('ok')
+  expect(machine.state.retentions.get(id)).toEqual({ tenantId: id, keepEveryMs: 3_600_000 })
+  machine.checkRows()
+  expect(keep(null)).toBe('ok')
+  expect(machine.state.retentions.get(id)).toBeUndefined()
+  keep(7_200_000)
+  machine.run({ type: 'tenant.delete', id, atMs: 3 })
+  expect(machine.state.retentions.get(id)).toBeUndefined()
+  expect(keep(1)).toBe('not_found')
+  machine.checkRows()
+})
+
 test('a placement moves only from the epoch that was meant, and epochs only rise', () => {
   const machine = new Machine()
   for (const id of ['n1', 'n2', 'n3']) machine.run(node(id))

@@ -129,6 +129,15 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (state.operations.get(command.id) !== undefined) batch.removeOperation(command.id)
       if (state.activities.get(command.id) !== undefined) batch.removeActivity(command.id)
       if (state.drills.get(command.id) !== undefined) batch.removeDrill(command.id)
+      if (state.retentions.get(command.id) !== undefined) batch.removeRetention(command.id)
+      return accepted
+    }
+    case 'tenant.retention': {
+      const { id, keepEveryMs } = command
+      const status = state.tenants.get(id)?.status
+      if (status === undefined || status === 'deleted') return reject('not_found')
+      if (keepEveryMs !== null) batch.putRetention({ tenantId: id, keepEveryMs })
+      else if (state.retentions.get(id) !== undefined) batch.removeRetention(id)
       return accepted
     }
     case 'tenant.durability': {

@@ -118,6 +118,8 @@ export type Command =
    * From here on its histories lie on paths of their epochs, so far on that of `epoch`; 0: on the one without. For a tenant
    * that is about to be adopted it comes first.
    */
+  /** How long each of its restore points stays; null: as long as everybody's. */
+  | { readonly type: 'tenant.retention'; readonly id: TenantId; readonly keepEveryMs: number | null }
   | { readonly type: 'replica.begin'; readonly id: TenantId; readonly epoch: number }
   /** The owner under this epoch has copied the newest state to its own path: that one counts. */
   | { readonly type: 'replica.move'; readonly id: TenantId; readonly epoch: Epoch }
@@ -226,6 +228,7 @@ export const commands = versioned<Command>(
     'operation.end': [21, struct<Of<'operation.end'>>({ tenantId, id: text })],
     'tenant.archive': [23, struct<Of<'tenant.archive'>>({ id: tenantId, atMs: varint })],
     'tenant.resume': [24, struct<Of<'tenant.resume'>>({ id: tenantId, atMs: varint })],
+    'tenant.retention': [31, struct<Of<'tenant.retention'>>({ id: tenantId, keepEveryMs: nullable(varint) })],
     'replica.begin': [27, struct<Of<'replica.begin'>>({ id: tenantId, epoch: varint })],
     'replica.move': [28, struct<Of<'replica.move'>>({ id: tenantId, epoch })],
     'activity.put': [25, struct<Of<'activity.put'>>({ activity: activityCodec })],

@@ -13,6 +13,7 @@ import { type NodeRow, nodeRows } from './nodes.ts'
 import { operationRows, type TenantOperation } from './operations.ts'
 import { type PlacementRow, placementRows } from './placements.ts'
 import { type ReplicaRow, replicaRows } from './replicas.ts'
+import { type RetentionRow, retentionRows } from './retentions.ts'
 import { type Tenant, tenantRows } from './tenants.ts'
 
 /** Synchronous reads of what is applied on this member. */
@@ -33,6 +34,7 @@ export interface StateReader {
   }
   /** Of tenants whose histories lie on paths of their epochs. */
   readonly replicas: { get(id: TenantId): ReplicaRow | undefined }
+  readonly retentions: { get(id: TenantId): RetentionRow | undefined }
   /** Of tenants whose use was noted. */
   readonly activities: { get(id: TenantId): TenantActivity | undefined }
   /** What was decided about tenants and is not done. */
@@ -67,6 +69,7 @@ const keys = {
   tenant: (id: string) => utf8(`s/t/${id}`),
   placement: (id: string) => utf8(`s/p/${id}`),
   replica: (id: string) => utf8(`s/r/${id}`),
+  retention: (id: string) => utf8(`s/k/${id}`),
   activity: (id: string) => utf8(`s/u/${id}`),
   operation: (id: string) => utf8(`s/o/${id}`),
   drill: (id: string) => utf8(`s/d/${id}`),
@@ -85,6 +88,7 @@ export class ClusterState implements StateReader {
   readonly #placements = new Map<TenantId, PlacementRow>()
   readonly #byNode = new Map<NodeId, Set<TenantId>>()
   readonly #replicas = new Map<TenantId, ReplicaRow>()
+  readonly #retentions = new Map<TenantId, RetentionRow>()
   readonly #activities = new Map<TenantId, TenantActivity>()
   readonly #operations = new Map<TenantId, TenantOperation>()
   readonly #drills = new Map<TenantId, DrillRow>()
@@ -98,6 +102,7 @@ export class ClusterState implements StateReader {
   readonly operations: StateReader['operations']
   readonly activities: StateReader['activities']
   readonly replicas: StateReader['replicas']
+  readonly retentions: StateReader['retentions']
   readonly drills: StateReader['drills']
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
@@ -123,6 +128,7 @@ export class ClusterState implements StateReader {
       all: () => this.#placements.values(),
     }
     this.replicas = { get: (id) => this.#replicas.get(id) }
+    this.retentions = { get: (id) => this.#retentions.get(id) }
     this.activities = { get: (id) => this.#activities.get(id) }
     this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
     this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
@@ -151,6 +157,7 @@ export class ClusterState implements StateReader {
       if (kind === 't/') this.setTenant(tenantRows.decode(value))
       else if (kind === 'p/') this.setPlacement(placementRows.decode(value))
       else if (kind === 'r/') this.setReplica(replicaRows.decode(value))
+      else if (kind === 'k/') this.setRetention(retentionRows.decode(value))
       else if (kind === 'u/') this.setActivity(activityRows.decode(value))
       else if (kind === 'o/') this.setOperation(operationRows.decode(value))
       else if (kind === 'd/') this.setDrill(drillRows.decode(value))
@@ -175,6 +182,8 @@ export class ClusterState implements StateReader {
     for (const row of this.#operations.values())
       yield { key: keys.operation(row.tenantId), value: operationRows.encode(row) }
     for (const row of this.#replicas.values()) yield { key: keys.replica(row.tenantId), value: replicaRows.encode(row) }
+    for (const row of this.#retentions.values())
+      yield { key: keys.retention(row.tenantId), value: retentionRows.encode(row) }
     for (const row of this.#activities.values())
       yield { key: keys.activity(row.tenantId), value: activityRows.encode(row) }
     for (const row of this.#drills.values()) yield { key: keys.drill(row.tenantId), value: drillRows.encode(row) }
@@ -211,6 +220,14 @@ export class ClusterState implements StateReader {
 
   setReplica(next: ReplicaRow): void {
     this.#replicas.set(next.tenantId, next)
+  }
+
+  setRetention(next: RetentionRow): void {
+    this.#retentions.set(next.tenantId, next)
+  }
+
+  removeRetention(id: TenantId): void {
+    this.#retentions.delete(id)
   }
 
   setActivity(next: TenantActivity): void {
@@ -302,6 +319,16 @@ export class StateBatch {
   putReplica(row: ReplicaRow): void {
     this.#writes.push({ key: keys.replica(row.tenantId), value: replicaRows.encode(row) })
     this.#state.setReplica(row)
+  }
+
+  putRetention(row: RetentionRow): void {
+    this.#writes.push({ key: keys.retention(row.tenantId), value: retentionRows.encode(row) })
+    this.#state.setRetention(row)
+  }
+
+  removeRetention(id: TenantId): void {
+    this.#writes.push({ key: keys.retention(id), value: null })
+    this.#state.removeRetention(id)
   }
 
   /** Routes do not depend on it: nobody is told. */

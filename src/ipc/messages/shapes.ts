@@ -88,6 +88,7 @@ const tenant = object<TenantSpec>({
   onStoreOutage: oneOf('spool', 'refuse'),
   limits,
   createdAtMs: number(),
+  keepEveryMs: optional(number()),
 })
 
 const ipcAddress = text(nameMax, (address) => /^(?:tcp|ipc):\/\/\S+$/.test(address))

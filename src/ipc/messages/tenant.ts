@@ -36,6 +36,8 @@ export interface TenantSpec {
   readonly onStoreOutage: 'spool' | 'refuse'
   readonly limits: TenantLimits
   readonly createdAtMs: number
+  /** How long every restore point stays, ms; a day unless told. */
+  readonly keepEveryMs?: number
 }
 
 /** Which node and worker own a tenant, under which epoch. */

@@ -89,7 +89,7 @@ export async function changeFacts(
   { store, objectPrefix }: ManifestPlace,
   id: TenantId,
   updatedAtMs: number,
-  change: (facts: TenantFacts) => Promise<TenantFacts>,
+  change: (facts: TenantFacts, tenant: TenantSpec) => Promise<TenantFacts>,
 ): Promise<boolean> {
   const key = manifestKey(objectPrefix, id)
   const read = async () => {
@@ -103,11 +103,11 @@ export async function changeFacts(
   const before = await read()
   const facts = before && decodeFacts(before)
   if (before === null || facts === null) return false
-  const changed = await change(facts)
+  const { tenant } = JSON.parse(fromUtf8(before)) as { readonly tenant: TenantSpec } // written as it was read
+  const changed = await change(facts, tenant)
   if (changed === facts) return true
   const now = await read()
   if (now === null || !equalBytes(before, now)) return false
-  const { tenant } = JSON.parse(fromUtf8(before)) as { readonly tenant: TenantSpec } // written as it was read
   await writeManifest({ store, objectPrefix }, { tenant, facts: changed, updatedAtMs })
   return true
 }

@@ -131,6 +131,31 @@ test('uploads that no record ever named are found, noted, and go a month later; 
   expect((await readFacts(bench.deps, id))!.filesListedAtMs).toBeGreaterThan(0)
 })
 
+test('how long every point stays is what the tenant says, open and closed', async () => {
+  const clock = new SimClock(Date.now())
+  await using bench = await TenantBench.start(new MemoryObjectStore({ clock }), clock)
+  const asked: (number | undefined)[] = []
+  const upkeep = {
+    merge: bench.upkeep.merge.bind(bench.upkeep),
+    retain: (...[prefix, state]: Parameters<typeof bench.upkeep.retain>) => {
+      asked.push(state.keepEveryMs)
+      return bench.upkeep.retain(prefix, state)
+    },
+  }
+  Object.assign(bench.deps, { upkeep })
+  const tenant = await bench.create()
+  await tenant.update({ ...tenant.spec, keepEveryMs: 3 * day })
+  await clock.advance(8 * day)
+  await addCollection(tenant, 'notes')
+  await tenant.flush()
+  await until('a pass while it is open', () => asked.includes(3 * day))
+  await bench.close(tenant)
+  asked.length = 0
+  await clock.advance(8 * day)
+  await passClosed(tenant.spec.id, bench.deps)
+  expect(new Set(asked)).toEqual(new Set([3 * day]))
+})
+
 test('a pass changes nothing of a tenant that was opened meanwhile', async () => {
   const clock = new SimClock(Date.now())
   const store = new MemoryObjectStore({ clock })

@@ -10,6 +10,7 @@ import { closingImage, putClosingImage, wantsClosingImage } from '../../replicat
 import type { OpenedHistory } from '../../replicate/history.ts'
 import type { ShippedFile } from '../../replicate/history-manifest.ts'
 import { defaultRetention } from '../../replicate/retention.ts'
+import type { RetentionOutcome, RetentionState } from '../../replicate/retention-pass.ts'
 import { HistoryUpkeep, type UpkeepRunner } from '../../replicate/upkeep.ts'
 import type { Engine } from '../engine/engine.ts'
 import { sweepDeletedFiles } from '../engine/files/deleted-files.ts'
@@ -58,7 +59,7 @@ export class TenantUpkeep {
       const history = new HistoryUpkeep(histories[name], this.#facts.databases[name] ?? null, {
         clock: deps.clock,
         log: deps.log.with({ tenant: spec.id }),
-        runner: deps.upkeep,
+        runner: { merge: deps.upkeep.merge.bind(deps.upkeep), retain: (prefix, state) => this.#retain(prefix, state) },
         onChange: () => this.#changed(),
       })
       this.#histories.set(name, history)
@@ -144,6 +145,12 @@ export class TenantUpkeep {
       puts.push(putClosingImage({ store, prefix: `${tenantPrefix(objectPrefix, this.#spec.id)}/${name}` }, image))
     }
     await Promise.all(puts)
+  }
+
+  /** With what holds for this tenant now. */
+  #retain(prefix: string, state: RetentionState): Promise<RetentionOutcome> {
+    const { keepEveryMs } = this.#spec
+    return this.#deps.upkeep.retain(prefix, keepEveryMs === undefined ? state : { ...state, keepEveryMs })
   }
 
   /** Files that were deleted so long ago that no promised point wants them back. */

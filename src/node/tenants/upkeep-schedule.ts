@@ -126,7 +126,8 @@ export class UpkeepSchedule {
 export async function passClosed(id: TenantId, deps: Omit<UpkeepDeps, 'log'>): Promise<number | null> {
   const { clock, objectPrefix, upkeep } = deps
   let next: number | null = null
-  await changeFacts(deps, id, clock.now(), async (facts) => {
+  await changeFacts(deps, id, clock.now(), async (facts, tenant) => {
+    const keepEveryMs = isDuration(tenant.keepEveryMs) ? tenant.keepEveryMs : undefined
     const databases: { -readonly [Name in keyof TenantFacts['databases']]: TenantFacts['databases'][Name] } = {
       ...facts.databases,
     }
@@ -139,7 +140,10 @@ export async function passClosed(id: TenantId, deps: Omit<UpkeepDeps, 'log'>): P
       const { restoreMsMax } = manifest
       let atMs = nextPassAtMs({ ...manifest, retained: manifest.retained }, txid)
       if (atMs !== null && atMs <= clock.now()) {
-        const { candidates, retained } = await upkeep.retain(`${tenantPrefix(objectPrefix, id)}/${name}`, manifest)
+        const { candidates, retained } = await upkeep.retain(`${tenantPrefix(objectPrefix, id)}/${name}`, {
+          ...manifest,
+          ...(keepEveryMs !== undefined && { keepEveryMs }),
+        })
         databases[name] = { ...manifest, candidates, retained }
         isChanged = true
         atMs = nextPassAtMs({ candidates, retained, restoreMsMax }, txid)
@@ -150,6 +154,10 @@ export async function passClosed(id: TenantId, deps: Omit<UpkeepDeps, 'log'>): P
     return isChanged ? { ...facts, databases } : facts
   })
   return next
+}
+
+function isDuration(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) > 0
 }
 
 /** Empty when there is none, or one that cannot be read. */
