@@ -111,3 +111,32 @@ test('the script of the extensions of the dashboard is empty', async () => {
   expect([answer.status, answer.text]).toEqual([200, ''])
   expect(answer.headers.get('content-type')).toBe('text/javascript')
 })
+
+test('settings by form: fields by group and member in the kind of what is there, then the JSON beside them', async () => {
+  const send = async (fields: Readonly<Record<string, string>>) => {
+    const body = new FormData()
+    for (const [name, value] of Object.entries(fields)) body.append(name, value)
+    const init = { method: 'PATCH', headers: { authorization: token }, body }
+    const response = await fetch(`${server.url}/api/settings`, init)
+    return {
+      status: response.status,
+      json: (await response.json()) as { [group: string]: { [member: string]: unknown } },
+    }
+  }
+  const payload = '{"meta":{"senderName":"Payload"},"logs":{"maxDays":2}}'
+  const { json } = await send({
+    'meta.appName': '1.0',
+    'logs.maxDays': '9',
+    'logs.logIP': 'T',
+    '@jsonPayload': payload,
+  })
+  expect(json['meta']).toMatchObject({ appName: '1.0', senderName: 'Payload' })
+  expect(json['logs']).toMatchObject({ maxDays: 2, logIP: true })
+  // Names that are no member are nothing, kinds that do not fit are refused.
+  for (const ignored of ['meta', 'logs.nothing', 'logs.maxDays.more', 'superuserIPs.0'])
+    expect([ignored, (await send({ [ignored]: 'x' })).status]).toEqual([ignored, 200])
+  for (const refused of ['{"logs":3}', '{"superuserIPs":"127.0.0.1"}', '[]'])
+    expect([refused, (await send({ '@jsonPayload': refused })).status]).toEqual([refused, 400])
+  expect((await send({ 'logs.maxDays': '7.5' })).status).toBe(400)
+  expect((await send({ 'logs.logIP': 'yes' })).status).toBe(400)
+})

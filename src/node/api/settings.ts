@@ -2,6 +2,7 @@
 
 import { recordId } from '../../lib/id.ts'
 import { AppleKeyError, appleSecretDurationMaxS, createAppleSecret } from '../engine/auth/oauth2/apple-secret.ts'
+import { parseJsonObject } from '../engine/body/body.ts'
 import { superusersName } from '../engine/collections/collection.ts'
 import { formatDateTime } from '../engine/fields/datetime.ts'
 import {
@@ -18,7 +19,7 @@ import { cronProblem } from '../engine/settings/cron-check.ts'
 import { S3TestError, testS3 } from '../engine/settings/s3-test.ts'
 import { mergeSettings, publicSettings, type Settings } from '../engine/settings/settings.ts'
 import { validateSettings } from '../engine/settings/validate.ts'
-import { check, emailFormat, isForm, readBody, readInteger, readTexts, refuseIf, unreadable } from './auth-forms.ts'
+import { check, emailFormat, readBody, readInteger, readTexts, refuseIf, unreadable } from './auth-forms.ts'
 import { requireSuperuser } from './auth-guards.ts'
 import { badRequest } from './error-map.ts'
 import { hooked } from './hooked.ts'
@@ -36,9 +37,7 @@ export function viewSettings(event: RequestEvent): Response | Promise<Response> 
 export async function updateSettings(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
   const { engine } = event
-  const merged = mergeSettings(engine.settings, await readSettings(event))
-  if (!merged.ok) throw badRequest('An error occurred while loading the submitted data.')
-  const facts = { requestEvent: event, oldSettings: engine.settings, newSettings: merged.value }
+  const facts = { requestEvent: event, oldSettings: engine.settings, newSettings: await submittedSettings(event) }
   return hooked(engine.chains.onSettingsUpdateRequest, facts, async (e) => {
     const errors = validateSettings(e.newSettings, { cronProblem })
     if (errors !== null) throw badRequest('An error occurred while saving the new settings.', errors)
@@ -47,35 +46,42 @@ export async function updateSettings(event: RequestEvent): Promise<Response> {
   })
 }
 
-async function readSettings(event: RequestEvent): Promise<Readonly<Record<string, unknown>>> {
+/** What is there with what was sent in its place; of a form first its fields, then its `@jsonPayload`. */
+async function submittedSettings(event: RequestEvent): Promise<Settings> {
+  const current = event.engine.settings
   const body = await readBody(event, unreadable)
-  return isForm(event.request) ? settingsFromForm(event.engine.settings, body) : body
+  const { fields } = await event.parsedBody()
+  if (fields === undefined) return loaded(current, body)
+  const payloads = (fields.get('@jsonPayload') ?? []).map(parseJsonObject)
+  return payloads.reduce(loaded, loaded(current, settingsOfFields(current, fields)))
+}
+
+function loaded(current: Settings, json: Readonly<Record<string, unknown>>): Settings {
+  const merged = mergeSettings(current, json)
+  if (!merged.ok) throw badRequest(unreadable)
+  return merged.value
 }
 
 /** Fields of a form are named by group and member, as `meta.appName`; what is no such member is left out. */
-function settingsFromForm(
+function settingsOfFields(
   current: Settings,
-  body: Readonly<Record<string, unknown>>,
+  fields: ReadonlyMap<string, readonly string[]>,
 ): Readonly<Record<string, unknown>> {
-  const groups: Record<string, Record<string, unknown>> = {}
-  const rest: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(body)) {
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) continue // of `@jsonPayload`
+  const settings = new Map<string, unknown>()
+  for (const [name, texts] of fields) {
+    if (name === 'superuserIPs') settings.set(name, texts)
     const [group = '', member = '', ...tooDeep] = name.split('.')
     const known = (current as unknown as Record<string, Record<string, unknown>>)[group]
-    if (name === 'superuserIPs') rest[name] = [value].flat()
-    else if (tooDeep.length === 0 && known !== undefined && Object.hasOwn(known, member))
-      groups[group] = { ...groups[group], [member]: fromForm(value, known[member]) }
+    if (tooDeep.length > 0 || known === undefined || Array.isArray(known) || !Object.hasOwn(known, member)) continue
+    settings.set(group, { ...(settings.get(group) ?? {}), [member]: fromForm(texts, known[member]) })
   }
-  const payload = Object.entries(body).filter(([, value]) => typeof value === 'object' && !Array.isArray(value))
-  for (const [name, value] of payload) groups[name] = { ...groups[name], ...(value as Record<string, unknown>) }
-  return { ...rest, ...groups }
+  return Object.fromEntries(settings)
 }
 
-/** A form's text in the kind of the value that is there; lists of objects have no form. */
-function fromForm(value: unknown, before: unknown): unknown {
-  if (Array.isArray(before)) return before.some((each) => typeof each === 'object') ? before : [value].flat()
-  const text = String([value].flat()[0] ?? '')
+/** A form's texts in the kind of the value that is there; lists of objects have no form. */
+function fromForm(texts: readonly string[], before: unknown): unknown {
+  if (Array.isArray(before)) return before.some((each) => typeof each === 'object') ? before : texts
+  const [text = ''] = texts
   if (typeof before === 'number') {
     if (!/^[+-]?\d{0,15}$/.test(text)) throw badRequest(unreadable)
     return Number(text)

@@ -18,13 +18,36 @@ export function askSettings(generator: Generator): RequestPlan {
       method: 'PATCH',
       path: '/api/settings',
       body: null,
-      form: [{ name: '@jsonPayload', value: JSON.stringify(body) }],
+      form: generator.chance(50) ? generator.pick(forms) : [{ name: '@jsonPayload', value: JSON.stringify(body) }],
       caller,
     }
   return { method: 'PATCH', path: '/api/settings', body, caller }
 }
 
 const rule = { label: '/api/nothing', duration: 10, maxRequests: 100 }
+
+const forms: readonly (readonly { name: string; value: string }[])[] = [
+  [{ name: 'meta.appName', value: 'Formed' }],
+  [{ name: 'meta', value: 'x' }],
+  [
+    { name: 'batch.maxRequests', value: '7' },
+    { name: 'batch.enabled', value: 'T' },
+  ],
+  [{ name: 'batch.maxRequests', value: '7.5' }],
+  [{ name: 'logs.logIP', value: 'yes' }],
+  [{ name: 'logs.nothing', value: '1' }],
+  [{ name: 'logs.maxDays.more', value: '1' }],
+  [
+    { name: 'meta.appName', value: 'Field' },
+    { name: '@jsonPayload', value: '{"meta":{"senderName":"Payload"},"logs":{"maxDays":2}}' },
+  ],
+  [
+    { name: 'meta.appName', value: 'Field' },
+    { name: '@jsonPayload', value: '{"meta":null}' },
+  ],
+  [{ name: '@jsonPayload', value: '{"logs":3}' }],
+  [{ name: '@jsonPayload', value: '{"superuserIPs":"1.2.3.4"}' }],
+]
 
 const changes: readonly Record<string, unknown>[] = [
   {},

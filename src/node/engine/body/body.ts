@@ -9,6 +9,8 @@ const depthMax = 500
 
 export interface ParsedBody extends AsyncDisposable {
   readonly data: Readonly<Record<string, unknown>>
+  /** The values of a form as they were sent, for who does not want them guessed. */
+  readonly fields?: ReadonlyMap<string, readonly string[]>
   /** Deletes what was streamed to disk; called when the request has ended. */
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -29,7 +31,8 @@ export async function parseBody(request: Request, limits: BodyLimits): Promise<P
     if (request.body === null) return parsed({})
     const form = await parseMultipart(request.body, contentType, limits)
     try {
-      return { data: formToData(form.fields, form.files), [Symbol.asyncDispose]: form.dispose }
+      const { fields, files, dispose } = form
+      return { data: formToData(fields, files), fields, [Symbol.asyncDispose]: dispose }
     } catch (error) {
       await form.dispose()
       throw error
@@ -39,7 +42,7 @@ export async function parseBody(request: Request, limits: BodyLimits): Promise<P
     const fields = new Map<string, string[]>()
     for (const [name, value] of new URLSearchParams(await readText(request, limits.bytesMax)))
       fields.set(name, [...(fields.get(name) ?? []), value])
-    return parsed(formToData(fields, new Map()))
+    return { ...parsed(formToData(fields, new Map())), fields }
   }
   const text = await readText(request, limits.bytesMax)
   if (text.trim() === '') return parsed({})
