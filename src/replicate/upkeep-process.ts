@@ -204,7 +204,7 @@ class Child {
 
 /** The process itself: works until its standard input ends, or until nobody asks. */
 export async function runUpkeep(clock: Clock = systemClock): Promise<void> {
-  setPriority(constants.priority.PRIORITY_LOW) // requests come first
+  setPriority(constants.priority.PRIORITY_BELOW_NORMAL) // requests come first
   const ready = Promise.withResolvers<(work: Work) => Promise<Answer>>()
   const idle = () => clock.setTimer(idleMs, () => process.exit(0))
   let cancel = idle()
