@@ -2,6 +2,7 @@
 // the outcome as JSON lines on standard output.
 
 import { mkdir, rm } from 'node:fs/promises'
+import { constants, setPriority } from 'node:os'
 import type { JobProgress } from '../../ipc/messages/jobs.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import { systemClock } from '../../lib/clock.ts'
@@ -64,7 +65,7 @@ export class JobFailedError extends AppError {
 
 /** Runs jobs as children of this process. */
 export function jobRunnerIn(
-  config: { readonly objectStore: ObjectStoreConfig; readonly objectPrefix: string },
+  { objectStore, objectPrefix }: { readonly objectStore: ObjectStoreConfig; readonly objectPrefix: string },
   /** Told what each job asked of the store. */
   onMeter: (tenantId: TenantId, reading: MeterReading) => void,
   command: readonly string[] = selfCommand(['job']),
@@ -76,9 +77,11 @@ export function jobRunnerIn(
     const onAbort = () => child.kill('SIGKILL')
     signal.addEventListener('abort', onAbort, { once: true })
     if (signal.aborted) onAbort()
+    // No more than a job needs: the cluster's secret is none of it.
+    const config: JobConfig = { objectStore, objectPrefix, tenantId, job, scratchDir, replicas }
     let isKept = false
     try {
-      child.stdin.write(`${JSON.stringify({ ...config, tenantId, job, scratchDir, replicas } satisfies JobConfig)}\n`)
+      child.stdin.write(`${JSON.stringify(config)}\n`)
       child.stdin.flush()
       let outcome: JobLine | null = null
       await parseBoundedLines(child.stdout, lineCharsMax, (line) => {
@@ -115,6 +118,8 @@ export async function runJobProcess(): Promise<void> {
   const { config, ended } = await readLifeLine()
   const { objectStore, objectPrefix, tenantId, job, scratchDir, replicas } = config as JobConfig // written by our own worker
   void ended.then(() => process.exit(1))
+  // Requests come first, unless they wait for this.
+  if (job.type !== 'restore' && job.type !== 'move-replica') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
   const [clock, rng] = [systemClock, systemRng]
   const metered = new MeteredObjectStore(await openObjectStore(objectStore, { clock, rng }))
   const store = storeOnPaths(metered, objectPrefix, replicas)
