@@ -95,3 +95,16 @@ test('no autogenerate pattern runs for long', () => {
     ).toBeLessThan(50)
   expect(randomByPattern('[a-z]{3}\\d', rng)).toMatch(/^[a-z]{3}\d$/)
 })
+
+test('a class with its number gives every one of its characters, and no other', () => {
+  const rng = seededRng(8)
+  for (let round = 0; round < 2; round++) {
+    const text = randomByPattern('[a-c_-]{2000}', rng)
+    expect(text).toHaveLength(2_000)
+    expect([...new Set(text)].sort().join('')).toBe('-_abc')
+    expect(randomByPattern('[a-z0-9]{15}', rng)).toMatch(/^[a-z0-9]{15}$/)
+    expect(randomByPattern('[x]{0}', rng)).toBe('')
+    for (const wrong of ['[z-a]{3}', '[^a]{3}', '[a]{6000}'])
+      expect(() => randomByPattern(wrong, rng)).toThrow(RandomPatternError)
+  }
+})
