@@ -264,9 +264,8 @@ export class ArchiveService {
   /** Once a day and tenant, so that the log does not grow with every request. */
   async #note(): Promise<void> {
     const { state, propose } = this.#deps
+    for (const id of this.#used.keys()) if (state.tenants.get(id)?.status === 'deleted') this.#used.delete(id)
     const news = [...this.#used].filter(([id, usedAtMs]) => {
-      const tenant = state.tenants.get(id)
-      if (tenant === undefined) return false
       const noted = state.activities.get(id)
       return noted === undefined || usedAtMs - noted.usedAtMs >= dayMs || noted.stage === 'infrequent'
     })
