@@ -75,7 +75,9 @@ export function reconcileDeletedFiles(restoredPath: string, currentPath: string,
     let released = 0
     const newer = filesOfNewer(current)
     // Deleted before then, and deleted since then: unless a row refers to it again.
-    for (const [key, deletedAtMs] of [...before, ...newer.listed]) if (!wanted.has(key)) after.set(key, deletedAtMs)
+    // The later time counts: a state in between may have had the file again.
+    for (const [key, deletedAtMs] of [...before, ...newer.listed])
+      if (!wanted.has(key)) after.set(key, Math.max(deletedAtMs, after.get(key) ?? 0))
     for (const key of newer.referenced) {
       if (wanted.has(key)) continue
       if (!after.has(key)) released++
