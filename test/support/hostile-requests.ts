@@ -172,7 +172,6 @@ async function send(
 
 /** Measures the longest time in which nobody else of the process had a turn. */
 function watchBlocks(): { stop(): number } {
-  let isRunning = true
   let lastMs = performance.now()
   let longestMs = 0
   const note = () => {
@@ -180,16 +179,11 @@ function watchBlocks(): { stop(): number } {
     longestMs = Math.max(longestMs, nowMs - lastMs)
     lastMs = nowMs
   }
-  const tick = () => {
-    if (!isRunning) return
-    note()
-    setImmediate(tick)
-  }
-  setImmediate(tick)
+  const timer = setInterval(note, 1)
   return {
     stop() {
-      if (isRunning) note()
-      isRunning = false
+      note()
+      clearInterval(timer)
       return longestMs
     },
   }

@@ -206,13 +206,3 @@ test('a file that cannot be packed ends the packing with its error', async () =>
   await mkdir(dir)
   await expect(packArchive(join(root, 'broken.zip'), { dir, files: files() })).rejects.toThrow('broken')
 })
-
-test('packing says how far it is', async () => {
-  const seen: number[] = []
-  await packArchive(join(root, 'p.zip'), {
-    dir: engine.dir,
-    isExcluded: (name) => !name.endsWith('.db'),
-    onProgress: ({ entries }) => seen.push(entries),
-  })
-  expect(seen).toEqual([1, 2])
-})

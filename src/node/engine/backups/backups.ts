@@ -16,7 +16,7 @@ import { fileReferences } from '../files/file-references.ts'
 import { sendSystemAlert } from '../mails/system-alert.ts'
 import { linkOrCopy } from './backup-storage.ts'
 import { whileBackupRuns } from './running.ts'
-import { type PackedFile, packArchive, type ZipProgress } from './zip.ts'
+import { type PackedFile, packArchive } from './zip.ts'
 
 export const backupsFolder = 'backups'
 export const temporaryFolder = '.pb_temp_to_delete'
@@ -43,7 +43,7 @@ export function createBackup(engine: Engine, name: string, prefix = 'pb_backup_'
     engine.chains.onBackupCreate.trigger(event, () =>
       inTemporaryFolder(engine, 'pb_backup_', async (folder) => {
         const path = join(folder, 'backup.zip')
-        await exportTo(engine, path, { exclude: event.exclude })
+        await exportTo(engine, path, event.exclude)
         await engine.backups.put(key, path)
       }),
     ),
@@ -72,17 +72,18 @@ export async function clearTemporary(dir: string): Promise<void> {
 }
 
 /**
- * Packs the whole of a tenant as it is at one moment into a new ZIP at `path`: what `pocketfleet tenant export` and
- * backups write. Files in a bucket that the tenant's settings name are not in it, as in PocketBase; thumbs of files in
- * a fleet's store are not either, they are made anew.
+ * Packs the whole of a tenant as it is at one moment into a new ZIP at `path`. Files in a bucket that the tenant's
+ * settings name are not in it, as in PocketBase; thumbs of files in a fleet's store are not either, they are made anew.
+ *
+ * @param exclude names at the top of the data directory that stay out.
  */
 export async function exportTo(
   engine: Engine,
   path: string,
-  options: { readonly exclude?: readonly string[]; readonly onProgress?: ZipProgress } = {},
+  exclude: readonly string[] = excludedFolders,
 ): Promise<void> {
-  const { exclude = excludedFolders, onProgress } = options
-  const isNoContent = (name: string) => exclude.includes(name) || /\.db(?:-\w+)?$|\.lock$/.test(name)
+  const isNoContent = (name: string) =>
+    exclude.includes(name) || name === temporaryFolder || /\.db(?:-\w+)?$|\.lock$/.test(name)
   await inTemporaryFolder(engine, 'pb_copy_', async (copy) => {
     const areFilesObjects = engine.files.keepsDeleted
     await engine.data.exclusively(() =>
@@ -97,7 +98,6 @@ export async function exportTo(
       dir: copy,
       isExcluded: isSidecar,
       files: areFilesObjects ? objectFiles(engine, join(copy, 'data.db')) : null,
-      ...(onProgress && { onProgress }),
     })
   })
 }

@@ -2,7 +2,7 @@
 // names that leave the folder, links, bombs.
 
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, readdir, stat } from 'node:fs/promises'
+import { mkdir, open, readdir } from 'node:fs/promises'
 import { dirname, join, resolve, sep } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
@@ -18,8 +18,6 @@ const unpackedBytesDefault = 50 * 1024 * 1024 * 1024
 /** Unpacked to packed bytes of one entry past the first MiB; SQLite files full of zeros come near 1000. */
 const ratioMax = 1_100
 const ratioFreeBytes = 1024 * 1024
-
-export type ZipProgress = (done: { readonly entries: number; readonly bytes: number }) => void
 
 /** The archive is damaged, or holds what must not be unpacked. */
 export class ArchiveError extends AppError {
@@ -41,7 +39,6 @@ export interface PackOptions {
   readonly isExcluded?: (name: string) => boolean
   /** Packed after those, one at a time. */
   readonly files?: AsyncIterable<PackedFile> | null
-  readonly onProgress?: ZipProgress
 }
 
 /** Packs files into a new archive at `path`. What was written stays when it fails. */
@@ -58,11 +55,8 @@ export async function packArchive(path: string, options: PackOptions): Promise<v
   // A failure to write must reach the caller through the await below, also when reading fails first.
   written.catch(() => {})
   let entries = 0
-  let bytes = 0
-  const note = (sizeBytes: number) => {
+  const count = () => {
     if (++entries > entriesMax) throw new ArchiveError(`more than ${entriesMax} files`)
-    bytes += sizeBytes
-    options.onProgress?.({ entries, bytes })
   }
   const addFolder = async (name: string): Promise<void> => {
     for (const entry of await readdir(join(options.dir, name), { withFileTypes: true })) {
@@ -70,9 +64,8 @@ export async function packArchive(path: string, options: PackOptions): Promise<v
       if (options.isExcluded?.(child)) continue
       if (entry.isDirectory()) await addFolder(child)
       else if (entry.isFile()) {
-        const source = join(options.dir, child)
-        note((await stat(source)).size)
-        zip.addFile(source, child)
+        count()
+        zip.addFile(join(options.dir, child), child)
       }
     }
   }
@@ -81,7 +74,7 @@ export async function packArchive(path: string, options: PackOptions): Promise<v
     for await (const file of options.files ?? []) {
       await Promise.race([addStream(zip, file), written])
       failure.signal.throwIfAborted()
-      note(file.sizeBytes)
+      count()
     }
     zip.end()
     await written
@@ -107,7 +100,7 @@ async function addStream(zip: ZipFile, file: PackedFile): Promise<void> {
 export async function unpackArchive(
   path: string,
   dir: string,
-  options: { readonly bytesMax?: number; readonly onProgress?: ZipProgress } = {},
+  options: { readonly bytesMax?: number } = {},
 ): Promise<void> {
   const root = resolve(dir)
   await mkdir(root, { recursive: true })
@@ -126,7 +119,6 @@ export async function unpackArchive(
       await mkdir(dirname(target), { recursive: true })
       const allowed = Math.min(bytesMax - bytes, bytesAllowed(entry))
       bytes += await unpackEntry(zip, entry, target, allowed)
-      options.onProgress?.({ entries, bytes })
     }
   } catch (error) {
     if (error instanceof AppError) throw error
