@@ -8,7 +8,7 @@
 // A chain also starts over when it has grown and the store has caught up, so that standbys hold little.
 
 import type { Txid } from '../lib/brand.ts'
-import { type Clock, sleep } from '../lib/clock.ts'
+import { type Cancel, type Clock, sleep } from '../lib/clock.ts'
 import { AppError, errorMessage, TimeoutError } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { type Capture, capture, captureBehind, headerOf } from './capture.ts'
@@ -30,6 +30,8 @@ const appendMs = 1_000
 /** After a failure, how long the store alone answers before the standbys are tried again, ms; doubled with each further one. */
 const restMs = 500
 const restMsMax = 8_000
+/** In an outage of the store, between two looks whether it is over, ms. */
+const lostEveryMs = 5_000
 
 /** One standby of this opening, to which it has promised to refuse older ones. */
 export interface StandbyPeer {
@@ -53,8 +55,11 @@ export interface StreamOptions {
   readonly acksMin: number
   /** Above every number that a standby has seen. */
   readonly firstSeq: number
-  /** A standby refused for good: a successor asked it, or it has lost what it had promised. */
-  readonly onRefused: (outcome: 'promised' | 'unknown') => void
+  /**
+   * A standby has lost what it had promised, and the store is well: a new opening would have it promise again. Not called
+   * for one that a successor asked: the next slot tells of that one.
+   */
+  readonly onLost: () => void
 }
 
 interface Waiter {
@@ -85,7 +90,7 @@ class UnitTooLargeError extends AppError {
 
 export class StandbyStream {
   readonly #source: ReplicaSource
-  readonly #shipper: Pick<Shipper, 'point' | 'writer'>
+  readonly #shipper: Pick<Shipper, 'point' | 'writer' | 'failuresInRow'>
   readonly #options: StreamOptions
   readonly #pageSize: number
   readonly #writer: LtxWriter
@@ -102,10 +107,15 @@ export class StandbyStream {
   #failures = 0
   /** Since when a standby that still counts has missed a unit; only a new chain brings it back. */
   #missedAtMs: number | null = null
+  #cancelReport: Cancel | null = null
   #pump: Promise<void> | null = null
   #isClosed = false
 
-  constructor(source: ReplicaSource, shipper: Pick<Shipper, 'point' | 'writer'>, options: StreamOptions) {
+  constructor(
+    source: ReplicaSource,
+    shipper: Pick<Shipper, 'point' | 'writer' | 'failuresInRow'>,
+    options: StreamOptions,
+  ) {
     this.#source = source
     this.#shipper = shipper
     this.#options = options
@@ -139,6 +149,7 @@ export class StandbyStream {
   /** @param isShipped the store has everything, so the standbys may forget it. */
   async close({ isShipped }: { readonly isShipped: boolean }): Promise<void> {
     this.#isClosed = true
+    this.#cancelReport?.()
     this.#failWaiters()
     await this.#pump
     if (!isShipped) return
@@ -270,7 +281,7 @@ export class StandbyStream {
    * an earlier unit.
    */
   #send(unit: StandbyUnit): Promise<'stored' | 'gap' | 'behind'> {
-    const { acksMin, log, onRefused, clock } = this.#options
+    const { acksMin, log, clock } = this.#options
     const done = Promise.withResolvers<'stored' | 'gap' | 'behind'>()
     let stored = 0
     let gaps = 0
@@ -283,7 +294,7 @@ export class StandbyStream {
           else if (outcome === 'promised' || outcome === 'unknown') {
             this.#live.delete(peer)
             log.warn('standby refuses this owner', { standby: peer.name, outcome })
-            onRefused(outcome)
+            if (outcome === 'unknown') this.#reportLost()
           } else {
             if (outcome === 'gap') gaps++
             this.#missed(peer, outcome)
@@ -299,6 +310,16 @@ export class StandbyStream {
         })
     if (open === 0) done.resolve('behind')
     return done.promise
+  }
+
+  /** Opening anew needs the store: in an outage this opening goes on, with the standbys that are left. */
+  #reportLost(): void {
+    const { clock, onLost } = this.#options
+    this.#cancelReport?.()
+    this.#cancelReport = null
+    if (this.#isClosed) return
+    if (this.#shipper.failuresInRow === 0) onLost()
+    else this.#cancelReport = clock.setTimer(lostEveryMs, () => this.#reportLost())
   }
 
   #missed({ name }: StandbyPeer, reason: string): void {

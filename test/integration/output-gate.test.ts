@@ -2,7 +2,7 @@
 // mails; and a node that may not be the owner any more begins none of it. Method: a `sync` tenant over a store that fails
 // until it is told otherwise; an SMTP server and a realtime client listen.
 
-import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from 'bun:test'
 import { systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { TenantApi } from '../../src/node/api/app.ts'
@@ -11,6 +11,8 @@ import type { OpenTenant } from '../../src/node/tenants/pool.ts'
 import { type MailServer, startMailServer } from '../support/mail-server.ts'
 import { addCollection, addRecord, specOfTest, TenantBench } from '../support/tenant.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 let store: MemoryObjectStore
 let bench: TenantBench

@@ -1,7 +1,7 @@
 // Goal: an owner that wakes after everything it knew was merged and deleted still meets the seal of its successor, and no
 // slot of its own line can be taken twice. Method: retention with nothing promised, a thousand days later.
 
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,6 +12,8 @@ import { listLtx } from '../../src/replicate/ltx-store.ts'
 import { mergeFiles, Pacer } from '../../src/replicate/merge-files.ts'
 import { retainHistory } from '../../src/replicate/retention-pass.ts'
 import { deadlineMs, Owner, restoredHash } from './histories.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const dayMs = 24 * 60 * 60_000
 const nothingPromised = { everyMs: 0, minutelyMs: 0, hourlyMs: 0 }

@@ -109,7 +109,7 @@ function streamTo(): StandbyStream {
     peers: promised ?? [],
     acksMin: 1,
     firstSeq: council.firstSeq,
-    onRefused: () => {},
+    onLost: () => {},
   })
 }
 

@@ -1,7 +1,7 @@
 // Goal: a commit that enough standbys have is never lost, whoever dies, and no owner finds enough standbys once a
 // successor has asked them. Method: real databases and standby logs in one process; the store in memory fails as told.
 
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,6 +20,8 @@ import {
 import { StandbyLogs } from '../../src/replicate/standby-log.ts'
 import { StandbyStream, StandbysBehindError } from '../../src/replicate/standby-stream.ts'
 import { Owner, restoredHash } from './histories.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const root = mkdtempSync(join(tmpdir(), 'pf-quorum-'))
 afterAll(() => rmSync(root, { recursive: true, force: true }))
@@ -62,7 +64,8 @@ class Standby implements StandbyNode {
 interface Quorum {
   readonly owner: Awaited<ReturnType<typeof Owner.open>>
   readonly stream: StandbyStream
-  readonly refusals: string[]
+  /** How often it asked for another opening. */
+  readonly lost: () => number
   write(value: string | Uint8Array): Promise<void>
 }
 
@@ -83,17 +86,17 @@ async function openQuorum(
   })
   const { writer } = owner.position
   await council.releaseOthers(writer)
-  const refusals: string[] = []
+  let lost = 0
   const stream = new StandbyStream(owner.db, owner.shipper, {
     clock: systemClock,
     log,
     peers: council.peers(writer),
     acksMin: acksMinOf(options.own.length),
     firstSeq: council.firstSeq,
-    onRefused: (outcome) => refusals.push(outcome),
+    onLost: () => lost++,
   })
   const write = async (value: string | Uint8Array) => stream.waitStored(await owner.insert(value))
-  return { owner, stream, refusals, write }
+  return { owner, stream, lost: () => lost, write }
 }
 
 const setsOf = (sets: Readonly<Record<number, readonly Standby[]>>) =>
@@ -144,7 +147,7 @@ test('once a successor has asked, the old owner gets no acknowledgement, sealed 
   const tail = { header: { ...header(old.owner), writer: old.owner.position.writer }, checksum: 0n }
   expect((await council.recover(tail, { epoch: 3, incarnation: 1 }, old.owner.at))?.commit).toBeGreaterThan(0)
   await expect(old.write('too late')).rejects.toBeInstanceOf(StandbysBehindError)
-  expect(old.refusals).toEqual(['promised'])
+  expect(old.lost()).toBe(0)
   standby.restart() // the promise was on disk
   await expect(old.write('still too late')).rejects.toBeInstanceOf(StandbysBehindError)
   await expect(openQuorum(store, 2, { own: [standby], sets: { 2: [standby] } })).rejects.toBeInstanceOf(StaleEpochError)
@@ -237,7 +240,7 @@ test('a restart on the same disk goes on with its files, and has what a power cu
 test('a standby without its promise is refused its share; a chain starts over; a torn unit was never acknowledged', async () => {
   const store = await begun()
   const standby = new Standby()
-  const { owner, write, refusals, stream } = await openQuorum(store, 2, { own: [standby], sets: {} })
+  const { owner, write, lost, stream } = await openQuorum(store, 2, { own: [standby], sets: {} })
   for (let n = 0; n < 12; n++) {
     await write(seededRng(n).bytes(1 << 20))
     await owner.flush()
@@ -251,7 +254,7 @@ test('a standby without its promise is refused its share; a chain starts over; a
   await write('behind the torn one')
   standby.loseDisk()
   await expect(write('lost its promise')).rejects.toBeInstanceOf(StandbysBehindError)
-  expect(refusals).toEqual(['unknown'])
+  expect(lost()).toBe(1)
   await owner.flush()
   await stream.close({ isShipped: true })
   await owner.close()

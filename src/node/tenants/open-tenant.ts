@@ -281,8 +281,7 @@ function streamOf(
     peers,
     acksMin,
     firstSeq: council.firstSeq,
-    // A successor that asked it has sealed or will; the next slot tells.
-    onRefused: (outcome) => outcome === 'unknown' && onStandbyLost(tenantId),
+    onLost: () => onStandbyLost(tenantId),
   })
 }
 
