@@ -63,10 +63,10 @@ async function runPrinted({ dir, litestream, env }: Setup, text: string): Promis
   await run(['sh', '-ec', `cd '${dir}'; PATH='${dirname(litestream)}':$PATH\n${script}`], env)
 }
 
-async function ownHash({ dir, store, tenantId }: Setup, name: string, txid: number): Promise<string> {
+async function ownHash({ dir, store, tenantId }: Setup, name: string, txid: number | null): Promise<string> {
   const opened = await openObjectStore(store)
   const path = join(dir, `own-${txid}-${name}`)
-  await restoreDatabase({ store: opened, prefix: `t/${tenantId}/${name}` }, path, { target: txid as Txid })
+  await restoreDatabase({ store: opened, prefix: `t/${tenantId}/${name}` }, path, { target: txid as Txid | null })
   await opened.close()
   return sha256(readFileSync(path))
 }
@@ -86,7 +86,8 @@ async function expectEject(setup: Setup): Promise<void> {
   }
   await runPrinted(setup, await fleet.cli(['tenant', 'eject', 'shop', '--directory', now]))
   for (const name of names) {
-    const { txid } = latest.databases.find((each) => each.name === name)!
+    // Requests of this very test are logged meanwhile, so of the logs only the newest state is known.
+    const { txid } = name === 'auxiliary.db' ? { txid: null } : latest.databases.find((each) => each.name === name)!
     expect(sha256(readFileSync(join(now, name)))).toBe(await ownHash(setup, name, txid))
   }
   const [point] = points.latest
