@@ -5,17 +5,16 @@
 //
 // May be repeated after any failure, and is when it was interrupted: what is done is seen to be.
 
-import { join } from 'node:path'
 import type { ArchiveReport, ArchiveStage } from '../../ipc/messages/jobs.ts'
-import type { TenantId, Txid } from '../../lib/brand.ts'
+import type { TenantId } from '../../lib/brand.ts'
 import type { ObjectInfo, ObjectStore } from '../../lib/object-store/object-store.ts'
+import { mergeInputsMax } from '../../replicate/compaction.ts'
 import { findTail } from '../../replicate/history.ts'
-import { ltxChecksumOf } from '../../replicate/ltx/decoder.ts'
-import { encodeLtx, imagePages } from '../../replicate/ltx/encoder.ts'
-import { LtxFormatError } from '../../replicate/ltx/errors.ts'
+import type { ManifestFile } from '../../replicate/history-manifest.ts'
 import { type HistoryLocation, isSeal, type LtxFile, levelMax, listLtx, ltxKey } from '../../replicate/ltx-store.ts'
+import { mergeFiles, Pacer } from '../../replicate/merge-files.ts'
 import { readReservations } from '../../replicate/reservation.ts'
-import { restoreDatabase } from '../../replicate/restore.ts'
+import { planOrThrow } from '../../replicate/restore.ts'
 import { planRestore } from '../../replicate/restore-plan.ts'
 import { defaultRetention } from '../../replicate/retention.ts'
 import { locate } from './cut.ts'
@@ -27,6 +26,10 @@ import { databaseNames } from './tenant-files.ts'
 const movedBytesMin = 128 * 1024
 /** Copies in flight: this is background work. */
 const movesInFlight = 4
+/** Read and written together by merges, on average, bytes a second. */
+const mergedBytesPerSecond = 32 * 1024 * 1024
+/** Only a listing was seen. */
+const unread = { timestampMs: null, checksum: null } as const
 /** Keys of one delete request. */
 const deleteKeysMax = 1_000
 
@@ -39,10 +42,10 @@ export async function archiveTenant(
   const { stage, storageClass } = order
   let filesDeleted = 0
   if (stage === 'archived') {
+    const pacer = new Pacer(context.clock, mergedBytesPerSecond)
     for (const [index, name] of databaseNames.entries()) {
       context.report({ step: `merging ${name}`, done: index, total: databaseNames.length })
-      const at = locate({ ...context, tenantId }, name)
-      filesDeleted += await mergeWhole(at, storageClass, join(context.scratchDir, name), context)
+      filesDeleted += await mergeWhole(locate({ ...context, tenantId }, name), pacer, context)
     }
     // What the manifest knew of the files is no longer so; they are listed when the tenant is opened.
     const { store, objectPrefix, clock } = context
@@ -85,29 +88,18 @@ function shouldMove({ sizeBytes, storageClass }: ObjectInfo, to: string): boolea
 /** @returns how many files of the history were deleted. */
 async function mergeWhole(
   at: HistoryLocation,
-  storageClass: string | null,
-  scratchPath: string,
-  { clock, signal }: JobContext,
+  pacer: Pacer,
+  { clock, signal, scratchDir }: JobContext,
 ): Promise<number> {
   const { files, last } = await findTail(at, signal)
-  const { maxTxid: txid, timestampMs, pageSize } = last.header
-  const image = { level: levelMax, minTxid: 1 as Txid, maxTxid: txid }
-  if (!files.some((file) => isSame(file, image))) {
-    await restoreDatabase(at, scratchPath, { target: txid, files, signal })
-    const pages = imagePages(await Bun.file(scratchPath).bytes(), pageSize)
-    const header = { ...last.header, ...image, walOffset: 32, walSize: 0, walSalt1: 0, walSalt2: 0 }
-    const encoded = encodeLtx(header, pages, 0)
-    await at.store.put(ltxKey(at, image), encoded.bytes, {
-      metadata: { 'litestream-timestamp': new Date(timestampMs).toISOString() },
-      ...(storageClass !== null && encoded.bytes.length >= movedBytesMin && { storageClass }),
-      signal,
-    })
-    // Nothing may go before what takes its place was read back.
-    const stored = await at.store.get(ltxKey(at, image), { signal })
-    if (ltxChecksumOf(stored) !== encoded.checksum)
-      throw new LtxFormatError(`${ltxKey(at, image)} is not what was written`)
+  let plan: readonly ManifestFile[] = planOrThrow(at, files, null).files.map((file) => ({ ...file, ...unread }))
+  // Each step reads back what it wrote; what it took the place of stays until the end.
+  while (plan.length > 1) {
+    const inputs = plan.slice(0, mergeInputsMax)
+    const merged = await mergeFiles(at, { level: levelMax, inputs }, { clock, scratchDir, pacer, signal })
+    plan = [merged, ...plan.slice(inputs.length)]
   }
-  return deleteRest(at, image, { nowMs: clock.now(), timestampMs, signal })
+  return deleteRest(at, plan[0]!, { nowMs: clock.now(), timestampMs: last.header.timestampMs, signal })
 }
 
 /** Only once nothing that retention promises is left but the newest state, and no restore runs. */
