@@ -183,9 +183,11 @@ export class S3Double implements AsyncDisposable {
     const after = params.get('continuation-token') ?? params.get('start-after') ?? ''
     const max = Math.min(Number(params.get('max-keys') ?? listEntriesMax), listEntriesMax)
     const entries: { readonly mark: string; readonly xml: string }[] = []
-    const keys = [...this.objects.keys()].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+    const keys = [...this.objects.keys()]
+      .filter((key) => key.startsWith(prefix))
+      .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
     for (const key of keys) {
-      if (!key.startsWith(prefix) || Buffer.compare(Buffer.from(key), Buffer.from(after)) <= 0) continue
+      if (Buffer.compare(Buffer.from(key), Buffer.from(after)) <= 0) continue
       const cut = delimiter === null ? -1 : key.indexOf(delimiter, prefix.length)
       if (cut >= 0) {
         const common = key.slice(0, cut + 1)
