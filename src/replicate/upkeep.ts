@@ -150,7 +150,12 @@ export class HistoryUpkeep {
 
   async #merge(job: MergeJob): Promise<void> {
     const merged = await this.#deps.runner.merge(this.#at.prefix, job)
-    if (this.#files !== null) this.#files = withFile(this.#files, merged)
+    if (this.#files !== null) {
+      const next = withFile(this.#files, merged)
+      // Or the same merge would be due again, for ever.
+      assert(next.length < this.#files.length, `${this.#at.prefix}: a merge made nothing shorter`)
+      this.#files = next
+    }
     this.#deps.log.debug('files merged', { prefix: this.#at.prefix, level: job.level, files: job.inputs.length })
   }
 
