@@ -5,26 +5,35 @@ import { RpcRefusal } from '../ipc/errors.ts'
 import { type StandbyReplies, type StandbyRequest, standbyPieceBytesMax } from '../ipc/messages/standby.ts'
 import type { Handlers, RpcServer } from '../ipc/server.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
+import type { Clock } from '../lib/clock.ts'
 import type { StandbyLogs } from '../replicate/standby-log.ts'
 
 /** Units that are being received, all together, bytes. */
 const receivingBytesMax = 128 * 1024 * 1024
+/** An owner that has not sent the next piece by then is gone, ms. */
+const pieceMsMax = 10_000
 
 interface Receiving {
   readonly seq: number
   readonly peer: string
   readonly bytes: Uint8Array
   filled: number
+  /** Monotonic time of the last piece. */
+  heardAtMs: number
 }
 
 /** Serves the conversation on the node's ROUTER. */
-export function serveStandby(server: RpcServer, logs: StandbyLogs): void {
+export function serveStandby(server: RpcServer, logs: StandbyLogs, clock: Clock): void {
   /** One unit a tenant: its owner sends one after another, and who starts anew has given up the one before. */
   const receiving = new Map<TenantId, Receiving>()
   let receivingBytes = 0
   const drop = (tenantId: TenantId) => {
     receivingBytes -= receiving.get(tenantId)?.bytes.length ?? 0
     receiving.delete(tenantId)
+  }
+  const dropAbandoned = () => {
+    const nowMs = clock.monotonic()
+    for (const [tenantId, { heardAtMs }] of receiving) if (nowMs - heardAtMs > pieceMsMax) drop(tenantId)
   }
   const handlers: Handlers<StandbyRequest, StandbyReplies> = {
     'standby.promise': async ({ tenantId, epoch, incarnation }) => {
@@ -43,10 +52,11 @@ export function serveStandby(server: RpcServer, logs: StandbyLogs): void {
       if (offset === 0 && message.bytes.length === totalBytes) return append(message.bytes)
       if (offset === 0) {
         drop(tenantId)
+        if (receivingBytes + totalBytes > receivingBytesMax) dropAbandoned()
         if (receivingBytes + totalBytes > receivingBytesMax)
           throw new RpcRefusal('overloaded', 'this standby receives too much at once')
         receivingBytes += totalBytes
-        receiving.set(tenantId, { seq, peer, bytes: new Uint8Array(totalBytes), filled: 0 })
+        receiving.set(tenantId, { seq, peer, bytes: new Uint8Array(totalBytes), filled: 0, heardAtMs: 0 })
       }
       const unit = receiving.get(tenantId)
       const fits =
@@ -61,6 +71,7 @@ export function serveStandby(server: RpcServer, logs: StandbyLogs): void {
       }
       unit.bytes.set(message.bytes, offset)
       unit.filled += message.bytes.length
+      unit.heardAtMs = clock.monotonic()
       if (unit.filled < totalBytes) return { outcome: 'more' }
       drop(tenantId)
       return append(unit.bytes)

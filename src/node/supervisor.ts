@@ -144,7 +144,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
     await Promise.all(workers.map((worker) => worker.stop()))
   })
   const standbyLogs = new StandbyLogs(join(config.dir, 'standby'))
-  serveStandby(server, standbyLogs)
+  serveStandby(server, standbyLogs, clock)
   serveOrders(server, { workers, placements, link, dir: config.dir })
   await Promise.all(workers.map((worker) => worker.start()))
   link.hurry()

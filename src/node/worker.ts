@@ -16,7 +16,7 @@ import { AppError, errorCode, errorMessage, OverloadedError, TimeoutError } from
 import { readLifeLine } from '../lib/life-line.ts'
 import { openObjectStore, shareOf } from '../lib/object-store/open.ts'
 import { createLogger } from '../lib/obs/log.ts'
-import { retry } from '../lib/retry.ts'
+import { type RetryPolicy, retry } from '../lib/retry.ts'
 import { systemRng } from '../lib/rng.ts'
 import { defaultRetention } from '../replicate/retention.ts'
 import { UpkeepProcess } from '../replicate/upkeep-process.ts'
@@ -60,6 +60,8 @@ import {
 const lockMs = 5_000
 /** How long the supervisor may take to answer; it asks the control plane. */
 const answerMs = 10_000
+/** Without this report a later takeover asks more standbys than it needs to: worth some attempts, not more. */
+const sealedPolicy: RetryPolicy = { attemptsMax: 20, baseDelayMs: 500, delayMsMax: 10_000 }
 /** Copies of uploaded files on this disk. */
 const fileCacheBytesMax = 256 * 1024 * 1024
 /** Of merges and deletions, read and written together: a quarter of a gigabit. */
@@ -164,10 +166,8 @@ export async function runWorker(): Promise<never> {
     standbys,
     onSealed: ({ tenantId, epoch, standbySets = [] }) => {
       if (standbySets.length < 2) return
-      // Without it a later takeover asks more standbys than it needs to: worth some attempts, not more.
-      const policy = { attemptsMax: 20, baseDelayMs: 500, delayMsMax: 10_000 }
       const report = () => desk.ask({ type: 'placement.sealed', tenantId, epoch })
-      retry({ clock, rng, policy }, () => true, report).catch((error) =>
+      retry({ clock, rng, policy: sealedPolicy }, () => true, report).catch((error) =>
         log.warn('sealing was not reported', { tenant: tenantId, error }),
       )
     },
