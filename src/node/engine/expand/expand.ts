@@ -94,17 +94,17 @@ async function expandPath(
   const before = options.attached.get(beginning)
   if (before !== undefined) return expandPath(engine, before, path, options, depth + 1)
   const relation = await relationOf(engine, records, name)
-  const ids = new Set(records.flatMap((record) => relation.idsOf(record)))
-  const found = await findVisible(engine, relation.target, [...ids], options)
+  const idsOf = records.map((record) => relation.idsOf(record))
+  const found = await findVisible(engine, relation.target, [...new Set(idsOf.flat())], options)
   const related = [...found.values()]
   for (const each of related) {
     const shown = options.onRecord(each)
     if (shown !== undefined) await shown
   }
   await expandPath(engine, related, path, options, depth + 1)
-  for (const record of records) {
+  for (const [at, record] of records.entries()) {
     record.expand ??= {}
-    const valid = relation.idsOf(record).flatMap((id) => found.get(id) ?? [])
+    const valid = idsOf[at]!.flatMap((id) => found.get(id) ?? [])
     if (valid.length === 0) continue
     mergeExpanded(record.expand[name], valid)
     record.expand = { ...record.expand, [name]: relation.isMultiple ? valid : valid[0]! }

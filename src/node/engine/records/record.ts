@@ -15,6 +15,8 @@ export class EngineRecord {
   readonly collection: Collection
   /** As read; null once values were made of it, because it may then be outdated. */
   #row: Readonly<Record<string, SqlValue>> | null = null
+  /** What {@link toJsonText} made of the row alone: one record can be expanded in many. */
+  #rowText: { readonly showsEmail: boolean; readonly text: string } | null = null
   #values: Values | null
   #original: Readonly<Values> | null
   isNew: boolean
@@ -184,11 +186,14 @@ export class EngineRecord {
   toJsonText(depth = 0): string {
     const row = this.#row
     if (row === null || this.visibility !== null || this.extra !== null) return writeJson(this.export(), depth + 1)
-    const expand = this.expand === null ? null : writeJson(sortedExpand(this.expand), depth + 1)
-    return writeRow(this.collection, row, {
-      showsEmail: this.ignoreEmailVisibility || toBool(row['emailVisibility']),
-      expand,
-    })
+    const showsEmail = this.ignoreEmailVisibility || toBool(row['emailVisibility'])
+    if (this.expand !== null) {
+      const expand = writeJson(sortedExpand(this.expand), depth + 1)
+      return writeRow(this.collection, row, { showsEmail, expand })
+    }
+    if (this.#rowText?.showsEmail !== showsEmail)
+      this.#rowText = { showsEmail, text: writeRow(this.collection, row, { showsEmail, expand: null }) }
+    return this.#rowText.text
   }
 
   /** Columns and driver values, for INSERT and UPDATE. */
