@@ -422,6 +422,20 @@ function serveHttp(
     set(bytesSent, { direction: 'sent' })
     set(bytesReceived, { direction: 'received' })
   })
+  const upkeepHelp = 'of histories since the start of the workers.'
+  metrics.counter({ name: 'history_merges_total', help: `Merges ${upkeepHelp}` }, (set) =>
+    set(meter.totals().upkeep.merges),
+  )
+  metrics.counter({ name: 'history_deleted_files_total', help: `Deleted files ${upkeepHelp}` }, (set) =>
+    set(meter.totals().upkeep.filesDeleted),
+  )
+  metrics.counter({ name: 'history_deleted_bytes_total', help: `Their bytes, ${upkeepHelp}` }, (set) =>
+    set(meter.totals().upkeep.bytesDeleted),
+  )
+  metrics.counter(
+    { name: 'history_upkeep_failures_total', help: `Failed merges and retention passes ${upkeepHelp}` },
+    (set) => set(meter.totals().upkeep.failures),
+  )
   const app = new Elysia()
     .get('/health/live', () => ({ status: 'live' }))
     .get('/api/health', () => ({ code: 200, message: 'API is healthy.', data: {} }))

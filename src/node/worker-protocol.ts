@@ -7,6 +7,7 @@ import type { Epoch, TenantId } from '../lib/brand.ts'
 import type { WireError } from '../lib/errors.ts'
 import { parseBoundedLines } from '../lib/lines.ts'
 import { addReadings, type MeterReading, noReading } from '../lib/object-store/metered.ts'
+import { noUpkeep, type UpkeepTotals } from '../replicate/upkeep-process.ts'
 
 /** Orders that a worker carries out; the supervisor itself answers the others. */
 export type WorkerOrder = Exclude<
@@ -48,6 +49,8 @@ export interface WorkerLoad {
   readonly replicationLagMsMax: number
   /** What its tenants asked of the object store. */
   readonly store: MeterReading
+  /** Merges and deletions in histories. */
+  readonly upkeep: UpkeepTotals
 }
 
 export type FromWorker =
@@ -81,7 +84,13 @@ export function decodeLine<Message extends { readonly type: string }>(
   return (types as readonly unknown[]).includes(value.type) ? (value as Message) : null
 }
 
-export const fromWorkerTypes = ['ready', 'pong', 'reply', 'opened', 'ask'] as const satisfies readonly FromWorker['type'][]
+export const fromWorkerTypes = [
+  'ready',
+  'pong',
+  'reply',
+  'opened',
+  'ask',
+] as const satisfies readonly FromWorker['type'][]
 export const toWorkerTypes = ['ping', 'order', 'answer', 'link', 'stop'] as const satisfies readonly ToWorker['type'][]
 
 /** Calls `onLine` for each line of a stream; resolves at its end or at a line beyond the bound. */
@@ -98,6 +107,7 @@ export function totalLoad(loads: readonly WorkerLoad[]): Pick<
   readonly requests: number
   readonly evictions: number
   readonly store: MeterReading
+  readonly upkeep: UpkeepTotals
 } {
   const total = {
     tenantsOpen: 0,
@@ -107,6 +117,7 @@ export function totalLoad(loads: readonly WorkerLoad[]): Pick<
     requests: 0,
     evictions: 0,
     store: noReading,
+    upkeep: noUpkeep,
   }
   for (const load of loads) {
     total.tenantsOpen += load.tenantsOpen
@@ -116,6 +127,12 @@ export function totalLoad(loads: readonly WorkerLoad[]): Pick<
     total.requests += load.requests
     total.evictions += load.evictions
     total.store = addReadings(total.store, load.store)
+    total.upkeep = {
+      merges: total.upkeep.merges + load.upkeep.merges,
+      filesDeleted: total.upkeep.filesDeleted + load.upkeep.filesDeleted,
+      bytesDeleted: total.upkeep.bytesDeleted + load.upkeep.bytesDeleted,
+      failures: total.upkeep.failures + load.upkeep.failures,
+    }
   }
   return total
 }

@@ -286,6 +286,7 @@ export async function runWorker(): Promise<never> {
       evictions: pool.evictions,
       replicationLagMsMax: pool.lagMsMax,
       store: meters.total,
+      upkeep: upkeep.totals,
     }
   }
 

@@ -47,6 +47,17 @@ type Answer =
   | { readonly ok: true; readonly reading: MeterReading; readonly value: ManifestFile | RetentionOutcome }
   | { readonly ok: false; readonly reading: MeterReading; readonly error: WireError }
 
+/** What upkeep has done since the start. */
+export interface UpkeepTotals {
+  readonly merges: number
+  readonly filesDeleted: number
+  readonly bytesDeleted: number
+  /** Pieces of work that failed; each is found due again. */
+  readonly failures: number
+}
+
+export const noUpkeep: UpkeepTotals = { merges: 0, filesDeleted: 0, bytesDeleted: 0, failures: 0 }
+
 /** What the process threw. */
 export class UpkeepError extends AppError {
   readonly code: string
@@ -69,6 +80,7 @@ export class UpkeepProcess implements UpkeepRunner {
   readonly #turn = new Mutex(waitingMax)
   #child: Child | null = null
   #isClosed = false
+  #totals = noUpkeep
 
   constructor(
     config: UpkeepConfig,
@@ -87,13 +99,26 @@ export class UpkeepProcess implements UpkeepRunner {
 
   async merge(prefix: string, job: MergeJob): Promise<ManifestFile> {
     // The other end is this program, of the same version: an answer has the type of its question.
-    return (await this.#do({ type: 'merge', prefix, job })) as ManifestFile
+    const merged = (await this.#do({ type: 'merge', prefix, job })) as ManifestFile
+    this.#totals = { ...this.#totals, merges: this.#totals.merges + 1 }
+    return merged
   }
 
   async retain(prefix: string, state: RetentionState): Promise<RetentionOutcome> {
     const { candidates, restoreMsMax, keepEveryMs } = state
     const sent = { candidates, restoreMsMax, ...(keepEveryMs !== undefined && { keepEveryMs }) }
-    return (await this.#do({ type: 'retain', prefix, state: sent })) as RetentionOutcome
+    const outcome = (await this.#do({ type: 'retain', prefix, state: sent })) as RetentionOutcome
+    const { filesDeleted, bytesDeleted } = this.#totals
+    this.#totals = {
+      ...this.#totals,
+      filesDeleted: filesDeleted + outcome.filesDeleted,
+      bytesDeleted: bytesDeleted + outcome.bytesDeleted,
+    }
+    return outcome
+  }
+
+  get totals(): UpkeepTotals {
+    return this.#totals
   }
 
   /** The process that works, if there is one. */
@@ -111,8 +136,9 @@ export class UpkeepProcess implements UpkeepRunner {
     const ask = async (child: Child) => {
       const answer = await child.ask(work, this.#clock)
       this.#onMeter(work.prefix, answer.reading)
-      if (!answer.ok) throw new UpkeepError(answer.error.code, answer.error.message)
-      return answer.value
+      if (answer.ok) return answer.value
+      this.#totals = { ...this.#totals, failures: this.#totals.failures + 1 }
+      throw new UpkeepError(answer.error.code, answer.error.message)
     }
     return this.#turn.run(async () => {
       try {

@@ -55,6 +55,9 @@ test('a process merges, is killed and merges on, and ends when it is closed', as
     const { retained } = await runner.retain(prefix, { candidates: null, restoreMsMax: 0 })
     expect(retained.txid).toBe(owner.shipper.txid)
 
+    expect(runner.totals).toMatchObject({ filesDeleted: 0, failures: 1 })
+    expect(runner.totals.merges).toBeGreaterThan(3)
+
     const last = runner.pid!
     runner.close()
     await until('the process to be gone', () => !isAlive(last))
