@@ -56,7 +56,7 @@ test('a process merges, is killed and merges on, and ends when it is closed', as
     expect(retained.txid).toBe(owner.shipper.txid)
 
     expect(runner.totals).toMatchObject({ filesDeleted: 0, failures: 1 })
-    expect(runner.totals.merges).toBeGreaterThan(3)
+    expect(runner.totals.merges).toBeGreaterThan(2)
 
     const last = runner.pid!
     runner.close()
