@@ -30,9 +30,12 @@ export function cronsOf(engine: Engine): CronScheduler {
       crons.remove(autoBackupJob)
   }
   setBackupJob()
+  let logs = engine.settings.logs
   const forget = engine.settingsStore.onChange((settings) => {
     setBackupJob()
     const { maxDays, minLevel } = settings.logs
+    if (maxDays === logs.maxDays && minLevel === logs.minLevel) return
+    logs = settings.logs
     logsOf(engine)
       .deleteOld(maxDays, minLevel)
       .catch((error: unknown) => engine.log.warn('old logs not deleted', { error }))

@@ -23,6 +23,8 @@ export interface LogEntry {
 const batchMax = 1_000
 /** Entries between two looks at whether others wait. */
 const sliceMax = 50
+/** Old entries that are looked at before others have their turn; one may hold some KB. */
+const lookedAtMax = 200
 /** How long an entry waits for others, ms. */
 const flushDelayMs = 3_000
 /** Entries that may wait while the database is busy; more are dropped, and the drop is logged. */
@@ -105,14 +107,25 @@ export class LogStore {
     }
   }
 
-  /** Deletes what is older than `days`, and what is below `minLevel` when it is given. */
+  /**
+   * Deletes what is older than `days`, and what is below `minLevel` when it is given. Every entry has to be looked at, and
+   * there may be millions: a few at a time, each in a transaction of its own, and others in between.
+   */
   async deleteOld(days: number, minLevel: number | null): Promise<void> {
     const { aux, clock } = this.#deps
     const before = formatDateTime(clock.now() - days * dayMs)
-    await aux.transaction(() => {
-      if (minLevel === null) aux.run('DELETE FROM `_logs` WHERE created <= ?', [before])
-      else aux.run('DELETE FROM `_logs` WHERE created <= ? OR level < ?', [before, minLevel])
-    })
+    const breath = new Breath(clock)
+    const sql = `DELETE FROM _logs WHERE rowid > ? AND rowid <= ? AND (created <= ?${minLevel === null ? '' : ' OR level < ?'})`
+    for (let after = 0; ; ) {
+      const { last } = aux.get<{ last: number | null }>(
+        'SELECT max(rowid) AS last FROM (SELECT rowid FROM _logs WHERE rowid > ? ORDER BY rowid LIMIT ?)',
+        [after, lookedAtMax],
+      )!
+      if (last === null) return
+      await aux.transaction(() => aux.run(sql, [after, last, before, ...(minLevel === null ? [] : [minLevel])]))
+      after = last
+      await breath.take()
+    }
   }
 }
 
