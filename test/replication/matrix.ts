@@ -6,17 +6,22 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Txid } from '../../src/lib/brand.ts'
+import { systemClock } from '../../src/lib/clock.ts'
 import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
 import { openObjectStore } from '../../src/lib/object-store/open.ts'
+import { silentLogger } from '../../src/lib/obs/log.ts'
 import { type Rng, seededRng } from '../../src/lib/rng.ts'
 import { getSlot, listLtx, ltxKey } from '../../src/replicate/ltx-store.ts'
+import { acksMinOf, StandbyCouncil, type StandbyNode } from '../../src/replicate/standby-council.ts'
+import { StandbyStream } from '../../src/replicate/standby-stream.ts'
+import { localStandby } from '../support/local-standby.ts'
 import { type Minio, startMinio } from '../support/minio.ts'
 import { Owner, prefix, restoredHash } from './histories.ts'
 import { type OfficialReplica, officialHash, officialHashAt, run, txidText } from './official.ts'
 
 export const pageSizes = [512, 4_096, 65_536] as const
 export const workloads = ['plain', 'vacuum', 'auto-vacuum', 'blobs', 'schema'] as const
-export const acks = ['async', 'sync'] as const
+export const acks = ['async', 'sync', 'quorum'] as const
 export const sizes = { empty: 0, page: 1, small: 200_000, '100 MB': 100e6, '1.1 GiB': 1.1 * 2 ** 30 } as const
 
 export interface Cell {
@@ -95,7 +100,12 @@ const steps: Readonly<Record<Cell['workload'], (owner: Owner, rng: Rng) => Promi
 }
 
 /** Ships the cell's life into the store; the hash of every state that is known for sure. */
-async function live(cell: Cell, store: ObjectStore, rng: Rng, stepsCount: number): Promise<Map<Txid, string>> {
+async function live(
+  cell: Cell,
+  store: ObjectStore,
+  rng: Rng,
+  { stepsCount, dir }: { readonly stepsCount: number; readonly dir: string },
+): Promise<Map<Txid, string>> {
   const hashes = new Map<Txid, string>()
   const isAsync = cell.ack === 'async'
   const options = { pageSize: cell.pageSize, autoVacuum: cell.workload === 'auto-vacuum' }
@@ -121,6 +131,11 @@ async function live(cell: Cell, store: ObjectStore, rng: Rng, stepsCount: number
     await owner.flush()
   }
   await note()
+  if (cell.ack === 'quorum') {
+    await owner.close()
+    await liveWithStandby(cell, store, rng, { stepsCount, standby: localStandby(dir), hashes })
+    return hashes
+  }
   for (let step = 0; step < stepsCount; step++) {
     await steps[cell.workload](owner, rng)
     if (!isAsync || rng.below(3) === 0) await note()
@@ -131,6 +146,43 @@ async function live(cell: Cell, store: ObjectStore, rng: Rng, stepsCount: number
   await using heir = await Owner.open(store, 2)
   hashes.set(heir.shipper.txid, heir.hash())
   return hashes
+}
+
+/** An owner that is acknowledged by a standby and dies with commits that the store never had; its heir seals with them. */
+async function liveWithStandby(
+  cell: Cell,
+  store: ObjectStore,
+  rng: Rng,
+  options: { readonly stepsCount: number; readonly standby: StandbyNode; readonly hashes: Map<Txid, string> },
+): Promise<void> {
+  const { stepsCount, standby, hashes } = options
+  const open = (epoch: number, council: StandbyCouncil) =>
+    Owner.open(store, epoch, { recover: (tail, writer, at) => council.recover(tail, writer, at) })
+  const council = new StandbyCouncil({ sets: [], own: [standby], log: silentLogger })
+  await using owner = await open(2, council)
+  const stream = new StandbyStream(owner.db, owner.shipper, {
+    clock: systemClock,
+    log: silentLogger,
+    peers: council.peers(owner.position.writer),
+    acksMin: acksMinOf(1),
+    firstSeq: council.firstSeq,
+    onLost: () => {
+      throw new Error('the standby was lost')
+    },
+  })
+  for (let step = 0; step < stepsCount; step++) {
+    await steps[cell.workload](owner, rng)
+    await stream.waitStored(owner.db.commitSeq)
+    if (step >= stepsCount / 2) continue // from here on the store gets nothing
+    await owner.flush()
+    hashes.set(owner.shipper.txid, owner.hash())
+  }
+  const acknowledged = owner.hash()
+  await owner.abandon()
+  const successor = new StandbyCouncil({ sets: [{ epoch: 2, nodes: [standby] }], own: [], log: silentLogger })
+  await using heir = await open(3, successor)
+  if (heir.hash() !== acknowledged) throw new Error(`${nameOf(cell)}: acknowledged commits were lost`)
+  hashes.set(heir.shipper.txid, acknowledged)
 }
 
 /** Throws where anything differs; `stepsCount` transactions besides the load. */
@@ -152,7 +204,7 @@ export async function runCell(
     const store = await openObjectStore(
       server === null ? { kind: 'file', dir: join(dir, 'objects') } : s3Config(server, base),
     )
-    const hashes = await live(cell, store, rng, stepsCount)
+    const hashes = await live(cell, store, rng, { stepsCount, dir: join(dir, 'standby') })
     const at = { store, prefix }
     const replica: OfficialReplica = {
       litestream: peers.litestream,
