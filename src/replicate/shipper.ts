@@ -285,7 +285,7 @@ export class Shipper {
           await this.#source.exclusively(async () => {
             if (!isForced) return this.#capture()
             await this.#shipHeld()
-            this.#checkpoint('PASSIVE')
+            await this.#checkpoint('PASSIVE')
           })
         }
         if (this.#pending !== null) await this.#put(this.#pending, this.#stop.signal)
@@ -419,9 +419,9 @@ export class Shipper {
   }
 
   /** Moves the WAL into the file if the store has all of it. The write mutex is held. */
-  #checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): boolean {
+  async #checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): Promise<boolean> {
     if (this.#fenced !== null || this.#pending !== null || this.#durableSeq < this.#source.commitSeq) return false
-    const result = this.#source.checkpoint(mode)
+    const result = await this.#source.checkpoint(mode)
     const isComplete = !result.busy && result.checkpointedFrames === result.logFrames
     if (!isComplete) return false
     if (mode === 'TRUNCATE') this.#mark = null
@@ -436,7 +436,7 @@ export class Shipper {
     this.#isClosed = true // no pump starts any more
     if (this.#durableSeq < this.#source.commitSeq) await this.#shipHeld()
     if (this.#fenced !== null) return false
-    this.#checkpoint('TRUNCATE')
+    await this.#checkpoint('TRUNCATE')
     return true
   }
 

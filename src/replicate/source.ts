@@ -25,7 +25,7 @@ export interface ReplicaSource {
   /** Runs `body` while no write transaction is open or can start. */
   exclusively<T>(body: () => MaybePromise<T>): Promise<T>
   /** Moves WAL frames into the file. The caller holds {@link exclusively}. */
-  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointOutcome
+  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): MaybePromise<CheckpointOutcome>
   /** The whole database with its WAL, as the file would be after a complete checkpoint. */
   image(): Uint8Array
 }

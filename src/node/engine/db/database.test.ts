@@ -1,10 +1,13 @@
 // Goal: one writer, readers that see only what is committed, and nothing half-done.
 
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { until } from '../../../../test/support/wait.ts'
+import { systemClock } from '../../../lib/clock.ts'
 import { CorruptDatabaseError, Database } from './database.ts'
+import { ReaderPool } from './reader-process.ts'
 
 let dir: string
 let db: Database
@@ -92,3 +95,34 @@ test('a file that is no database is named', () => {
   writeFileSync(path, 'not a database, but long enough to look at '.repeat(100))
   expect(() => Database.open({ path, checkpoint: 'sqlite' })).toThrow(CorruptDatabaseError)
 })
+
+test('a large WAL is checkpointed by a process, and the next write starts it over', async () => {
+  const pool = new ReaderPool({ clock: systemClock })
+  const path = join(dir, 'apart.db')
+  const apart = Database.open({ path, checkpoint: 'owner', readers: { pool, clock: systemClock } })
+  try {
+    await apart.transaction(() => apart.exec('CREATE TABLE t (v)'))
+    const fill = () => apart.transaction(() => apart.run('INSERT INTO t VALUES (randomblob(3000000))'))
+    await fill()
+    expect(await apart.exclusively(() => apart.checkpoint('PASSIVE'))).toMatchObject({ busy: false }) // in place: none yet
+    const frames: number[] = []
+    await until('a checkpoint that is not in place', async () => {
+      await fill()
+      return apart.exclusively(async () => {
+        const answer = apart.checkpoint('PASSIVE')
+        const { busy, logFrames, checkpointedFrames } = await answer
+        expect([busy, checkpointedFrames]).toEqual([false, logFrames])
+        frames.push(logFrames)
+        return answer instanceof Promise
+      })
+    })
+    await fill()
+    frames.push((await apart.exclusively(() => apart.checkpoint('PASSIVE'))).logFrames)
+    for (const count of frames) expect(count).toBeLessThan(1_000) // one filling each: it started over every time
+    await apart.close()
+    expect(statSync(`${path}-wal`).size).toBeGreaterThan(0)
+  } finally {
+    await apart.close()
+    pool.close()
+  }
+}, 30_000)

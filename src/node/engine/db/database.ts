@@ -3,6 +3,7 @@
 
 import { constants, Database as Sqlite, type Statement } from 'bun:sqlite'
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { statSync } from 'node:fs'
 import type { Clock } from '../../../lib/clock.ts'
 import { AppError } from '../../../lib/errors.ts'
 import { LruMap } from '../../../lib/lru.ts'
@@ -11,7 +12,7 @@ import type { MaybePromise } from '../../../lib/result.ts'
 import type { Usage } from '../usage.ts'
 import { ReadRouter } from './read-router.ts'
 import { type ReaderPool, readDeadlineMsDefault } from './reader-process.ts'
-import { fromWire, type ReaderRows, toWire } from './reader-query.ts'
+import { type CheckpointResult, checkpointResult, fromWire, type ReaderRows, toWire } from './reader-query.ts'
 import type { Row, SqlParams, SqlValue } from './sql.ts'
 
 /** Prepared statements kept per connection; each holds a few KB. */
@@ -22,6 +23,8 @@ const cacheKiB = 256
 const writersWaitingMax = 5_000
 /** How long SQLite itself waits for a lock: only another process (a backup, an operator's shell) can hold one. */
 const busyTimeoutMs = 10_000
+/** A WAL from this size on is checkpointed by another process, bytes. */
+const checkpointApartBytes = 1024 * 1024
 /** A WAL above this makes readers wait, so that it can start over, bytes. Shippers empty theirs far earlier. */
 const walBytesMax = 64 * 1024 * 1024
 /** Bytes of one answer that comes from a reader process. */
@@ -50,13 +53,6 @@ export interface DatabaseOptions {
 /** The file is not a database, or is damaged. */
 export class CorruptDatabaseError extends AppError {
   readonly code = 'corrupt_database'
-}
-
-export interface CheckpointResult {
-  readonly busy: boolean
-  /** Frames in the WAL, and how many of them are in the database file now. */
-  readonly logFrames: number
-  readonly checkpointedFrames: number
 }
 
 class Connection {
@@ -305,11 +301,22 @@ export class Database {
     return this.#mutex.run(body)
   }
 
-  /** Moves WAL frames into the file. The caller holds {@link exclusively}. */
-  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
+  /** Moves WAL frames into the file; a large WAL's in another process. The caller holds {@link exclusively}. */
+  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): MaybePromise<CheckpointResult> {
+    const { readers } = this.#options
+    const isApart = readers !== undefined && mode === 'PASSIVE' && statSync(this.walPath).size >= checkpointApartBytes
+    const started = isApart ? readers.pool.checkpoint(this.path) : null
+    if (started === null) return this.#checkpointHere(mode)
+    return started.then((result) => {
+      if (result === null) return this.#checkpointHere(mode)
+      this.#makeRoomForReset(result)
+      return result
+    })
+  }
+
+  #checkpointHere(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
     // A cached statement of the reader that was not run to its end would pin the WAL; `all`, `get` and `values` reset.
-    const row = this.#writer.sqlite.query(`PRAGMA wal_checkpoint(${mode})`).get() as Record<string, number>
-    const result = { busy: row['busy'] !== 0, logFrames: row['log'] ?? 0, checkpointedFrames: row['checkpointed'] ?? 0 }
+    const result = checkpointResult(this.#writer.sqlite.query(`PRAGMA wal_checkpoint(${mode})`).get())
     this.#makeRoomForReset(result)
     return result
   }

@@ -1,11 +1,18 @@
 // The reader process: one question a line on standard input, one answer a line on standard output. It ends with its
 // parent, and is killed when a question takes too long.
 
-import { Database as Sqlite } from 'bun:sqlite'
+import { constants, Database as Sqlite } from 'bun:sqlite'
 import { writeFileSync } from 'node:fs'
 import { type Cancel, type Clock, systemClock } from '../../../lib/clock.ts'
 import { endWithParent } from '../../../lib/scheduling.ts'
-import { AnswerTooLargeError, type ReaderQuery, type ReaderRows, runReaderQuery } from './reader-query.ts'
+import {
+  AnswerTooLargeError,
+  type CheckpointResult,
+  checkpointResult,
+  type ReaderQuery,
+  type ReaderRows,
+  runReaderQuery,
+} from './reader-query.ts'
 
 /** A process that nobody asks ends after this, ms; it takes some 50 MB. */
 const idleMs = 30_000
@@ -19,11 +26,13 @@ const cacheKiB = 8_192
 
 export type ReaderRequest =
   | { readonly type: 'query'; readonly query: ReaderQuery }
+  /** Moves what the WAL holds into the file; the owner keeps its writers out meanwhile. */
+  | { readonly type: 'checkpoint'; readonly path: string }
   /** Closes a database, so that its owner can. */
   | { readonly type: 'release'; readonly path: string }
 
 export type ReaderAnswer =
-  | { readonly ok: true; readonly value: ReaderRows | null }
+  | { readonly ok: true; readonly value: ReaderRows | null; readonly checkpoint?: CheckpointResult }
   | { readonly ok: false; readonly reason: 'sql' | 'too_large'; readonly message: string }
 
 /** Answers until standard input ends. */
@@ -55,6 +64,7 @@ function answer(connections: Connections, request: ReaderRequest, clock: Clock):
       const run = (sqlite: Sqlite) => runReaderQuery(sqlite, query, () => clock.monotonic())
       return { ok: true, value: query.isApart ? runApart(query.path, run) : run(connections.open(query.path)) }
     }
+    if (request.type === 'checkpoint') return { ok: true, value: null, checkpoint: checkpoint(request.path) }
     connections.close(request.path)
     return { ok: true, value: null }
   } catch (error) {
@@ -67,6 +77,19 @@ function runApart(path: string, run: (sqlite: Sqlite) => ReaderRows): ReaderRows
   const sqlite = openReadOnly(path, { safeIntegers: true })
   try {
     return run(sqlite)
+  } finally {
+    sqlite.close()
+  }
+}
+
+/** On a connection of its own, which never does it by itself and leaves the WAL when it closes. */
+function checkpoint(path: string): CheckpointResult {
+  const sqlite = new Sqlite(path, constants.SQLITE_OPEN_READWRITE)
+  try {
+    sqlite.run('PRAGMA wal_autocheckpoint = 0')
+    sqlite.run('PRAGMA synchronous = NORMAL')
+    sqlite.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1)
+    return checkpointResult(sqlite.query('PRAGMA wal_checkpoint(PASSIVE)').get())
   } finally {
     sqlite.close()
   }

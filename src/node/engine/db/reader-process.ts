@@ -4,11 +4,11 @@
 
 import { dirname } from 'node:path'
 import type { Cancel, Clock } from '../../../lib/clock.ts'
-import { OverloadedError } from '../../../lib/errors.ts'
+import { OverloadedError, TimeoutError } from '../../../lib/errors.ts'
 import { FairQueue } from '../../../lib/fair-queue.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
-import { memoryBytesMaxDefault, Reader, ReaderEndedError, type ReaderOptions } from './reader.ts'
-import type { ReaderQuery, ReaderRows } from './reader-query.ts'
+import { memoryBytesMaxDefault, Reader, ReaderEndedError, type ReaderOptions, ReaderQueryError } from './reader.ts'
+import type { CheckpointResult, ReaderQuery, ReaderRows } from './reader-query.ts'
 
 /** How long a question may run by default, ms: PocketBase's own limit. */
 export const readDeadlineMsDefault = 30_000
@@ -23,6 +23,8 @@ const waitingMax = 1_000
 const waitingMaxOfOne = 200
 /** How long {@link ReaderPool.hold} lasts when nobody lifts it, ms: longer than the longest question. */
 const holdMsMax = 60_000
+/** How long a checkpoint may take in its process, ms; then it is done in place. */
+const checkpointMs = 10_000
 /** How long a question may wait for its turn, ms. */
 const waitMsMax = 30_000
 
@@ -57,6 +59,9 @@ export class ReaderPool {
   readonly #idle: Reader[] = []
   /** Databases whose questions wait, and what ends that in time. */
   readonly #held = new Map<string, Cancel>()
+  /** Checkpoints, and nothing else: a tenant's writers wait for it. */
+  #keeper: Reader | null = null
+  #isKeeperBusy = false
 
   constructor(options: ReaderPoolOptions) {
     this.#clock = options.clock
@@ -131,8 +136,35 @@ export class ReaderPool {
     return false
   }
 
+  /**
+   * Moves what a WAL holds into its database, in a process: it waits for the disk several times, and in place everybody
+   * else would wait with it. The caller keeps the database's writers out.
+   *
+   * @returns null when that would take longer than doing it in place: the process is busy, or starts only now; it is
+   *   there next time.
+   */
+  checkpoint(path: string): Promise<CheckpointResult | null> | null {
+    if (this.#isKeeperBusy) return null
+    if (this.#keeper?.isAlive !== true) {
+      this.#keeper = new Reader(this.#options)
+      return null
+    }
+    this.#isKeeperBusy = true
+    return this.#keeper
+      .checkpoint(path, checkpointMs)
+      .catch((error: unknown) => {
+        if (error instanceof ReaderEndedError || error instanceof TimeoutError || error instanceof ReaderQueryError)
+          return null // it had just ended by itself, or hung
+        throw error
+      })
+      .finally(() => {
+        this.#isKeeperBusy = false
+      })
+  }
+
   /** Ends the processes that nobody waits for. */
   close(): void {
+    if (!this.#isKeeperBusy) this.#keeper?.kill()
     for (const reader of this.#idle.splice(0)) reader.kill()
   }
 

@@ -18,6 +18,19 @@ export interface ReaderQuery {
   readonly isApart: boolean
 }
 
+export interface CheckpointResult {
+  readonly busy: boolean
+  /** Frames in the WAL, and how many of them are in the database file now. */
+  readonly logFrames: number
+  readonly checkpointedFrames: number
+}
+
+/** @param row what `PRAGMA wal_checkpoint` gives. */
+export function checkpointResult(row: unknown): CheckpointResult {
+  const { busy, log, checkpointed } = row as Readonly<Record<string, number>>
+  return { busy: busy !== 0, logFrames: log ?? 0, checkpointedFrames: checkpointed ?? 0 }
+}
+
 export interface ReaderColumn {
   readonly name: string
   readonly type: string

@@ -6,7 +6,7 @@ import type { Clock } from '../../../lib/clock.ts'
 import { AppError, TimeoutError } from '../../../lib/errors.ts'
 import { runBehindOthers, runOnlyWhenIdle } from '../../../lib/scheduling.ts'
 import type { ReaderAnswer, ReaderRequest } from './reader-child.ts'
-import type { ReaderQuery, ReaderRows } from './reader-query.ts'
+import type { CheckpointResult, ReaderQuery, ReaderRows } from './reader-query.ts'
 
 /** Of one answer's line; above what a query may return, as JSON writes it. */
 const lineBytesMax = 256 * 1024 * 1024
@@ -94,8 +94,14 @@ export class Reader {
   /** Throws ReaderQueryError, ReaderTooLargeError, TimeoutError, ReaderEndedError. */
   async query(query: ReaderQuery, deadlineMs: number): Promise<ReaderRows> {
     if (!query.isApart) this.#held.add(query.path)
-    const answer = await this.#ask({ type: 'query', query }, deadlineMs)
-    return answer!
+    const { value } = await this.#ask({ type: 'query', query }, deadlineMs, patienceMs)
+    return value!
+  }
+
+  /** Moves what a WAL holds into its database; the caller keeps writers out. Throws TimeoutError, ReaderEndedError. */
+  async checkpoint(path: string, deadlineMs: number): Promise<CheckpointResult> {
+    const { checkpoint } = await this.#ask({ type: 'checkpoint', path }, deadlineMs)
+    return checkpoint!
   }
 
   /** Has it close a database. Afterwards the process has no descriptor of it, or is gone. */
@@ -108,7 +114,12 @@ export class Reader {
     }
   }
 
-  async #ask(request: ReaderRequest, deadlineMs: number): Promise<ReaderRows | null> {
+  /** @param patience after this long the process is put behind everybody else, ms; missing: never. */
+  async #ask(
+    request: ReaderRequest,
+    deadlineMs: number,
+    patience?: number,
+  ): Promise<Extract<ReaderAnswer, { readonly ok: true }>> {
     let killedFor: AppError | null = null
     const killFor = (reason: AppError) => {
       killedFor = reason
@@ -117,10 +128,13 @@ export class Reader {
     const cancelDeadline = this.#clock.setTimer(deadlineMs, () =>
       killFor(new TimeoutError(`the query ran longer than ${deadlineMs} ms`)),
     )
-    const cancelPatience = this.#clock.setTimer(patienceMs, () => {
-      this.#isDemoted = true
-      runOnlyWhenIdle(this.pid)
-    })
+    const cancelPatience =
+      patience === undefined
+        ? () => {}
+        : this.#clock.setTimer(patience, () => {
+            this.#isDemoted = true
+            runOnlyWhenIdle(this.pid)
+          })
     let cancelLook = () => {}
     const look = () => {
       if (this.#memoryBytes() > this.#memoryBytesMax)
@@ -132,7 +146,7 @@ export class Reader {
       this.#process.stdin.write(`${JSON.stringify(request)}\n`)
       await this.#process.stdin.flush()
       const answer = JSON.parse(await this.#line()) as ReaderAnswer
-      if (answer.ok) return answer.value
+      if (answer.ok) return answer
       throw answer.reason === 'too_large'
         ? new ReaderTooLargeError(answer.message)
         : new ReaderQueryError(answer.message)
