@@ -16,7 +16,7 @@ const halfLifeMs = 1_000
 /** Who used less than this part of what the heaviest used goes first. */
 const lightPart = 0.5
 /** The part of the thread that one tenant may use while others are about. */
-const share = 0.5
+const share = 0.75
 /** What {@link share} comes to: the sum of what was used at that rate for ever, each ms counting less the older it is. */
 const shareMs = (share * halfLifeMs) / Math.LN2
 /** After this long without a second tenant, one is alone, ms. */

@@ -304,7 +304,8 @@ export class Database {
   /** Moves WAL frames into the file; a large WAL's in another process. The caller holds {@link exclusively}. */
   checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): MaybePromise<CheckpointResult> {
     const { readers } = this.#options
-    const isApart = readers !== undefined && mode === 'PASSIVE' && statSync(this.walPath).size >= checkpointApartBytes
+    const walBytes = statSync(this.walPath, { throwIfNoEntry: false })?.size ?? 0
+    const isApart = readers !== undefined && mode === 'PASSIVE' && walBytes >= checkpointApartBytes
     const started = isApart ? readers.pool.checkpoint(this.path) : null
     if (started === null) return this.#checkpointHere(mode)
     return started.then((result) => {
