@@ -7,6 +7,7 @@ import { clientExpressionsMax, clientFilterBytesMax, ruleExpressionsMax } from '
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import { ruleCompiler } from '../rules/rules.ts'
 import { EngineRecord } from './record.ts'
+import { total } from './totals.ts'
 
 export const perPageDefault = 30
 export const perPageMax = 1_000
@@ -80,8 +81,7 @@ export async function listRecords(
     const column = collection.isView ? `${table}.id` : `${table}.\`_rowid_\``
     // The rows of a table are distinct without a join; those of a view need not be.
     const count = compiler.hasJoins || collection.isView ? `COUNT(DISTINCT ${column})` : 'COUNT(*)'
-    const rows = await engine.data.read<{ n: number }>(`SELECT ${count} AS n FROM ${from}`, params)
-    totalItems = rows[0]?.n ?? 0
+    totalItems = await total(engine, `SELECT ${count} AS n FROM ${from}`, params)
   }
   page = Math.max(1, page)
   // Past any table, and still a whole number to SQLite.

@@ -1,0 +1,66 @@
+// How many records a list has in all, remembered until something is written. Counting is most of what a page of a large
+// collection costs, and page after page, client after client, asks for the same number.
+
+import { LruMap } from '../../../lib/lru.ts'
+import type { MaybePromise } from '../../../lib/result.ts'
+import { quoteName, type SqlParams } from '../db/sql.ts'
+import type { Engine } from '../engine.ts'
+
+/** Numbers kept per tenant. */
+const totalsMax = 64
+/** Characters of a statement with its values that are worth keeping. */
+const keyLengthMax = 2_000
+
+interface Total {
+  readonly version: number
+  readonly count: number
+}
+
+const kept = new WeakMap<Engine, LruMap<string, Total>>()
+
+/** The one number that `sql` gives, as `n`. */
+export function total(engine: Engine, sql: string, params: SqlParams): MaybePromise<number> {
+  const version = contentVersion(engine)
+  const key = version === null || !dependsOnContentAlone(engine, sql) ? null : keyOf(sql, params)
+  if (version === null || key === null) return count(engine, sql, params)
+  let totals = kept.get(engine)
+  if (totals === undefined) kept.set(engine, (totals = new LruMap(totalsMax)))
+  const known = totals.get(key)
+  if (known?.version === version) return known.count
+  const keep = (found: number) => {
+    // What was committed while it was counted makes another version: then nobody will find this one.
+    totals.set(key, { version, count: found })
+    return found
+  }
+  const counted = count(engine, sql, params)
+  return counted instanceof Promise ? counted.then(keep) : keep(counted)
+}
+
+/**
+ * Another number after each commit to the file, whoever makes it; what was read under one number holds while it is the
+ * same. Null inside a transaction, which sees writes that have none yet.
+ */
+function contentVersion({ data }: Engine): number | null {
+  if (data.inTransaction) return null
+  return data.get<{ data_version: number }>('PRAGMA data_version')?.data_version ?? null
+}
+
+function count(engine: Engine, sql: string, params: SqlParams): MaybePromise<number> {
+  const rows = engine.data.read<{ n: number }>(sql, params)
+  return rows instanceof Promise ? rows.then((found) => found[0]?.n ?? 0) : (rows[0]?.n ?? 0)
+}
+
+/** Not what looks at the clock (macros are values, but `strftime` may be given `now`), nor views: they may do anything. */
+function dependsOnContentAlone(engine: Engine, sql: string): boolean {
+  if (/strftime|random/i.test(sql)) return false
+  return !engine.collections.all().some((each) => each.isView && sql.includes(quoteName(each.name)))
+}
+
+/** Unambiguous, or another client's values could be taken for these; null when it is too long to keep. */
+function keyOf(sql: string, params: SqlParams): string | null {
+  if (sql.length > keyLengthMax) return null
+  const key = JSON.stringify([sql, ...params], (_, value: unknown) =>
+    typeof value === 'bigint' ? { bigint: String(value) } : value,
+  )
+  return key.length > keyLengthMax ? null : key
+}
