@@ -634,7 +634,8 @@ export class TenantService {
    * a kindness: whatever goes wrong, the new node restores what it lacks.
    */
   async #copyAhead(id: TenantId, to: Choice, deadlineMs: number): Promise<void> {
-    const { clock, log } = this.#deps
+    const { clock, log, config } = this.#deps
+    if (!config.isCreateOnlyAtomic) return // each owner starts a history of its own there
     const endsAtMs = clock.monotonic() + deadlineMs
     this.#copying.add(id)
     try {

@@ -54,7 +54,7 @@ export interface EjectReport {
 }
 
 export interface WarmReport {
-  /** Empty when the node has files of its own that it must not touch. */
+  /** Those that were copied: none that is small, and none at all when the node has files that it must not touch. */
   readonly databases: readonly { readonly name: string; readonly txid: Txid }[]
 }
 

@@ -87,8 +87,10 @@ export class JobDesk {
   async #work(order: JobOrder, report: (progress: JobProgress) => void): Promise<void> {
     const { clock, log } = this.#deps
     const { jobId, tenantId, job } = order
-    if (this.#places === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    else this.#places--
+    // A copy has no process, and others wait for it: it takes no place.
+    const needsPlace = job.type !== 'warm'
+    if (needsPlace && this.#places === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else if (needsPlace) this.#places--
     const startedAtMs = clock.monotonic()
     let outcome: Outcome
     try {
@@ -102,6 +104,7 @@ export class JobDesk {
     }
     this.#running.delete(jobId)
     this.#outcomes.set(jobId, outcome)
+    if (!needsPlace) return
     const next = this.#waiting.shift()
     if (next === undefined) this.#places++
     else next()

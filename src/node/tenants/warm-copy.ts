@@ -6,8 +6,12 @@ import type { JobProgress, WarmReport } from '../../ipc/messages/jobs.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { Follower } from '../../replicate/follow.ts'
+import { listNewest } from '../../replicate/ltx-store.ts'
 import { locate, type TenantHistories } from './cut.ts'
 import { databaseNames, type TenantFiles } from './tenant-files.ts'
+
+/** Less than this is restored as fast as it is asked for, bytes as stored. */
+const copyBytesMin = 2 << 20
 
 /** The caller sees to it that the tenant is closed here and cannot open meanwhile. */
 export async function warmCopy(
@@ -24,11 +28,15 @@ export async function warmCopy(
   const { tenantId } = histories
   // From an earlier time as its owner: they may hold commits that nobody else has, and opening decides about those.
   if (files.mayHoldMore(tenantId)) return { databases: [] }
-  await mkdir(files.dir(tenantId), { recursive: true, mode: 0o700 })
   const databases: WarmReport['databases'][number][] = []
-  for (const name of databaseNames) {
+  const listed = await Promise.all(
+    databaseNames.map(async (name) => ({ name, files: await listNewest(locate(histories, name), { signal }) })),
+  )
+  for (const { name, files: known } of listed) {
+    if (known.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) < copyBytesMin) continue
     const step = `copying ${name}`
     report({ step, done: 0, total: null })
+    await mkdir(files.dir(tenantId), { recursive: true, mode: 0o700 })
     await using follower = await Follower.open(locate(histories, name), files.path(tenantId, name), {
       clock,
       log,
@@ -37,6 +45,6 @@ export async function warmCopy(
     })
     databases.push({ name, txid: await follower.catchUp() })
   }
-  await files.markClean(tenantId) // all of it is in the store, so it may be removed like any resting tenant's
+  if (databases.length > 0) await files.markClean(tenantId) // all of it is in the store, so it may be removed like any resting tenant's
   return { databases }
 }
