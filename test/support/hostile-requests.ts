@@ -156,9 +156,9 @@ async function send(
   const { method, path, headers, body } = request
   const made = new Request(`http://localhost${path}`, { method, headers, ...(body !== null && { body }) })
   const watch = watchBlocks()
-  const deadline = AbortSignal.timeout(answerMsMax)
+  let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
-    deadline.addEventListener('abort', () => reject(new Error(`no answer within ${answerMsMax} ms: ${where}`)))
+    timer = setTimeout(() => reject(new Error(`no answer within ${answerMsMax} ms: ${where}`)), answerMsMax)
   })
   try {
     const response = await Promise.race([api.answer(made, null), late])
@@ -166,6 +166,7 @@ async function send(
     else await Promise.race([response.arrayBuffer(), late])
     return { status: response.status, blockedMs: watch.stop() }
   } finally {
+    clearTimeout(timer)
     watch.stop()
   }
 }

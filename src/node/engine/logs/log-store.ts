@@ -61,7 +61,7 @@ export class LogStore {
   }
 
   #start(): void {
-    void this.flush() // reports its own errors
+    if (this.#flushing === null) void this.flush() // reports its own errors; one that runs takes what comes meanwhile
   }
 
   /** Writes what waits; never throws. */
