@@ -5,6 +5,7 @@ import { type Rng, seededRng } from '../../src/lib/rng.ts'
 import {
   type CollectionPlan,
   dates,
+  dateTexts,
   type FieldPlan,
   numbers,
   oddValues,
@@ -155,7 +156,7 @@ export class Generator {
       case 'bool':
         return this.pick<unknown>([true, false, 'true', 1])
       case 'date':
-        return this.pick(dates)
+        return this.pick(this.chance(75) ? dates : dateTexts)
       case 'email':
         return this.pick(['', 'a@b.co', 'bad', 'x@example.com'])
       case 'url':

@@ -75,6 +75,22 @@ export const words = [
 ]
 export const numbers = [0, 1, -1, 2.5, 1e6, 10, 3]
 export const dates = ['2022-01-01 10:00:00.000Z', '2024-06-30 23:59:59.999Z', '', '2026-11-24 00:00:00.000Z']
+/** Dates as they come in, some of them in no layout. */
+export const dateTexts = [
+  '2024-02-29',
+  '2023-02-29',
+  '2024-05-06T7:08:09.1234567891Z',
+  '2024-05-06  07:08:09,5 +02:00',
+  '2024-05-06T07:08',
+  'Mon May  6 07:08:09 CEST 2024',
+  'Mon, 06 May 2024 07:08:09 -0700',
+  'Mon, 6 May 2024 07:08:09 GMT',
+  '06 May 24 07:08 GMT+3',
+  '06 May 2024',
+  '7:08PM',
+  'May 6 07:08:09',
+  '1714979289',
+]
 export const options = ['red', 'green', 'blue']
 export const operators = [
   '=',
