@@ -86,7 +86,10 @@ export class Follower implements AsyncDisposable {
     })
   }
 
-  /** Looks for new slots by itself from now on, until it is disposed. */
+  /**
+   * Looks for new slots by itself from now on, until it is disposed. A slot that retention has removed looks like one that
+   * is not there yet; who was stopped for as long as that starts a new follower, or takes over, which lists.
+   */
   follow(): void {
     this.#loop ??= this.#poll()
   }
@@ -99,7 +102,6 @@ export class Follower implements AsyncDisposable {
   /** Stops looking. The file stays, with the note by which `openHistory` knows it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Error('following has ended'))
-    this.#wake?.()
     await this.#loop
     await this.#turn.acquire() // what is being applied ends first
   }
@@ -121,7 +123,8 @@ export class Follower implements AsyncDisposable {
       if (this.txid > before) delayMs = firstMs / 2
       const pause = new AbortController()
       this.#wake = () => pause.abort()
-      await sleep(clock, delayMs, pause.signal).catch(() => undefined) // only a hint or the end cuts it short
+      const signal = AbortSignal.any([pause.signal, this.#stop.signal])
+      await sleep(clock, delayMs, signal).catch(() => undefined) // only a hint or the end cuts it short
       this.#wake = null
       if (pause.signal.aborted) delayMs = firstMs / 2
     }

@@ -8,10 +8,13 @@ import { join } from 'node:path'
 import { SimClock, systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { MeteredObjectStore } from '../../src/lib/object-store/metered.ts'
+import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { createLogger } from '../../src/lib/obs/log.ts'
 import { type Rng, seededRng } from '../../src/lib/rng.ts'
 import { Follower } from '../../src/replicate/follow.ts'
 import { readLocalState, writeLocalState } from '../../src/replicate/local-state.ts'
+import { startMinio } from '../support/minio.ts'
+import { testWithPeers } from '../support/peers.ts'
 import { until } from '../support/wait.ts'
 import { Owner, prefix, sha256 } from './histories.ts'
 
@@ -62,6 +65,24 @@ test(`every state of the owner, through stops and restarts (SEED=${seed})`, asyn
     for (let slots = rng.below(4); slots > 0; slots--) await change(owner, rng)
   }
 }, 30_000)
+
+testWithPeers(['minio'], 'the same on a real S3 server', async ({ minio }) => {
+  await using server = await startMinio(minio, newFolder())
+  const credentials = { accessKeyId: server.accessKey, secretAccessKey: server.secretKey }
+  const { endpoint, bucket } = server
+  const store = await openObjectStore({ kind: 's3', endpoint, region: 'us-east-1', bucket, prefix: 'f', credentials })
+  await using owner = await Owner.create(store, { autoVacuum: true })
+  const path = join(newFolder(), 'data.db')
+  await using follower = await Follower.open(owner.at, path, deps)
+  const rng = seededRng(seed)
+  for (let step = 0; step < 12; step++) {
+    await change(owner, rng)
+    if (rng.below(3) > 0) continue
+    expect(await follower.catchUp()).toBe(owner.shipper.txid)
+    expect(hashOf(path)).toBe(owner.hash())
+  }
+  await store.close()
+})
 
 test('starting again reads only what came since', async () => {
   const store = new MemoryObjectStore()
