@@ -68,8 +68,10 @@ export async function runHostileRequests(options: {
     if (blockedMs > blockMsMax) failures.push(`blocked for ${blockedMs.toFixed(0)} ms: ${where}`)
     worstMs = Math.max(worstMs, blockedMs)
     await world.engine.settingsStore.save(world.settings)
-    if (round % 1_000 === 999)
-      options.onRound?.(`${round + 1}/${options.rounds} requests, worst ${worstMs.toFixed(1)} ms`)
+    if (round % 1_000 !== 999) continue
+    options.onRound?.(`${round + 1}/${options.rounds} requests, worst ${worstMs.toFixed(1)} ms`)
+    // Their own logs would be what is measured in the end.
+    await world.engine.aux.transaction(() => world.engine.aux.exec('DELETE FROM _logs'))
   }
   if (failures.length > 0) throw new Error(failures.join('\n'))
   return { requests: options.rounds, byStatus, blockMsMax: worstMs }
