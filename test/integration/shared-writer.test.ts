@@ -119,10 +119,32 @@ test('the manage rule is asked once for a whole list', async () => {
   expect((await counted(engine.data, 'read', list)).all).toBeLessThanOrEqual(2)
 })
 
+test('a batch hashes its passwords before the transaction', async () => {
+  await allowBatches()
+  const client = newClient(server.url)
+  const given = { password, passwordConfirm: password }
+  const batch = client.createBatch()
+  for (const name of ['one', 'two', 'three', 'four', 'five'])
+    batch.collection('users').create({ email: `${name}@batch.example.com`, ...given })
+  batch.collection('users').upsert({ id: 'upserteduser000', email: 'six@batch.example.com', ...given })
+  expect(await counted(Bun.password, 'hash', () => batch.send())).toEqual({ all: 6, inside: 0 })
+  const hashes = engine.data.read('SELECT DISTINCT password FROM users WHERE email LIKE ?', ['%@batch.example.com'])
+  expect(hashes).toHaveLength(6)
+  await client.collection('users').authWithPassword('five@batch.example.com', password)
+  const unconfirmed = client.createBatch()
+  unconfirmed.collection('users').create({ email: 'seven@batch.example.com', password, passwordConfirm: 'other' })
+  const none = await counted(Bun.password, 'hash', async () => void (await refusedStatus(unconfirmed.send())))
+  expect(none).toEqual({ all: 0, inside: 0 })
+})
+
+async function allowBatches(): Promise<void> {
+  const { settings } = engine
+  await engine.settingsStore.save({ ...settings, batch: { ...settings.batch, enabled: true } })
+}
+
 describe('a batch with files', () => {
   beforeAll(async () => {
-    const { settings } = engine
-    await engine.settingsStore.save({ ...settings, batch: { ...settings.batch, enabled: true } })
+    await allowBatches()
     const root = newClient(server.url)
     root.authStore.save(newAuthToken(await saveUser(engine, '_superusers', { email: 'root@example.com' }), Date.now()))
     const open = { listRule: '', viewRule: '', createRule: '', updateRule: '' }

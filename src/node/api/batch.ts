@@ -1,6 +1,7 @@
 // Several changes of records as one transaction: all of them or none. PocketBase: apis/batch.go.
 
 import { errorMessage } from '../../lib/errors.ts'
+import { type PlainPassword, withHashes } from '../engine/auth/password.ts'
 import { actionOf, type BatchPart, readParts } from '../engine/batch/batch-request.ts'
 import { BodyError } from '../engine/body/body-error.ts'
 import { toText } from '../engine/fields/cast.ts'
@@ -67,18 +68,24 @@ async function runParts(event: RequestEvent, parts: readonly BatchPart[], deadli
   const { engine } = event
   const freshIds = new Map<BatchPart, string>()
   try {
-    const results = await withEarlyUploads(engine, uploadsOf(event, parts, freshIds), () =>
+    const isOver = () => event.request.signal.aborted || engine.clock.monotonic() > deadlineMs
+    const run = () =>
       engine.transaction(async () => {
         const done: PartResult[] = []
         for (const [index, part] of parts.entries()) {
-          if (event.request.signal.aborted || engine.clock.monotonic() > deadlineMs)
-            throw badRequest('Batch transaction failed.')
+          if (isOver()) throw badRequest('Batch transaction failed.')
           done.push(await runPart(event, part, { index, freshId: freshIds.get(part) ?? '' }))
         }
         // Too late is too late, also for the last part.
         if (engine.clock.monotonic() > deadlineMs) throw badRequest('Batch transaction failed.')
         return done
-      }),
+      })
+    const uploads = uploadsOf(event, parts, freshIds)
+    const results = await withHashes(
+      engine.passwords,
+      passwordsOf(event, parts),
+      () => withEarlyUploads(engine, uploads, run),
+      isOver,
     )
     return await event.json(200, results)
   } catch (error) {
@@ -125,33 +132,52 @@ interface PartPlace {
   readonly freshId: string
 }
 
+/** Where a part's record goes, unless the rules refuse it outright. */
+function targetOf(event: RequestEvent, part: BatchPart) {
+  const action = actionOf(part)
+  const collection = action === null ? undefined : event.engine.collections.find(action.collection)
+  if (action === null || collection === undefined || action.kind === 'delete') return null
+  const { createRule, updateRule } = collection.data
+  if (!event.isSuperuser && (action.kind === 'update' ? updateRule : createRule) === null) return null
+  return { action, collection }
+}
+
 /**
- * The files of all parts with the keys that their records will have. Those of parts that the rules refuse outright, or
- * whose record has no id that can be told beforehand, are left to their save.
+ * The files of all parts with the keys that their records will have. Those of records whose id cannot be told
+ * beforehand are left to their save.
  * @param freshIds gets the ids of records whose part gives none.
  */
 function uploadsOf(event: RequestEvent, parts: readonly BatchPart[], freshIds: Map<BatchPart, string>): EarlyUpload[] {
-  const { engine } = event
   const uploads: EarlyUpload[] = []
   for (const part of parts) {
-    const action = actionOf(part)
-    const collection = action === null ? undefined : engine.collections.find(action.collection)
     const files = Object.values(part.body)
       .flat()
       .filter((each) => each instanceof UploadedFile)
-    if (action === null || collection === undefined || files.length === 0) continue
-    const { createRule, updateRule } = collection.data
-    if (!event.isSuperuser && (action.kind === 'update' ? updateRule : createRule) === null) continue
+    const target = files.length === 0 ? null : targetOf(event, part)
+    if (target === null) continue
+    const { action, collection } = target
     let id = action.kind === 'update' ? action.id : toText(part.body['id'] ?? '')
     const idField = collection.field('id')
     if (id === '' && idField?.type === 'text' && idField.autogeneratePattern !== '') {
-      id = randomByPattern(idField.autogeneratePattern, engine.rng)
+      id = randomByPattern(idField.autogeneratePattern, event.engine.rng)
       freshIds.set(part, id)
     }
     if (/^\w{1,255}$/.test(id))
       for (const file of files) uploads.push({ key: `${collection.id}/${id}/${file.name}`, file })
   }
   return uploads
+}
+
+/** The passwords that the parts set, but for those that are not confirmed. */
+function passwordsOf(event: RequestEvent, parts: readonly BatchPart[]): PlainPassword[] {
+  return parts.flatMap((part) =>
+    (targetOf(event, part)?.collection.fields ?? []).flatMap((field) => {
+      const plain = part.body[field.name]
+      if (field.type !== 'password' || typeof plain !== 'string' || plain === '') return []
+      const isConfirmed = field.name !== 'password' || part.body['passwordConfirm'] === plain
+      return isConfirmed ? [{ plain, cost: field.cost }] : []
+    }),
+  )
 }
 
 async function runPart(event: RequestEvent, part: BatchPart, place: PartPlace): Promise<PartResult> {

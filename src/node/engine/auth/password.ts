@@ -118,27 +118,38 @@ function takePrepared(plain: string, cost: number): string | undefined {
   return prepared.getStore()?.get(preparedKey(plain, cost))?.pop()
 }
 
+/** Passwords of one request that are hashed at once; the rest of them waits outside of its lane. */
+const hashesAtOnce = 4
+
+export interface PlainPassword {
+  readonly plain: string
+  readonly cost: number
+}
+
 /**
  * Hashes passwords, then runs `body`, in which `hasher` has them at once: what runs in a transaction must not hold up
- * other writers for bcrypt. Passwords that cannot be hashed are left for `body` to meet.
+ * other writers for bcrypt. Passwords that cannot be hashed are left for `body` to meet, and so is what is not hashed
+ * yet when `isTooLate`.
  */
 export async function withHashes<T>(
   hasher: PasswordHasher,
-  passwords: readonly { readonly plain: string; readonly cost: number }[],
+  passwords: readonly PlainPassword[],
   body: () => Promise<T>,
+  isTooLate: () => boolean = () => false,
 ): Promise<T> {
   if (passwords.length === 0) return body()
   const hashes = new Map<string, string[]>()
-  await Promise.all(
-    passwords.map(async ({ plain, cost }) => {
-      const hash = await hasher.hash(plain, cost).catch((error: unknown) => {
-        if (error instanceof PasswordTooLongError || error instanceof PasswordCostError) return null
-        throw error
-      })
-      const key = preparedKey(plain, cost)
-      if (hash !== null) hashes.set(key, [...(hashes.get(key) ?? []), hash])
-    }),
-  )
+  for (let from = 0; from < passwords.length && !isTooLate(); from += hashesAtOnce)
+    await Promise.all(
+      passwords.slice(from, from + hashesAtOnce).map(async ({ plain, cost }) => {
+        const hash = await hasher.hash(plain, cost).catch((error: unknown) => {
+          if (error instanceof PasswordTooLongError || error instanceof PasswordCostError) return null
+          throw error
+        })
+        const key = preparedKey(plain, cost)
+        if (hash !== null) hashes.set(key, [...(hashes.get(key) ?? []), hash])
+      }),
+    )
   return prepared.run(hashes, body)
 }
 
