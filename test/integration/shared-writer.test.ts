@@ -117,6 +117,19 @@ test('the manage rule is asked once for a whole list', async () => {
   expect(shown).toContainEqual(['secret', undefined])
   // One statement lists, one asks the rule.
   expect((await counted(engine.data, 'read', list)).all).toBeLessThanOrEqual(2)
+  // Nor is it asked for each record that is expanded in others.
+  const found = await list()
+  const { id } = engine.collections.require('users')
+  const fields = [{ name: 'user', type: 'relation', collectionId: id, maxSelect: 1 }]
+  const root = newClient(server.url)
+  root.authStore.save(newAuthToken(await saveUser(engine, '_superusers', { email: 'first@example.com' }), Date.now()))
+  await root.collections.create({ name: 'visits', type: 'base', listRule: '', fields })
+  await engine.collections.save({ ...engine.collections.require('users').data, viewRule: '' })
+  for (const user of found) await root.collection('visits').create({ user: user.id })
+  const expand = () => client.collection('visits').getFullList({ expand: 'user', sort: 'user.name' })
+  expect((await expand()).map((visit) => visit.expand?.['user']?.email)).toContain('a@managed.example.com')
+  // The visits, their users, and the rule.
+  expect((await counted(engine.data, 'read', expand)).all).toBeLessThanOrEqual(3)
 })
 
 test('a batch hashes its passwords before the transaction', async () => {

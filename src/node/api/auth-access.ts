@@ -7,7 +7,7 @@ import { FilterError } from '../engine/filter/resolver.ts'
 import { triggerRecord } from '../engine/records/events.ts'
 import type { EngineRecord } from '../engine/records/record.ts'
 import { findByRule, passesRule } from '../engine/rules/rules.ts'
-import { showTo } from '../engine/rules/visibility.ts'
+import { showAllTo, showTo } from '../engine/rules/visibility.ts'
 import { badRequest } from './error-map.ts'
 import { createRecord } from './records.ts'
 import type { RequestEvent } from './request-event.ts'
@@ -44,7 +44,10 @@ export async function enrichSignedIn(event: RequestEvent, record: EngineRecord):
   if (!onRecordEnrich.isEmpty) await triggerRecord(onRecordEnrich, { record, requestInfo: request }, () => {})
   const expand = event.query.get('expand') ?? ''
   if (expand !== '')
-    await expandRecords(engine, [record], expand, { request, onRecord: (related) => showTo(engine, related, request) })
+    await expandRecords(engine, [record], expand, {
+      request,
+      onRecords: (related) => showAllTo(engine, related, request),
+    })
 }
 
 /** Creates the record of a first sign-in, held to the rules of every create; without a password it gets a random one. */

@@ -19,7 +19,7 @@ import { triggerRecord } from '../engine/records/events.ts'
 import { listRecords, perPageDefault, perPageMax, type RecordPage } from '../engine/records/list.ts'
 import { EngineRecord } from '../engine/records/record.ts'
 import { findByRule, matchesUnstored } from '../engine/rules/rules.ts'
-import { showAllTo, showTo } from '../engine/rules/visibility.ts'
+import { showAllTo } from '../engine/rules/visibility.ts'
 import type { ValidationError } from '../engine/settings/checks.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
 import { ApiError, badRequest, forbidden, notFound, toApiError } from './error-map.ts'
@@ -377,17 +377,17 @@ const wrongOldPassword: ValidationError = {
 export async function enrichRecords(event: RequestEvent, records: readonly EngineRecord[]): Promise<void> {
   const { engine } = event
   const { onRecordEnrich } = engine.chains
-  const show = (record: EngineRecord) => showTo(engine, record, event.info())
+  const show = (all: readonly EngineRecord[]) => showAllTo(engine, all, event.info())
   const isUnchanged = onRecordEnrich.isEmpty && !event.rawQuery.includes('expand')
   const needsShow = event.isSuperuser || records.some((record) => record.collection.isAuth)
   if (isUnchanged && !needsShow) return
-  const shown = showAllTo(engine, records, event.info())
+  const shown = show(records)
   if (shown !== undefined) await shown
   if (!onRecordEnrich.isEmpty)
     for (const record of records) await triggerRecord(onRecordEnrich, { record, requestInfo: event.info() }, () => {})
   const expand = event.query.get('expand') ?? ''
   if (expand !== '' && records.length > 0)
-    await expandRecords(engine, records, expand, { request: event.info(), onRecord: show })
+    await expandRecords(engine, records, expand, { request: event.info(), onRecords: show })
 }
 
 /** As much as the files of a collection may weigh, beside the other fields. */

@@ -25,8 +25,8 @@ const idsPerQuery = 1_000
 
 export interface ExpandOptions {
   readonly request: RuleRequest
-  /** Called for every expanded record before it is attached. */
-  readonly onRecord: (record: EngineRecord) => MaybePromise<void>
+  /** Called with the records of each relation before they are attached. */
+  readonly onRecords: (records: readonly EngineRecord[]) => MaybePromise<void>
 }
 
 /** The path leads nowhere, or to what the client may not view: nothing of it is attached. */
@@ -97,10 +97,8 @@ async function expandPath(
   const idsOf = records.map((record) => relation.idsOf(record))
   const found = await findVisible(engine, relation.target, [...new Set(idsOf.flat())], options)
   const related = [...found.values()]
-  for (const each of related) {
-    const shown = options.onRecord(each)
-    if (shown !== undefined) await shown
-  }
+  const shown = options.onRecords(related)
+  if (shown !== undefined) await shown
   await expandPath(engine, related, path, options, depth + 1)
   for (const [at, record] of records.entries()) {
     record.expand ??= {}

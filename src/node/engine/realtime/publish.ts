@@ -12,7 +12,7 @@ import type { EngineRecord } from '../records/record.ts'
 import { type Audience, audienceKey, audienceOf } from '../rules/audience.ts'
 import type { RuleHost } from '../rules/rule-host.ts'
 import { matchesFilter, passesRule } from '../rules/rules.ts'
-import { showTo } from '../rules/visibility.ts'
+import { showAllTo, showTo } from '../rules/visibility.ts'
 import type { Delivery, RealtimeBroker } from './broker.ts'
 import { encodeMessage, type RealtimeClient, type SubscriptionOptions } from './client.ts'
 
@@ -184,7 +184,7 @@ async function dataFor(
     if (expand !== '')
       await expandRecords(engine, [record], expand, {
         request,
-        onRecord: (related) => showTo(engine, related, request),
+        onRecords: (related) => showAllTo(engine, related, request),
       })
     const fields = query['fields'] ?? ''
     const picked = fields === '' ? '' : pickFields(record, fields)
