@@ -19,6 +19,7 @@ import { silentLogger as log } from '../../src/lib/obs/log.ts'
 import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { systemRng as rng } from '../../src/lib/rng.ts'
 import type { TenantNodeConfig } from '../../src/node/config.ts'
+import { spawnNode } from '../support/nodes.ts'
 import { killTree } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
 
@@ -101,13 +102,7 @@ function startNode(id: string): void {
     logLevel: 'error',
     logFormat: 'text',
   }
-  const program = join(import.meta.dir, '../support/node-process.ts')
-  const child = Bun.spawn([process.execPath, program, JSON.stringify(config)], {
-    stdin: 'ignore',
-    stdout: 'ignore',
-    stderr: process.env['NODES_LOG'] ? 'inherit' : 'ignore',
-  })
-  running.set(id, child)
+  running.set(id, spawnNode(config))
 }
 
 function kill(id: string): void {

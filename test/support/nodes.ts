@@ -30,6 +30,18 @@ export interface NodeProcess {
   kill(): void
 }
 
+/** A node in a process of its own; it ends with us at the latest. `NODES_LOG=1` shows what it logs. */
+export function spawnNode(config: TenantNodeConfig): Bun.Subprocess {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, 'node-process.ts')], {
+    stdin: 'pipe',
+    stdout: 'inherit',
+    stderr: process.env['NODES_LOG'] ? 'inherit' : 'ignore',
+  })
+  child.stdin.write(`${JSON.stringify(config)}\n`)
+  child.stdin.flush()
+  return child
+}
+
 export class Nodes implements AsyncDisposable {
   readonly root = mkdtempSync(join(tmpdir(), 'pf-nodes-'))
   readonly control = new FakeFleetControl(clusterSecrets(secret))
@@ -64,11 +76,7 @@ export class Nodes implements AsyncDisposable {
       ...change,
     }
     this.control.heartbeats.delete(nodeId)
-    const child = Bun.spawn([process.execPath, join(import.meta.dir, 'node-process.ts'), JSON.stringify(config)], {
-      stdin: 'ignore',
-      stdout: 'inherit',
-      stderr: process.env['NODES_LOG'] ? 'inherit' : 'ignore',
-    })
+    const child = spawnNode(config)
     this.#running.add(child)
     const worker = await until(`${id} to serve`, () => this.control.heartbeats.get(nodeId)?.workers[0], 30_000)
     const signalTree = (name: NodeJS.Signals) => {
