@@ -15,7 +15,7 @@ testWithPeers(
     for (const row of comparison.rows) expect(Object.keys(row.by)).toEqual(['PocketBase', 'direct', 'fleet'])
     for (const { value } of compareFigures(comparison)) expect(value).toBeGreaterThan(0)
   },
-  120_000,
+  240_000,
 )
 
 test('the table marks what falls short, and says why only there', () => {

@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { Fleet, programCommand } from '../../test/support/fleet.ts'
-import { processTree } from '../../test/support/processes.ts'
+import { killTree, processTree } from '../../test/support/processes.ts'
 
 /** A server that answers as the tenant of the fixture. */
 export interface Contestant {
@@ -32,6 +32,11 @@ async function freePort(): Promise<number> {
 /** Runs a program on one core alone, where the machine has the tool for it. */
 export function pinned(command: readonly string[], core: number | null): string[] {
   return core === null ? [...command] : ['taskset', '-c', String(core), ...command]
+}
+
+/** Kills everything that this process has started: a bench that is interrupted must not leave servers behind. */
+export function killChildren(): void {
+  for (const child of processTree(process.pid)) if (child.parent === process.pid) killTree(child.pid)
 }
 
 export interface StartedServer {

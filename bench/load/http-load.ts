@@ -82,7 +82,8 @@ async function run(job: LoadJob): Promise<LoadReport> {
 
   const send = (socket: Bun.Socket<Connection>) => {
     const now = performance.now()
-    if (job.once ? next >= payloads.length : now >= endAtMs) {
+    // However busy the machine: a measurement of nothing would be none.
+    if (job.once ? next >= payloads.length : now >= endAtMs && requests > 0) {
       socket.end()
       return
     }
