@@ -31,7 +31,7 @@ export const fullReplication: ReplicationSize = {
   coldOpens: 40,
   loadBytes: 200e6,
   ticks: 400,
-  requestsMs: 20_000,
+  requestsMs: 30_000,
   many: { openCount: 1_000, closedCount: 10_000, theirCount: 1_000 },
   move: { sizeBytes: 100e6, moves: 9 },
 }
