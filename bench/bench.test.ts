@@ -5,6 +5,7 @@ import { benchAck, smokeAck } from './load/ack-bench.ts'
 import { benchColdStart, benchHttp, benchTenants, smokeSize } from './load/fleet-bench.ts'
 import { benchNeighbours, smokeNeighbours } from './load/neighbours-bench.ts'
 import { benchRealtime, smokeRealtime } from './load/realtime-bench.ts'
+import { benchSharedThread, smokeThread } from './micro/shared-thread.ts'
 
 const parts = {
   http: () => benchHttp(smokeSize),
@@ -12,6 +13,7 @@ const parts = {
   tenants: () => benchTenants(smokeSize),
   realtime: () => benchRealtime(smokeRealtime),
   neighbours: () => benchNeighbours(smokeNeighbours),
+  thread: () => benchSharedThread(smokeThread),
   ack: () => benchAck(smokeAck),
 }
 for (const [name, run] of Object.entries(parts))

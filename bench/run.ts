@@ -1,4 +1,4 @@
-// `bun run bench [http|cold|tenants|realtime|neighbours|ack …]`: prints the figures and stores them under `bench/results/`.
+// `bun run bench [http|cold|tenants|realtime|neighbours|thread|ack …]`: prints the figures and stores them under `bench/results/`.
 // `bun run bench compare`, which takes minutes and needs PocketBase, is asked for by name only, and so is
 // `bun run bench replication`, which wants official Litestream and MinIO beside ours.
 
@@ -7,6 +7,7 @@ import { benchAck, fullAck } from './load/ack-bench.ts'
 import { benchColdStart, benchHttp, benchTenants, fullSize } from './load/fleet-bench.ts'
 import { benchNeighbours, fullNeighbours } from './load/neighbours-bench.ts'
 import { benchRealtime, fullRealtime } from './load/realtime-bench.ts'
+import { benchSharedThread, fullThread } from './micro/shared-thread.ts'
 import { benchReplication, fullReplication } from './replication/replication-bench.ts'
 import { renderFigures, storeReport } from './report.ts'
 
@@ -16,6 +17,7 @@ const parts = {
   tenants: () => benchTenants(fullSize),
   realtime: () => benchRealtime(fullRealtime),
   neighbours: () => benchNeighbours(fullNeighbours),
+  thread: () => benchSharedThread(fullThread),
   ack: () => benchAck(fullAck),
 }
 const asked = process.argv.slice(2)

@@ -17,7 +17,7 @@ const provingRuns = 3
 const fastMs = 0.5
 /** A run here that takes longer than this was no business of ours, ms. */
 const slowHereMs = 10
-/** A statement that was cheap by its plan is sent away after so many slow runs; one alone may be the machine's fault. */
+/** A statement that was cheap by its plan is sent away after so many more slow runs than fast ones: one may be the machine's fault. */
 const slowRunsMax = 3
 /** How long a statement, or with it a whole database, is sent away for, ms. */
 const sentAwayMs = 60_000
@@ -36,6 +36,7 @@ interface Route {
   /** {@link ReadRouter.noteChanges} when the sizes were looked at. */
   sizedAt: number
   fastRuns: number
+  /** Slow runs here, less the fast ones since. */
   slowRuns: number
   awayUntilMs: number
 }
@@ -89,6 +90,7 @@ export class ReadRouter {
     const rows = here(sql, params)
     const endedMs = clock.monotonic()
     if (endedMs - startedMs > slowHereMs) this.#wasSlowHere(route, endedMs)
+    else if (route.slowRuns > 0) route.slowRuns--
     return rows
   }
 
