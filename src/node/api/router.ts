@@ -79,11 +79,12 @@ export class Router {
     if (exact !== null) return exact
     if (node.param !== null && part !== '') {
       const value = decode(part)
-      const found =
-        value === null
-          ? null
-          : this.#find(node.param.node, method, parts, at + 1, { ...params, [node.param.name]: value })
-      if (found !== null) return found
+      if (value !== null) {
+        params[node.param.name] = value
+        const found = this.#find(node.param.node, method, parts, at + 1, params)
+        if (found !== null) return found
+        delete params[node.param.name]
+      }
     }
     const route = node.rest?.routes.get(method)
     const rest = decode(parts.slice(at).join('/'))

@@ -20,7 +20,7 @@ export interface LogEntry {
 }
 
 /** Entries of one transaction: the more there are, the fewer times the same pages of its indexes are written. */
-const batchMax = 1_000
+const batchMax = 2_500
 /** Entries between two looks at whether others wait. */
 const sliceMax = 50
 /** Old entries that are looked at before others have their turn; one may hold some KB. */

@@ -1,6 +1,8 @@
 // IP addresses and subnets as PocketBase compares them: an IPv4 subnet never contains an IPv6 address, and every
 // address that leaves here is written in one form, so that texts can be compared.
 
+import { LruMap } from '../../../lib/lru.ts'
+
 /** 4 or 16 bytes. */
 export type IpAddress = Uint8Array
 
@@ -22,6 +24,15 @@ export function formatIp(ip: IpAddress): string {
 
 /** The address of a connection in {@link formatIp}'s form; IPv4 that came in over an IPv6 socket is IPv4 again. */
 export function normalizeRemoteAddress(text: string): string {
+  let known = normalized.get(text)
+  if (known === undefined) normalized.set(text, (known = normalize(text)))
+  return known
+}
+
+/** Every request asks for the address of its connection, and proxies send many by one. */
+const normalized = new LruMap<string, string>(1_000)
+
+function normalize(text: string): string {
   const zone = text.indexOf('%')
   const ip = parseIp(zone < 0 ? text : text.slice(0, zone))
   if (ip === null) return ''
