@@ -140,3 +140,25 @@ test('settings by form: fields by group and member in the kind of what is there,
   expect((await send({ 'logs.maxDays': '7.5' })).status).toBe(400)
   expect((await send({ 'logs.logIP': 'yes' })).status).toBe(400)
 })
+
+test('a view whose column was renamed expands to nothing, and holds up the fields of other views until it is mended', async () => {
+  const { json: target } = await ask('POST', '/api/collections', { name: 'targets', type: 'base' })
+  const relation = { id: 'relation1', name: 'target', type: 'relation', collectionId: target.id, maxSelect: 5 }
+  const make = (name: string, more: Record<string, unknown>) => ask('POST', '/api/collections', { name, ...more })
+  await make('sources', { type: 'base', fields: [relation] })
+  await make('others', { type: 'base', fields: [{ ...relation, id: 'relation2' }] })
+  await make('kept', { type: 'view', viewQuery: 'SELECT id, target FROM sources' })
+  await make('broken', { type: 'view', viewQuery: 'SELECT id, target FROM others' })
+  await ask('POST', '/api/collections/targets/records', { id: 'target000000001' })
+  await ask('POST', '/api/collections/sources/records', { target: ['target000000001'] })
+  const shown = async () => (await ask('GET', '/api/collections/kept/records')).json.items[0].target
+  const change = async (name: string, body: unknown) =>
+    expect((await ask('PATCH', `/api/collections/${name}`, body)).status).toBe(200)
+  await change('others', { fields: [{ ...relation, id: 'relation2', name: 'goal' }] })
+  const expanded = await ask('GET', '/api/collections/targets/records?expand=broken_via_target')
+  expect([expanded.status, expanded.json.totalItems]).toEqual([200, 1])
+  await change('sources', { fields: [{ ...relation, maxSelect: 1 }] })
+  expect(await shown()).toEqual(['target000000001'])
+  await change('broken', { viewQuery: 'SELECT id, goal FROM others' })
+  expect(await shown()).toBe('target000000001')
+})

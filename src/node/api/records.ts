@@ -1,12 +1,10 @@
 // Records over HTTP: list, view, create, update, delete. PocketBase: apis/record_crud.go, apis/record_helpers.go.
 
-import { SQLiteError } from 'bun:sqlite'
 import { sleep } from '../../lib/clock.ts'
 import { errorMessage } from '../../lib/errors.ts'
 import type { MaybePromise } from '../../lib/result.ts'
 import { BodyError } from '../engine/body/body-error.ts'
 import type { Collection, Rule } from '../engine/collections/collection.ts'
-import { ReaderQueryError } from '../engine/db/reader.ts'
 import { LastSuperuserError } from '../engine/errors.ts'
 import { expandRecords } from '../engine/expand/expand.ts'
 import { toNumber, toText } from '../engine/fields/cast.ts'
@@ -14,11 +12,10 @@ import type { Field } from '../engine/fields/field.ts'
 import { fileBytesDefault } from '../engine/fields/file.ts'
 import { kindOf } from '../engine/fields/kinds.ts'
 import { UploadedFile } from '../engine/files/uploaded-file.ts'
-import { FilterError } from '../engine/filter/resolver.ts'
 import { triggerRecord } from '../engine/records/events.ts'
 import { listRecords, perPageDefault, perPageMax, type RecordPage } from '../engine/records/list.ts'
 import { EngineRecord } from '../engine/records/record.ts'
-import { findByRule, matchesUnstored } from '../engine/rules/rules.ts'
+import { findByRule, isFilterFailure, matchesUnstored } from '../engine/rules/rules.ts'
 import { showAllTo } from '../engine/rules/visibility.ts'
 import type { ValidationError } from '../engine/settings/checks.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
@@ -256,10 +253,6 @@ async function passesQuietly(event: RequestEvent, test: () => Promise<boolean>):
     event.engine.log.warn('rule is broken', { method: event.method, error })
     return false
   }
-}
-
-function isFilterFailure(error: unknown): boolean {
-  return error instanceof FilterError || error instanceof SQLiteError || error instanceof ReaderQueryError
 }
 
 /** Managers of an auth collection are signed in, and its rule is never empty. */

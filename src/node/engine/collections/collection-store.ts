@@ -153,16 +153,23 @@ export class CollectionStore {
     this.#db.all(`SELECT 1 FROM ${quoteName(next.name)} LIMIT 0`)
   }
 
-  /** Views whose fields change with the collection that was saved. One that broke keeps its fields and is logged. */
+  /**
+   * Views whose fields change with the collection that was saved. As in PocketBase all of them follow or none: while one
+   * is broken, which is logged, the others keep their fields too.
+   */
   async #resaveViews(savedId: string): Promise<void> {
-    for (const view of this.all()) {
-      if (view.data.view === null || view.id === savedId) continue
-      try {
-        if (this.#hasSameFields(view)) continue
-        await this.save(view.data)
-      } catch (error) {
-        this.#log?.warn('view needs an update', { collection: view.name, error: errorMessage(error) })
-      }
+    const views = this.all().filter((view) => view.isView && view.id !== savedId)
+    if (views.filter((view) => this.#isBroken(view)).length > 0) return
+    for (const view of views) if (!this.#hasSameFields(view)) await this.save(view.data)
+  }
+
+  #isBroken(view: Collection): boolean {
+    try {
+      this.viewFields(view.data.view!.viewQuery)
+      return false
+    } catch (error) {
+      this.#log?.warn('view needs an update', { collection: view.name, error: errorMessage(error) })
+      return true
     }
   }
 

@@ -172,6 +172,9 @@ export function changedCollection(engine: Engine, collection: Collection, json: 
 /** Validates and stores what `collection` becomes. Throws as {@link saveNewCollection}. */
 export function saveChangedCollection(engine: Engine, collection: Collection, next: Collection): Promise<Collection> {
   return changeCollection(engine, updateChains, next, async (given) => {
+    // In PocketBase, too, this comes before the validation.
+    if (engine.collections.find(given.id) === undefined)
+      throw new RefusedError('failed to retrieve old cached collection: sql: no rows in result set')
     await validate(engine, given, collection.data)
     return (changed) =>
       engine.transaction(async () => {

@@ -9,10 +9,10 @@ import { quoteName, type Row } from '../db/sql.ts'
 import { isMultiple, type RelationField } from '../fields/field.ts'
 import { ruleExpressionsMax } from '../filter/compile.ts'
 import { jsonEach } from '../filter/operand.ts'
-import { FilterError, type RuleRequest } from '../filter/resolver.ts'
+import type { RuleRequest } from '../filter/resolver.ts'
 import { EngineRecord } from '../records/record.ts'
 import type { RuleHost } from '../rules/rule-host.ts'
-import { ruleCompiler } from '../rules/rules.ts'
+import { isFilterFailure, ruleCompiler } from '../rules/rules.ts'
 
 /** Levels of one path; what is deeper is not looked at. */
 const depthMax = 6
@@ -50,7 +50,7 @@ export async function expandRecords(
     try {
       await expandPath(engine, records, path.split('.'), { ...options, request, attached })
     } catch (error) {
-      if (!(error instanceof ExpandError) && !(error instanceof FilterError)) throw error
+      if (!(error instanceof ExpandError) && !isFilterFailure(error)) throw error
       engine.log.debug('relation not expanded', { path, error })
     }
   }

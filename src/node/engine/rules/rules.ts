@@ -1,10 +1,12 @@
 // Rules: filters that decide who may do what. null: superusers only; empty: everybody. PocketBase: apis/record_crud.go.
 
+import { SQLiteError } from 'bun:sqlite'
 import type { Collection, Rule } from '../collections/collection.ts'
+import { ReaderQueryError } from '../db/reader.ts'
 import { quoteName, type Row, type SqlValue } from '../db/sql.ts'
 import { clientExpressionsMax, FilterCompiler, ruleExpressionsMax } from '../filter/compile.ts'
 import { Parameters } from '../filter/operand.ts'
-import type { RuleRequest } from '../filter/resolver.ts'
+import { FilterError, type RuleRequest } from '../filter/resolver.ts'
 import { EngineRecord } from '../records/record.ts'
 import type { RuleHost } from './rule-host.ts'
 
@@ -24,6 +26,11 @@ export function ruleCompiler(
     allowHidden: options.allowHidden ?? true,
     nowMs: engine.clock.now(),
   })
+}
+
+/** Whether a query failed by its filter, or by what SQLite says to it: a view may have lost a column. */
+export function isFilterFailure(error: unknown): boolean {
+  return error instanceof FilterError || error instanceof SQLiteError || error instanceof ReaderQueryError
 }
 
 /** Whether everybody passes. */
