@@ -48,11 +48,12 @@ export class Upstreams {
   /** Never rejects. */
   async ask(question: Question): Promise<Attempt> {
     if (question.signal.aborted) return { outcome: 'aborted' }
-    const origin = this.#originOf(question.origin)
-    const kept = origin.idle.pop()
-    if (kept !== undefined) return kept.ask(question)
+    let origin: Origin
     let connection: Connection
     try {
+      origin = this.#originOf(question.origin)
+      const kept = origin.idle.pop()
+      if (kept !== undefined) return await kept.ask(question)
       connection = await this.#connect(question.origin, origin)
     } catch (cause) {
       return { outcome: 'refused', cause }
