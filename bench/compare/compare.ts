@@ -42,7 +42,7 @@ export const fullCompare: CompareSize = {
   members: 1_000,
   threads: 24_000,
   rounds: 3,
-  durationMs: 1_500,
+  durationMs: 1_200,
   warmUpMs: 500,
   settleMs: 700,
   realtimeClients: 1_000,
