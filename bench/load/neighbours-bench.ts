@@ -26,8 +26,8 @@ export interface NeighbourSize {
 export const fullNeighbours: NeighbourSize = {
   rows: 2_000,
   busyRows: 200_000,
-  rounds: 7,
-  windowMs: 6_000,
+  rounds: 5,
+  windowMs: 5_000,
   realtimeClients: 300,
   queriesEndMs: 31_000,
 }
