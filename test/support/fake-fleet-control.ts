@@ -31,6 +31,7 @@ export class FakeFleetControl implements AsyncDisposable {
   readonly #secrets: ClusterSecrets
   readonly #messaging
   readonly #http
+  readonly #close: () => void
   readonly #clients = new Map<string, ReturnType<typeof openRpcClient<NodeOrder, OrderReplies>>>()
 
   constructor(secrets: ClusterSecrets) {
@@ -79,6 +80,10 @@ export class FakeFleetControl implements AsyncDisposable {
       clock,
       rng,
     })
+    this.#close = () => {
+      rpc.close()
+      publisher.close()
+    }
     this.#http = Bun.serve({
       port: 0,
       hostname: '127.0.0.1',
@@ -172,6 +177,8 @@ export class FakeFleetControl implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#http.stop(true)
-    this.#messaging.close()
+    for (const client of this.#clients.values()) client.close()
+    this.#close()
+    await this.#messaging.close()
   }
 }
