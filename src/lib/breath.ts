@@ -4,7 +4,7 @@ import { afterArrivals, type Clock } from './clock.ts'
 import type { MaybePromise } from './result.ts'
 
 /** How long work may keep others waiting, ms. */
-const breathMs = 1
+const breathMs = 0.25
 
 export class Breath {
   readonly #clock: Clock
