@@ -13,6 +13,7 @@ import { parseBoundedLines } from '../../lib/lines.ts'
 import { MeteredObjectStore, type MeterReading } from '../../lib/object-store/metered.ts'
 import { type ObjectStoreConfig, openObjectStore } from '../../lib/object-store/open.ts'
 import { systemRng } from '../../lib/rng.ts'
+import { endWithParent } from '../../lib/scheduling.ts'
 import { selfCommand } from '../../lib/self-command.ts'
 import { runJob, type WorkerJob, type WorkerJobReport } from './job-runner.ts'
 import { type ReplicaPath, storeOnPaths } from './replica-path.ts'
@@ -115,6 +116,7 @@ function reportOf(
 
 /** The child: does the one job that its first line describes, and ends with its parent. */
 export async function runJobProcess(): Promise<void> {
+  endWithParent() // in the middle of a statement it would not see its life line end
   const { config, ended } = await readLifeLine()
   const { objectStore, objectPrefix, tenantId, job, scratchDir, replicas } = config as JobConfig // written by our own worker
   void ended.then(() => process.exit(1))

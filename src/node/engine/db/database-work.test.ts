@@ -1,9 +1,11 @@
 // Goal: whole databases are copied, checked and replaced under an open one, here and by a process, all or nothing.
 
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isAlive, processTree } from '../../../../test/support/processes.ts'
+import { until } from '../../../../test/support/wait.ts'
 import { CorruptDatabaseError, Database } from './database.ts'
 import { DatabaseWorkError, doDatabaseWork, doDatabaseWorkApart, replaceContent } from './database-work.ts'
 
@@ -75,6 +77,28 @@ test('a process that cannot do its work says why', async () => {
   await expect(work).rejects.toThrow(DatabaseWorkError)
   await work.catch((error) => expect(error.message).toContain('unable to open database'))
 })
+
+test('a process that waits for the database dies with its parent', async () => {
+  const script = join(import.meta.dir, '../../../../test/support/database-work-parent.ts')
+  await db.transaction(async () => {
+    db.exec("INSERT INTO t (v) VALUES ('the write lock is held')")
+    const parent = Bun.spawn([process.execPath, script, db.path], { stdout: 'ignore', stderr: 'inherit' })
+    const isWorking = ({ pid, argv }: ReturnType<typeof processTree>[number]) =>
+      pid !== parent.pid && argv.includes('database-work') && openFiles(pid).includes(db.path)
+    const child = await until('the process to have the database open', () => processTree(parent.pid).find(isWorking))
+    parent.kill('SIGKILL')
+    await parent.exited
+    await until('the process to end', () => !isAlive(child.pid), 5_000) // by itself it waits for the lock twice as long
+  })
+}, 30_000)
+
+function openFiles(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
+  } catch {
+    return [] // it ended, or closed a file, while it was looked at
+  }
+}
 
 test('a schema that holds more than its statements smuggles nothing in', async () => {
   const path = join(dir, 'evil.db')

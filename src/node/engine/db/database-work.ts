@@ -1,12 +1,14 @@
 // Work on a whole database: copy, check, compact, replace its content. SQLite does each in statements during which JavaScript
 // stands still, so for a large file a process of its own does it: a neighbour's request must not wait for a backup.
 //
-// The owner has the database open meanwhile and holds its write mutex; the process's connection never checkpoints, and
-// what it leaves uncommitted when it is killed is as if it had never been.
+// The owner has the database open meanwhile and holds its write mutex; the process's connection never checkpoints, and it
+// dies with its parent: what it leaves uncommitted then is as if it had never been.
 
 import { constants, Database as Sqlite } from 'bun:sqlite'
 import { stat } from 'node:fs/promises'
+import { childEnvironment } from '../../../lib/config/child-environment.ts'
 import { AppError, errorCode, errorMessage } from '../../../lib/errors.ts'
+import { endWithParent } from '../../../lib/scheduling.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
 import { reconcileDeletedFiles } from '../files/file-references.ts'
 import { CorruptDatabaseError, type Database, rowsOnce, runOnce } from './database.ts'
@@ -85,6 +87,7 @@ export async function doDatabaseWorkApart(work: DatabaseWork): Promise<void> {
     stdin: 'ignore',
     stdout: 'ignore',
     stderr: 'pipe',
+    env: childEnvironment(),
     timeout: deadlineMs,
     killSignal: 'SIGKILL',
   })
@@ -97,6 +100,7 @@ export async function doDatabaseWorkApart(work: DatabaseWork): Promise<void> {
 
 /** The hidden verb's main. @returns the exit code. */
 export function runDatabaseWork(text: string): number {
+  endWithParent()
   try {
     doDatabaseWorkHere(JSON.parse(text) as DatabaseWork)
     return 0
