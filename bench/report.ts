@@ -5,6 +5,7 @@ import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { renderTable } from '../src/cli/output.ts'
 import { version } from '../src/version.ts'
+import { peerVersions } from '../test/support/peers.ts'
 
 export interface Figure {
   readonly name: string
@@ -17,8 +18,9 @@ export interface Report {
   readonly kind: string
   readonly startedAt: string
   readonly endedAt: string
+  /** At the start. */
   readonly commit: string
-  /** Uncommitted changes were present. */
+  /** Uncommitted changes were present at the start or at the end, or another commit was. */
   readonly dirty: boolean
   readonly versions: Readonly<Record<string, string>>
   readonly machine: Readonly<Record<string, string | number>>
@@ -34,16 +36,24 @@ function git(...args: string[]): string {
     .trim()
 }
 
+const state = () => ({
+  commit: git('rev-parse', '--short=10', 'HEAD'),
+  isClean: git('status', '--porcelain', '--untracked-files=no') === '',
+})
+/** What this process has loaded; by the end of a long run others may have committed. */
+const atStart = state()
+
 /** Writes the report and returns its path; the name holds kind, start and commit, so that no run overwrites another. */
 export function storeReport(kind: string, startedAt: Date, figures: readonly Figure[], details?: unknown): string {
-  const commit = git('rev-parse', '--short=10', 'HEAD')
+  const { commit } = atStart
+  const atEnd = state()
   const report: Report = {
     kind,
     startedAt: startedAt.toISOString(),
     endedAt: new Date().toISOString(),
     commit,
-    dirty: git('status', '--porcelain', '--untracked-files=no') !== '',
-    versions: { pocketfleet: version, bun: Bun.version },
+    dirty: !atStart.isClean || !atEnd.isClean || atEnd.commit !== commit,
+    versions: { pocketfleet: version, bun: Bun.version, ...peerVersions() },
     machine: {
       cpu: cpus()[0]?.model ?? 'unknown',
       cores: cpus().length,

@@ -8,7 +8,7 @@ import { addonPath } from '../src/ipc/zmq/library.ts'
 
 export type Architecture = 'x64' | 'arm64'
 
-/** npm's rocksdb has no prebuild for arm64: one is cross-compiled and kept here, see docs. */
+/** npm's rocksdb has no prebuild for arm64: a build for it fails until somebody puts one there. */
 const rocksdbPrebuild: Readonly<Record<Architecture, string>> = {
   x64: 'prebuilds/linux-x64/node.napi.glibc.node',
   arm64: 'prebuilds/linux-arm64.node',

@@ -2,6 +2,8 @@
 
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
+import { join } from 'node:path'
+import { peerVersions } from '../../test/support/peers.ts'
 import { renderFigures, storeReport } from '../report.ts'
 import { compare, fullCompare, quickCompare } from './compare.ts'
 import { compareFigures, renderMarkdown } from './table.ts'
@@ -14,6 +16,9 @@ export async function runCompare(args: readonly string[]): Promise<void> {
     console.error(`unknown option ${unknown}; there are --quick and --only=WORDS[;WORDS…]`)
     process.exit(2)
   }
+  // Start-up is measured of the executable too, which must be of this commit.
+  const built = Bun.spawnSync([process.execPath, join(import.meta.dir, '../../scripts/build.ts')])
+  if (built.exitCode !== 0) throw new Error(`the executable could not be built: ${built.stderr}`)
   const startedAt = new Date()
   const comparison = await compare(isQuick ? quickCompare : fullCompare, only)
   const figures = compareFigures(comparison)
@@ -26,6 +31,9 @@ export async function runCompare(args: readonly string[]): Promise<void> {
   const commit = path.slice(path.lastIndexOf('-') + 1, -'.json'.length)
   const machine = `${cpus().length} cores of ${cpus()[0]?.model ?? 'an unknown processor'}`
   const markdown = path.replace(/json$/, 'md')
-  writeFileSync(markdown, renderMarkdown(comparison, { commit, machine }))
+  writeFileSync(
+    markdown,
+    renderMarkdown(comparison, { commit, machine, pocketBase: peerVersions()['base'] ?? 'of an unknown version' }),
+  )
   console.log(`stored ${path} and ${markdown}`)
 }

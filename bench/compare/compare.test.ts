@@ -28,7 +28,10 @@ test('the table marks what falls short, and says why only there', () => {
     by: { PocketBase: each(100), direct: each(direct), fleet: each(fleet) },
   })
   const rows = [row('good', 200, 150), row('bad', 199, 150), row('slow fleet', 300, 149)]
-  const text = renderMarkdown({ rows, pinnedRows: [], figures: [] }, { commit: 'abc', machine: 'a machine' })
+  const text = renderMarkdown(
+    { rows, pinnedRows: [], figures: [] },
+    { commit: 'abc', machine: 'a machine', pocketBase: 'v1' },
+  )
   expect(text).toContain('| good | 100 (1.00 / 2.0) | 200 (1.00 / 2.0) | **2.00** | 2 | 150 (1.00 / 2.0) | **1.50** |')
   expect(text).toContain('| 1.99 ↓ |')
   expect(text).toContain('| 1.49 ↓ |')

@@ -22,7 +22,7 @@ export interface PlannedRequest {
 
 export interface Scenario {
   readonly name: string
-  /** The ratio to PocketBase that issue 4 aims at, direct. */
+  /** The ratio to PocketBase that is aimed at, direct. */
   readonly target: number
   /** Why it falls short where it does; shown only then. */
   readonly why?: string

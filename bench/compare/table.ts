@@ -3,7 +3,7 @@
 import type { Figure } from '../report.ts'
 import type { ComparedRow, Comparison, Measured, Via } from './compare.ts'
 
-/** What the issue asks of every row through the gateway; rows of one bcrypt comparison have their own target. */
+/** What is aimed at through the gateway; rows of one bcrypt comparison have their own target. */
 const fleetTarget = 1.5
 
 export function ratioOf(row: ComparedRow, via: Via): number | null {
@@ -50,15 +50,18 @@ function ratio(row: ComparedRow, via: Via): string {
   return isShort(row, via) ? `${value.toFixed(2)} ↓` : `**${value.toFixed(2)}**`
 }
 
-export function renderMarkdown(comparison: Comparison, about: { readonly commit: string; readonly machine: string }) {
+export function renderMarkdown(
+  comparison: Comparison,
+  about: { readonly commit: string; readonly machine: string; readonly pocketBase: string },
+) {
   const { rows, pinnedRows, figures } = comparison
   const lines = [
     '# Beside PocketBase',
     '',
-    `Made by \`bun run bench compare\` at ${about.commit}, on ${about.machine}. PocketBase v0.39.11, our standalone server`,
+    `Made by \`bun run bench compare\` at ${about.commit}, on ${about.machine}. PocketBase ${about.pocketBase}, our standalone server`,
     '("direct") and an all-in-one fleet ("fleet": gateway, one worker, replication to a directory, `async`), on copies of',
     'the same data; 32 connections where a row says nothing else. Requests a second of the median round, with p50 / p99 in',
-    'ms behind it. Ratios are ours over theirs; bold ones reach the target of issue 4, ↓ marks those that do not.',
+    'ms behind it. Ratios are ours over theirs; bold ones reach the target, ↓ marks those that do not.',
     'The load generator and the servers share the cores of the machine. Totals are remembered until something is written;',
     'the mixed row shows lists whose table changes all the time.',
     '',
@@ -69,9 +72,14 @@ export function renderMarkdown(comparison: Comparison, about: { readonly commit:
       return `| ${row.name} | ${measured(PocketBase)} | ${measured(direct)} | ${ratio(row, 'direct')} | ${row.target} | ${measured(fleet)} | ${ratio(row, 'fleet')} |`
     }),
   ]
-  const short = rows.filter((row) => row.why !== null && (isShort(row, 'direct') || isShort(row, 'fleet')))
+  const short = rows.filter((row) => isShort(row, 'direct') || isShort(row, 'fleet'))
   if (short.length > 0)
-    lines.push('', '## What falls short', '', ...short.map((row) => `- **${row.name}**: ${row.why}`))
+    lines.push(
+      '',
+      '## What falls short',
+      '',
+      ...short.map((row) => `- **${row.name}**: ${row.why ?? 'the cause was not looked for yet'}`),
+    )
   if (pinnedRows.length > 0)
     lines.push(
       '',

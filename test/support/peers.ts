@@ -3,7 +3,7 @@
 // POCKETFLEET_REQUIRE_PEERS=1, which turns every such skip into a failure.
 
 import { test } from 'bun:test'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
@@ -18,7 +18,6 @@ const locations = {
   ltx: [join(folder, 'ltx')],
   /** PocketBase itself, `go install github.com/pocketbase/pocketbase/examples/base`. */
   pocketbase: [join(folder, 'base')],
-  chromium: ['/usr/bin/chromium'],
   /** The recorded PocketBase cases: a file of the folder that holds `run.ts` and `fixture/`. */
   conformance: [
     ...(process.env['POCKETFLEET_CONFORMANCE'] ? [join(process.env['POCKETFLEET_CONFORMANCE'], 'run.ts')] : []),
@@ -31,6 +30,14 @@ export type Peer = keyof typeof locations
 /** The path of a peer, or null where it is not installed. */
 export function peer(name: Peer): string | null {
   return locations[name].find((path) => existsSync(path)) ?? null
+}
+
+/** Versions of the programs that `.ci/peers` has installed: its stamp files tell. */
+export function peerVersions(): Record<string, string> {
+  const names = existsSync(folder) ? readdirSync(folder) : []
+  return Object.fromEntries(
+    names.flatMap((name) => [...name.matchAll(/^\.([a-z]+)-(v.+)$/g)].map(([, a, b]) => [a, b])),
+  )
 }
 
 /**
