@@ -1,10 +1,12 @@
 // Goal: details of answers that clients of PocketBase see and no other test looks at.
 // Method: one server; the expected texts were read off PocketBase v0.39.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
 import { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 let server: Standalone
 let token = ''

@@ -1,7 +1,7 @@
 // Goal: every documented way of signing in works with the official SDK, and attacks on each end where they should.
 // Method: a standalone tenant on a port, a real SMTP server, a strict OpenID provider, the `pocketbase` package.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { EventSource } from 'eventsource'
 import PocketBase, { ClientResponseError } from 'pocketbase'
 import { createInstallerPath } from '../../src/node/engine/auth/superusers.ts'
@@ -17,6 +17,8 @@ import { openTestEngine, saveUser, setAuthOptions } from '../support/engine.ts'
 import { type MailServer, startMailServer } from '../support/mail-server.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 Object.assign(globalThis, { EventSource })
 

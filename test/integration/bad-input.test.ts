@@ -2,7 +2,7 @@
 // Method: one real fleet on one directory, asked through its gateway and straight at a worker's port; then its disk and
 // its object store are damaged while it is down.
 
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,6 +15,8 @@ import {
 } from '../../src/ipc/messages/route-header.ts'
 import type { Epoch, TenantId } from '../../src/lib/brand.ts'
 import { Fleet, runCli } from '../support/fleet.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const superuser = { email: 'root@example.com', password: 'a-long-test-password' }
 /** `async` ships at the latest after one second; half as much again for noisy cores. */
@@ -173,7 +175,7 @@ test('a corrupted WAL on the local disk loses no write that was shipped', async 
   expect(await titles('acme')).toEqual(before)
   await (await signIn('acme')).collection('notes').create({ title: 'zz after' })
   expect(await titles('acme')).toEqual([...before, 'zz after'])
-}, 30_000)
+}, 60_000)
 
 test('a truncated LTX object: that tenant is 503, others work, nothing is deleted', async () => {
   const before = await titles('acme')
@@ -202,7 +204,7 @@ test('a truncated LTX object: that tenant is 503, others work, nothing is delete
   writeFileSync(newest, whole)
   fleet = await Fleet.start({ dir })
   expect(await titles('acme')).toEqual(before)
-}, 40_000)
+}, 60_000)
 
 describe('bad flags end with one line', () => {
   const cases: readonly (readonly [what: string, flags: () => string[], line: RegExp])[] = [

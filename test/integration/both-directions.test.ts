@@ -3,7 +3,7 @@
 // client can see must be equal: collections, records, settings, files, sign-ins and tokens that are out already.
 
 import { Database } from 'bun:sqlite'
-import { afterEach, expect } from 'bun:test'
+import { afterEach, expect, setDefaultTimeout } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +14,8 @@ import { serveStandalone } from '../support/standalone.ts'
 import { until } from '../support/wait.ts'
 import { makeApp, type Seen, see, signInAgain } from './pb-data/app.ts'
 import { newClient, signedIn, superuser } from './sdk/world.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 type Kind = 'ours' | 'theirs'
 

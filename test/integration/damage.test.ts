@@ -1,12 +1,14 @@
 // Goal: damaged files are found and named, never served and never made worse. Method: a real fleet is killed, bytes of
 // its WAL or of an object are changed or cut, and it starts again.
 
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Fleet } from '../support/fleet.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-damage-'))
 const superuser = { email: 'root@example.com', password: 'a-long-password' }

@@ -1,11 +1,13 @@
 // Goal: a person can have a restore proven, sees when it last was, and hears of a history that no longer restores. Method: a
 // real fleet on a directory, whose objects are damaged behind its back.
 
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Fleet } from '../support/fleet.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-drill-fleet-'))
 let fleet: Fleet | null = null

@@ -1,7 +1,7 @@
 // Goal: the gateway speaks HTTPS with a certificate from files, says so to workers, refuses what it cannot use in one
 // line, and ends within its time although event streams are open. Method: a real gateway and a real worker.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Gateway, GatewayConfig } from '../../src/gw/config.ts'
@@ -14,6 +14,8 @@ import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { systemRng } from '../../src/lib/rng.ts'
 import { makeRoute, startFakeControlPlane } from '../support/fake-control-plane.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const secrets = clusterSecrets('a secret for the tests of TLS')
 const tls = join(import.meta.dir, '..', 'support', 'tls')
@@ -93,4 +95,4 @@ test('closing ends event streams and what listens', async () => {
   expect((await reader.read()).done).toBe(true)
   await until('the worker to hear of the end', () => streamEnded)
   await expect(fetch(gateway.httpUrl)).rejects.toThrow()
-}, 20_000)
+}, 60_000)

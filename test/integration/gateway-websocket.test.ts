@@ -1,7 +1,7 @@
 // Goal: WebSockets cross the gateway with their messages, protocols, headers and ends. Method: a real gateway, a worker
 // that echoes.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import type { Gateway } from '../../src/gw/config.ts'
 import { openGateway } from '../../src/gw/gateway.ts'
 import { clusterSecrets } from '../../src/ipc/keys.ts'
@@ -12,6 +12,8 @@ import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { systemRng } from '../../src/lib/rng.ts'
 import { makeRoute, startFakeControlPlane } from '../support/fake-control-plane.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const secrets = clusterSecrets('a secret for the tests of WebSockets')
 const controlPlane = startFakeControlPlane(secrets)

@@ -1,7 +1,7 @@
 // Goal: a gateway routes, streams, strips, retries and refuses as designed. Method: a real gateway over real IPC with a
 // control plane made of a map, and real HTTP servers as workers.
 
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { connect } from 'node:net'
 import type { Gateway } from '../../src/gw/config.ts'
 import { openGateway } from '../../src/gw/gateway.ts'
@@ -13,6 +13,8 @@ import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { systemRng } from '../../src/lib/rng.ts'
 import { type FakeControlPlane, makeRoute, startFakeControlPlane } from '../support/fake-control-plane.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const secrets = clusterSecrets('a secret for the tests of the gateway')
 const keys = routeHeaderKeys(secrets)
@@ -344,7 +346,7 @@ describe('failures', () => {
     const early = await ask(tenant.slug)
     expect([early.status, early.headers.get('retry-after')]).toEqual([503, '1'])
     expect(performance.now() - startedMs).toBeLessThan(500)
-  }, 15_000)
+  }, 60_000)
 
   test('a worker that comes back elsewhere costs its callers only time', async () => {
     const tenant = startTenant(() => new Response('old'))
@@ -361,7 +363,7 @@ describe('failures', () => {
     controlPlane.replies.set(tenant.slug, { found: 'route', route })
     controlPlane.publish('node.', { type: 'node.changed', nodeId: route.nodeId })
     expect(await asking).toEqual(Array.from({ length: 10 }, (_, i) => `new ${i}`))
-  }, 15_000)
+  }, 60_000)
 
   test('a wrong owner is corrected once per request, with its body', async () => {
     const wrong = startTenant(() => new Response(null, { status: 421 }))
@@ -389,7 +391,7 @@ describe('failures', () => {
     const startedMs = performance.now()
     expect((await ask('paused')).status).toBe(503)
     expect(performance.now() - startedMs).toBeLessThan(1_000)
-  }, 15_000)
+  }, 60_000)
 
   test('a broadcast moves the next request, without a question', async () => {
     const one = startTenant(() => new Response('one'))
@@ -426,6 +428,7 @@ describe('failures', () => {
 })
 
 test('without the control plane known tenants keep answering, unknown ones are 503', async () => {
+  const holdMs = 3_000 // far above what a busy machine adds to an answer that waits for nothing
   const own = startFakeControlPlane(secrets)
   const alone = await openGateway(
     {
@@ -434,7 +437,7 @@ test('without the control plane known tenants keep answering, unknown ones are 5
       controlPlane: [own.address],
       baseDomain: 'fleet.test',
       secrets,
-      limits: { resolveMs: 300, holdMs: 300, heldMax: 2 },
+      limits: { resolveMs: 300, holdMs, heldMax: 2 },
     },
     deps(),
   )
@@ -453,10 +456,10 @@ test('without the control plane known tenants keep answering, unknown ones are 5
       return performance.now() - startedMs
     }),
   )
-  expect(durations.filter((ms) => ms >= 300).length).toBe(2)
+  expect(durations.filter((ms) => ms >= holdMs).length).toBe(2)
   await own.close()
   for (let i = 0; i < 20; i++) expect(await (await get(tenant.slug)).text()).toBe('still here')
   const unknown = await get('stranger')
   expect([unknown.status, unknown.headers.get('retry-after')]).toEqual([503, '1'])
   expect((await fetch(alone.httpUrl)).status).toBe(503)
-}, 20_000)
+}, 60_000)

@@ -2,7 +2,7 @@
 // themselves, and what they throw is the answer. Method: handlers bound to the engine of a real server, requests from
 // the official SDK.
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'bun:test'
+import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from 'bun:test'
 import { EventSource } from 'eventsource'
 import PocketBase, { type CollectionModel, type RecordModel } from 'pocketbase'
 import { badRequest } from '../../src/node/api/error-map.ts'
@@ -16,6 +16,8 @@ import { type MailServer, startMailServer } from '../support/mail-server.ts'
 import { startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 let server: Standalone
 let mails: MailServer

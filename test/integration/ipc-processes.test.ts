@@ -1,7 +1,7 @@
 // Goal: either end of a conversation may be killed at any moment; the other goes on when it is back. Method: real
 // processes, SIGKILL, restart on the same address.
 
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,8 @@ import { openMessaging } from '../../src/ipc/zmq/context.ts'
 import { systemClock as clock } from '../../src/lib/clock.ts'
 import { silentLogger as log } from '../../src/lib/obs/log.ts'
 import { countConversation, countSecrets } from '../support/rpc-process.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-ipc-'))
 const children: Bun.Subprocess<'ignore', 'pipe', 'inherit'>[] = []

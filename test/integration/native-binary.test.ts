@@ -44,10 +44,10 @@ test('a binary alone in an empty directory has RocksDB and libzmq inside', () =>
   const private_ = mkdtempSync(join(dir, 'tmp-'))
   const { stdout, exitCode, stderr } = run({ BUN_TMPDIR: private_ })
   expect({ stdout, stderr, exitCode }).toEqual({ stdout: '{"rocks":"value","zmq":42}\n', stderr: '', exitCode: 0 })
-}, 30_000)
+}, 60_000)
 
 test('without a usable temporary directory it names the remedy', () => {
   const { stderr, exitCode } = run({ TMPDIR: join(dir, 'missing') })
   expect(exitCode).toBe(1)
   expect(stderr).toContain('BUN_TMPDIR')
-}, 30_000)
+}, 60_000)

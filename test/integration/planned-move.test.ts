@@ -2,12 +2,14 @@
 // refused, and a node never gives away what it may hold alone. Method: two real nodes; drills go to the one that is not
 // the owner.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeDuring } from '../support/move-pause.ts'
 import { NodeFleet } from '../support/node-fleet.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-move-'))
 const superuser = { email: 'root@example.com', password: 'a-long-password' }

@@ -2,7 +2,7 @@
 // when its owner dies, and opens it without its standby only when somebody accepts the loss. Method: real nodes as
 // processes, requests straight to their workers.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -22,6 +22,8 @@ import type { TenantNodeConfig } from '../../src/node/config.ts'
 import { spawnNode } from '../support/nodes.ts'
 import { killTree } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const secret = 'a-cluster-secret-of-tests'
 const root = mkdtempSync(join(tmpdir(), 'pf-quorum-fleet-'))

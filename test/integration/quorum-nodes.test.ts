@@ -2,11 +2,13 @@
 // asked; the store may be out meanwhile. Method: real nodes as processes; the control plane is a fake that speaks the
 // real protocol, the store a directory that is taken away by renaming it.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type NodeProcess, Nodes } from '../support/nodes.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 let nodes: Nodes
 let a: NodeProcess

@@ -2,12 +2,14 @@
 // Method: a real engine behind the API; each attack asks as a guest or as a user, and the answer is compared with what
 // the rules allow.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { connect } from 'node:net'
 import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
 import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { EngineRecord as Records } from '../../src/node/engine/records/record.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 let server: Standalone
 let userToken = ''

@@ -2,7 +2,7 @@
 // Method: the areas of sdk.test.ts that need nothing beside the server, through the gateway of an all-in-one fleet.
 // Mails and providers are left out: test servers stand on loopback, which a shared node must not reach.
 
-import { afterAll, beforeAll } from 'bun:test'
+import { afterAll, beforeAll, setDefaultTimeout } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,6 +16,8 @@ import { operationCalls } from './sdk/operations.ts'
 import { realtimeCalls } from './sdk/realtime.ts'
 import { recordCalls } from './sdk/records.ts'
 import { type SdkWorld, signedIn, superuser } from './sdk/world.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-sdk-fleet-'))
 let fleet: Fleet

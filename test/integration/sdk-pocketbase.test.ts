@@ -1,7 +1,7 @@
 // Goal: what the SDK tests expect of us is what PocketBase does, so that they cannot drift into our own ways.
 // Method: the same areas as in sdk.test.ts, against the real PocketBase.
 
-import { afterAll, beforeAll, describe } from 'bun:test'
+import { afterAll, beforeAll, describe, setDefaultTimeout } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,6 +19,8 @@ import { backupCalls, mailOperationCalls, operationCalls } from './sdk/operation
 import { realtimeCalls } from './sdk/realtime.ts'
 import { recordCalls } from './sdk/records.ts'
 import { type SdkAuthWorld, signedIn, superuser } from './sdk/world.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const binary = peer('pocketbase')
 if (binary === null) testWithPeers(['pocketbase'], 'the SDK tests hold for PocketBase', () => {})

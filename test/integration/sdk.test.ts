@@ -2,7 +2,7 @@
 // Method: a standalone server on a port, a real SMTP server, an OpenID provider; the areas in `sdk/` run in one process,
 // so that the last test can ask which public members of the SDK nobody called.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { createInstallerPath } from '../../src/node/engine/auth/superusers.ts'
 import { setAuthOptions } from '../support/engine.ts'
@@ -20,6 +20,8 @@ import { backupCalls, mailOperationCalls, operationCalls } from './sdk/operation
 import { realtimeCalls } from './sdk/realtime.ts'
 import { recordCalls } from './sdk/records.ts'
 import { newClient, type SdkAuthWorld, signedIn, superuser } from './sdk/world.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const watch = watchSdk(join(import.meta.dir, 'sdk/'))
 let server: Standalone

@@ -2,7 +2,7 @@
 // Method: a standalone tenant; what runs while the write transaction is open, and how often the database is asked, is
 // counted.
 
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
 import type { Engine } from '../../src/node/engine/engine.ts'
@@ -10,6 +10,8 @@ import { saveUser, setAuthOptions } from '../support/engine.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 import { newClient, password, refusedStatus } from './sdk/world.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 let server: Standalone
 let engine: Engine

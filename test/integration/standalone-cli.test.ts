@@ -2,13 +2,15 @@
 // encrypted settings, domains with TLS. Method: the program itself, as a process.
 
 import { Database as Sqlite } from 'bun:sqlite'
-import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from 'bun:test'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../../src/lib/free-port.ts'
 import { programCommand, runCli } from '../support/fleet.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const key = 'k'.repeat(32)
 const tls = join(import.meta.dir, '../support/tls')

@@ -1,7 +1,7 @@
 // Goal: a failing object store costs a fleet nothing but time: loaded tenants answer, cold ones say when to come back,
 // and nothing is lost when it returns. Method: a whole fleet over an S3 double that fails on command.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +9,8 @@ import type PocketBase from 'pocketbase'
 import { Fleet } from '../support/fleet.ts'
 import { S3Double, type S3Fault } from '../support/s3-double.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
 let dir: string

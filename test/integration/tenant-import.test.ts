@@ -1,7 +1,7 @@
 // Goal: an existing app moves into a fleet from its directory or from a backup, an import that is killed leaves the tenant
 // as it was and goes on when it is started again, and no archive does harm. Method: a real fleet and the command line.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { createWriteStream, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -14,6 +14,8 @@ import { saveUser } from '../support/engine.ts'
 import { Fleet, programCommand } from '../support/fleet.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 import { until } from '../support/wait.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
 const records = 30

@@ -1,7 +1,7 @@
 // Goal: a token opens what it was made for and nothing else, over HTTP as in the units. Method: a real server; tokens
 // that are forged, relabelled, expired, of another kind, collection, record or tenant are sent wherever a token counts.
 
-import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { signJwt } from '../../src/node/engine/auth/jwt.ts'
 import {
   newAuthToken,
@@ -16,6 +16,8 @@ import { createCollection } from '../../src/node/engine/collections/manage.ts'
 import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { saveUser } from '../support/engine.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 let server: Standalone
 let other: Standalone

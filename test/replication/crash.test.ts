@@ -3,7 +3,7 @@
 // history; local files are reused, restored, or replaced.
 
 import { Database as Sqlite } from 'bun:sqlite'
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,8 @@ import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { seededRng, systemRng } from '../../src/lib/rng.ts'
 import { listLtx } from '../../src/replicate/ltx-store.ts'
 import { restoreDatabase } from '../../src/replicate/restore.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const seed = Number(process.env['SEED'] ?? systemRng.below(1_000_000))
 const rounds = Number(process.env['ROUNDS'] ?? 8)

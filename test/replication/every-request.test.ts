@@ -2,13 +2,15 @@
 // skipped, and its successor, on the same node or on another, can go on. Method: the store breaks for good at the nth
 // request, for every n of a script, in both ways.
 
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { rmSync } from 'node:fs'
 import { errorCode } from '../../src/lib/errors.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { NeverShippedError } from '../../src/replicate/errors.ts'
 import { listLtx } from '../../src/replicate/ltx-store.ts'
 import { Owner, prefix, restoredHash } from './histories.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 /** Longer than a healthy store in memory ever takes, as short as the many rounds want it. */
 const patienceMs = 40

@@ -64,7 +64,7 @@ test(`every state of the owner, through stops and restarts (SEED=${seed})`, asyn
     }
     for (let slots = rng.below(4); slots > 0; slots--) await change(owner, rng)
   }
-}, 30_000)
+}, 60_000)
 
 testWithPeers(['minio'], 'the same on a real S3 server', async ({ minio }) => {
   await using server = await startMinio(minio, newFolder())

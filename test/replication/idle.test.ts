@@ -2,7 +2,7 @@
 // Method: a real node over an S3 server that counts; a sample of what `bun run test:long idle` does with a thousand tenants
 // and true minutes. Timers are counted on a simulated clock, where every one of ours would show.
 
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,8 @@ import { SimClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { watchIdleTenants } from '../support/idle-tenants.ts'
 import { addCollection, addRecord, TenantBench } from '../support/tenant.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 test('a node with resting tenants asks its store for nothing and holds nothing open', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'pf-idle-'))

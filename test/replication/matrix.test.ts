@@ -1,13 +1,15 @@
 // Goal: whatever page size, life and ack mode, every state is restored byte for byte by us and by the official programs.
 // Method: `matrix.ts`, its small cells; `bun run test:long matrix` runs all of them at every TXID, and the large ones.
 
-import { afterAll, beforeAll } from 'bun:test'
+import { afterAll, beforeAll, setDefaultTimeout } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Minio, startMinio } from '../support/minio.ts'
 import { peer, testWithPeers } from '../support/peers.ts'
 import { acks, type Cell, nameOf, pageSizes, runCell, workloads } from './matrix.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const seed = Number(process.env['SEED'] ?? 100)
 const effort = { txidsMax: 3, timesMax: 2 }
@@ -16,7 +18,7 @@ let server: Minio | null = null
 beforeAll(async () => {
   const path = peer('minio')
   if (path !== null) server = await startMinio(path, dir)
-}, 40_000)
+}, 60_000)
 afterAll(async () => {
   await server?.stop()
   rmSync(dir, { recursive: true, force: true })

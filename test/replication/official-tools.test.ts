@@ -2,7 +2,7 @@
 // Method: official `litestream` and `ltx` over a directory and over S3 (MinIO).
 
 import { Database as Sqlite } from 'bun:sqlite'
-import { afterAll, expect } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout } from 'bun:test'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,6 +17,8 @@ import { testWithPeers } from '../support/peers.ts'
 import { until } from '../support/wait.ts'
 import { Owner, prefix, restoredHash } from './histories.ts'
 import { type OfficialReplica, officialHash, officialHashAt, run, txidText } from './official.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const folders: string[] = []
 function folder(): string {

@@ -1,6 +1,6 @@
 // Goal: a time names the state that was true then, and going back is one more step forward.
 
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import type { Txid } from '../../src/lib/brand.ts'
 import { systemClock } from '../../src/lib/clock.ts'
@@ -20,6 +20,8 @@ import {
 } from '../../src/replicate/point-in-time.ts'
 import { planRestore } from '../../src/replicate/restore-plan.ts'
 import { deadlineMs, Owner, restoredHash } from './histories.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 test('a time means the last slot at or before it', async () => {
   const store = new MemoryObjectStore()

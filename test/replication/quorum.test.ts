@@ -208,7 +208,7 @@ test('two of three: one may be away at each moment, and any two know everything'
   const next = await openQuorum(store, 3, { own: [], sets: { 2: three } })
   expect(next.owner.values().slice(0, values.length)).toEqual(values)
   await next.owner.abandon()
-}, 30_000)
+}, 60_000)
 
 test('a restart on the same disk goes on with its files, and has what a power cut took from them', async () => {
   const store = await begun()
@@ -258,7 +258,7 @@ test('a standby without its promise is refused its share; a chain starts over; a
   await owner.flush()
   await stream.close({ isShipped: true })
   await owner.close()
-}, 30_000)
+}, 60_000)
 
 test('a long outage: the chain goes on beyond where it would start over, and all of it is recovered', async () => {
   const store = await begun()

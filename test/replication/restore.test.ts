@@ -47,7 +47,7 @@ beforeAll(async () => {
     db.run('DELETE FROM t WHERE id > 2000')
     db.run('VACUUM')
   })
-}, 30_000)
+}, 60_000)
 afterAll(() => {
   history[Symbol.dispose]()
   rmSync(dir, { recursive: true, force: true })

@@ -1,11 +1,13 @@
 // Goal: over S3 that fails, breaks connections and loses replies, nothing acknowledged is lost, the history has no hole,
 // and an owner never takes its own file for another's. Method: seeded faults at the in-repo S3 server.
 
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { seededRng } from '../../src/lib/rng.ts'
 import { S3Double, type S3Fault } from '../support/s3-double.ts'
 import { Owner, restoredHash } from './histories.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const faults: readonly S3Fault[] = [
   { type: 'lost-reply' },

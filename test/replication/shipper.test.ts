@@ -1,7 +1,7 @@
 // Goal: what was acknowledged is in the store, in one linear history, whatever requests do. Method: real databases over
 // a store in memory that fails as told.
 
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import type { Txid } from '../../src/lib/brand.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
@@ -17,6 +17,8 @@ import { createHistory, openHistory } from '../../src/replicate/history.ts'
 import { listLtx, slotKey } from '../../src/replicate/ltx-store.ts'
 import { until } from '../support/wait.ts'
 import { deadlineMs, Owner, prefix, restoredHash } from './histories.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 const deps = { clock: systemClock, rng: seededRng(99) }
 

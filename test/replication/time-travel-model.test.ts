@@ -2,7 +2,7 @@
 // back with exactly its rows, and every row with its files. Method: random walks of a real tenant beside a model of it.
 // SEED=… runs exactly one walk, STEPS=… makes it longer.
 
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import type { TenantId } from '../../src/lib/brand.ts'
 import { newTenantId } from '../../src/lib/id.ts'
 import { seededRng } from '../../src/lib/rng.ts'
@@ -11,6 +11,8 @@ import { sweepDeletedFiles } from '../../src/node/engine/files/deleted-files.ts'
 import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import type { OpenTenant } from '../../src/node/tenants/pool.ts'
 import { addCollection, addRecord, specOfTest, TenantBench } from '../support/tenant.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 /** Titles with what their files hold. */
 type Content = ReadonlyMap<string, readonly string[]>

@@ -1,7 +1,7 @@
 // Goal: upkeep in a process of its own does what it does in ours, outlives its process being killed, says what went wrong,
 // and leaves no process behind. Method: the real process over a directory as store.
 
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +14,8 @@ import { UpkeepProcess } from '../../src/replicate/upkeep-process.ts'
 import { isAlive } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
 import { Owner, prefix, restoredHash } from './histories.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 test('a process merges, is killed and merges on, and ends when it is closed', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'pf-upkeep-'))
