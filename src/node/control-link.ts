@@ -33,7 +33,8 @@ export interface ControlLinkDeps {
   readonly log: Logger
   readonly workers: () => readonly WorkerAddress[]
   readonly load: () => NodeLoad
-  readonly onLease: (hasLease: boolean) => void
+  /** It came or went. */
+  readonly onLease: () => void
 }
 
 /** Until the control plane says otherwise. */
@@ -76,9 +77,9 @@ export class ControlLink {
     return this.#isRegistered
   }
 
-  /** By the monotonic clock of this machine. Never what makes a write safe. */
-  get hasLease(): boolean {
-    return this.#deps.clock.monotonic() < this.#leaseEndsAtMs
+  /** By the monotonic clock of this machine; 0 without a lease. It makes writes safe only where epochs have paths. */
+  get leaseMsLeft(): number {
+    return Math.max(0, this.#leaseEndsAtMs - this.#deps.clock.monotonic())
   }
 
   get isDraining(): boolean {
@@ -161,7 +162,9 @@ export class ControlLink {
         if (!isLost) log.warn('control plane does not answer', { error })
         isLost = true
       }
-      if (this.hasLease !== hadLease) onLease((hadLease = this.hasLease))
+      const hasLease = this.leaseMsLeft > 0
+      if (hasLease !== hadLease) onLease()
+      hadLease = hasLease
       await this.#pause(clock, signal)
     }
   }

@@ -102,6 +102,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
         log,
         onQuestion: answer,
         onAddress: () => link?.hurry(),
+        leaseMsLeft: () => link?.leaseMsLeft ?? 0,
         onOpened: (ms, isRestored) => {
           loadSeconds.observe(ms / 1_000)
           if (isRestored) restoreSeconds.observe(ms / 1_000)
@@ -133,8 +134,8 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
         log,
         workers: addresses,
         load: () => meter.measure(),
-        onLease: (hasLease) => {
-          for (const worker of workers) worker.setLink({ hasLease })
+        onLease: () => {
+          for (const worker of workers) worker.leaseChanged()
         },
       },
     ),

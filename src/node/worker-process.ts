@@ -14,7 +14,6 @@ import {
   encodeLine,
   type FromWorker,
   fromWorkerTypes,
-  type LinkState,
   type Outcome,
   readLines,
   type ToWorker,
@@ -64,6 +63,8 @@ export interface WorkerDeps {
   /** The worker serves at a new address, or no longer. */
   readonly onAddress: () => void
   readonly onOpened: (ms: number, isRestored: boolean) => void
+  /** How long the control plane's lease still lasts, ms; 0 without one. */
+  readonly leaseMsLeft: () => number
   /** For tests: another program in place of ourselves. */
   readonly command?: readonly string[]
 }
@@ -84,7 +85,6 @@ export class WorkerProcess {
   #process: Process | null = null
   #url: string | null = null
   #load: WorkerLoad | null = null
-  #link: LinkState = { hasLease: false }
   #sequence = 0
   #heardAtMs = 0
   #restarts = 0
@@ -149,10 +149,10 @@ export class WorkerProcess {
     })
   }
 
-  setLink(link: LinkState): void {
-    if (link.hasLease === this.#link.hasLease) return
-    this.#link = link
-    this.#send({ type: 'link', ...link })
+  /** The lease came or went: the worker hears of it at once, and at every sign of life anyway. */
+  leaseChanged(): void {
+    if (this.#deps.leaseMsLeft() === 0) this.#send({ type: 'link', leaseEndsAtMs: null })
+    else this.#send({ type: 'ping', id: ++this.#sequence })
   }
 
   /** Lets the worker drain and ship; kills it when that takes too long. */
@@ -203,7 +203,6 @@ export class WorkerProcess {
     this.#process = child
     this.#heardAtMs = clock.monotonic() + readyMsMax - silentMsMax
     child.stdin.write(`${JSON.stringify(this.#config)}\n`)
-    this.#send({ type: 'link', ...this.#link })
     const stopWatching = this.#watch(child)
     try {
       const reading = readLines(child.stdout, (line) => this.#onLine(line))
@@ -275,6 +274,7 @@ export class WorkerProcess {
         return
       case 'pong':
         this.#load = message.load
+        this.#tellLease(message.atMs)
         return
       case 'reply':
         this.#settle(message.id, message.outcome)
@@ -285,6 +285,11 @@ export class WorkerProcess {
       case 'ask':
         void this.#answer(message.id, message.question)
     }
+  }
+
+  #tellLease(atMs: number): void {
+    const leftMs = this.#deps.leaseMsLeft()
+    this.#send({ type: 'link', leaseEndsAtMs: leftMs > 0 ? atMs + leftMs : null })
   }
 
   #settle(id: number, outcome: Outcome<unknown>): void {

@@ -24,8 +24,11 @@ export type WorkerQuestion =
 
 /** Reachability of the control plane and the lease that it gave. */
 export interface LinkState {
-  /** The control plane answered a heartbeat lately enough for this node to hold its lease. */
-  readonly hasLease: boolean
+  /**
+   * When the lease ends, by the clock of the worker, ms: reckoned from what its clock showed when it asked, so that no delay
+   * between the two makes it longer. Null: there is none.
+   */
+  readonly leaseEndsAtMs: number | null
 }
 
 export type ToWorker =
@@ -55,7 +58,8 @@ export interface WorkerLoad {
 
 export type FromWorker =
   | { readonly type: 'ready'; readonly url: string }
-  | { readonly type: 'pong'; readonly id: number; readonly load: WorkerLoad }
+  /** `atMs`: the worker's monotonic clock; the supervisor answers with the link as of then. */
+  | { readonly type: 'pong'; readonly id: number; readonly load: WorkerLoad; readonly atMs: number }
   | { readonly type: 'reply'; readonly id: number; readonly outcome: Outcome<unknown> }
   /** How long an opening took, and whether files had to come from the object store. */
   | { readonly type: 'opened'; readonly ms: number; readonly isRestored: boolean }

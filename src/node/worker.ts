@@ -30,6 +30,7 @@ import type { WorkerConfig } from './config.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { cronsOf } from './engine/crons/system-jobs.ts'
 import { FileCache } from './engine/files/file-cache.ts'
+import { Lease } from './lease.ts'
 import { startEvictor } from './tenants/evictor.ts'
 import { ExportDesk } from './tenants/export-desk.ts'
 import { JobDesk } from './tenants/job-desk.ts'
@@ -106,7 +107,7 @@ export async function runWorker(): Promise<never> {
   const run = jobRunnerIn({ ...config, objectStore: shareOf(config.objectStore, storeShares.job) }, (id, reading) =>
     meters.add(id, reading),
   )
-  const link = new Link()
+  const lease = new Lease(clock)
   const stopping = new AbortController()
   opened.defer(() => stopping.abort(new OverloadedError('the node is stopping')))
   const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)
@@ -162,7 +163,7 @@ export async function runWorker(): Promise<never> {
     upkeep,
     onUpkeepDue: (id, dueAtMs) => schedule.note(id, dueAtMs),
     onCronDue: (id, dueAtMs) => crons.note(id, dueAtMs),
-    leaseLostMs: () => link.lostMs(),
+    leaseLostMs: () => lease.lostMs(),
     standbys,
     onSealed: ({ tenantId, epoch, standbySets = [] }) => {
       if (standbySets.length < 2) return
@@ -252,7 +253,7 @@ export async function runWorker(): Promise<never> {
   desk.onMessage = (message) => {
     switch (message.type) {
       case 'ping':
-        desk.say({ type: 'pong', id: message.id, load: load() })
+        desk.say({ type: 'pong', id: message.id, load: load(), atMs: clock.monotonic() })
         return
       case 'order':
         void outcomeOf(orders.carryOut(message.order)).then((outcome) =>
@@ -260,7 +261,7 @@ export async function runWorker(): Promise<never> {
         )
         return
       case 'link':
-        link.set(message.hasLease)
+        lease.set(message.leaseEndsAtMs)
         return
       case 'stop':
         stopped.resolve()
@@ -312,7 +313,7 @@ export async function runWorker(): Promise<never> {
     const path = { tenantId: id, epoch: placement.epoch }
     return {
       ...deps,
-      store: storeOfOwner(store, config.objectPrefix, path, () => link.lostMs()),
+      store: storeOfOwner(store, config.objectPrefix, path, () => lease.lostMs()),
       upkeep: {
         merge: (prefix, job) => upkeep.merge(onPath(prefix, path.epoch), job),
         retain: (prefix, state) => upkeep.retain(onPath(prefix, path.epoch), state),
@@ -387,20 +388,6 @@ async function outcomeOf(work: Promise<unknown>): Promise<Outcome<unknown>> {
     return { ok: true, value: await work }
   } catch (error) {
     return { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
-  }
-}
-
-/** What was heard of the control plane last. */
-class Link {
-  #lostAtMs: number | null = systemClock.monotonic()
-
-  set(hasLease: boolean): void {
-    if (hasLease) this.#lostAtMs = null
-    else this.#lostAtMs ??= systemClock.monotonic()
-  }
-
-  lostMs(): number {
-    return this.#lostAtMs === null ? 0 : systemClock.monotonic() - this.#lostAtMs
   }
 }
 
