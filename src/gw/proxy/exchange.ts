@@ -47,6 +47,8 @@ export class Exchange implements AnswerSink {
   #parts: Uint8Array[] = []
   #reader: ReadableStreamDefaultController<Uint8Array> | null = null
   #onStreamEnd: (() => void) | null = null
+  /** The line is not this exchange's any more. */
+  #isOver = false
 
   constructor(question: Question, line: Line, onEventStream: OnEventStream) {
     this.#question = question
@@ -144,7 +146,9 @@ export class Exchange implements AnswerSink {
           this.#reader = controller
           for (const part of first) controller.enqueue(part)
         },
-        pull: () => this.#line.resume(),
+        pull: () => {
+          if (!this.#isOver) this.#line.resume()
+        },
         cancel: () => this.#giveUp(),
       },
       { highWaterMark: waitingBytesMax, size: (chunk) => chunk?.byteLength ?? 0 },
@@ -164,14 +168,16 @@ export class Exchange implements AnswerSink {
     this.#giveUp()
   }
 
-  /** Nobody wants the rest. */
+  /** Nobody wants the rest. A complete answer may still wait for its reader: its line is somebody else's by then. */
   #giveUp(): void {
+    if (this.#isOver) return
     this.#end()
     this.#reader = null
     this.#line.cut()
   }
 
   #end(): void {
+    this.#isOver = true
     this.#question.signal.removeEventListener('abort', this.#onAbort)
     this.#onStreamEnd?.()
     this.#onStreamEnd = null

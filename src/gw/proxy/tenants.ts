@@ -5,6 +5,7 @@ import type { Route, RouteKey } from '../../ipc/messages/cp-gateway.ts'
 import { type RouteHeaderKeys, routeHeaderName } from '../../ipc/messages/route-header.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { OverloadedError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { Breakers } from '../breakers.ts'
 import type { GatewayLimits } from '../config.ts'
@@ -148,6 +149,8 @@ export class TenantProxy {
 
   #fail(route: Route, attempt: Exclude<Attempt, { readonly outcome: 'answered' | 'aborted' }>): Response {
     if (attempt.outcome === 'misrouted') return unavailable('The tenant is moving; try again shortly.')
+    // Our own limit says nothing about the worker.
+    if (attempt.cause instanceof OverloadedError) return unavailable('The gateway is busy; try again shortly.')
     this.#deps.breakers.failed(route.workerUrl)
     this.#deps.log.warn('worker did not answer', {
       worker: route.workerUrl,

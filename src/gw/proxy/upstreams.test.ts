@@ -4,7 +4,7 @@
 import { afterEach, expect, test } from 'bun:test'
 import type { Socket } from 'bun'
 import { SimClock } from '../../lib/clock.ts'
-import type { Question } from './exchange.ts'
+import { Exchange, type Question } from './exchange.ts'
 import type { Attempt } from './http.ts'
 import { encodeQuestion, Upstreams } from './upstreams.ts'
 
@@ -210,6 +210,22 @@ test('a client that leaves cuts the connection, before the answer and during it'
   await until(() => worker.seen.closed === 2)
   const gone = AbortSignal.abort()
   expect((await upstreams.ask(question(worker.origin, { signal: gone }))).outcome).toBe('aborted')
+})
+
+test('who leaves with a complete answer unread takes nobody else along', async () => {
+  const calls: string[] = []
+  const line = { pause: () => calls.push('pause'), resume: () => calls.push('resume'), cut: () => calls.push('cut') }
+  const exchange = new Exchange(question('http://worker'), line, () => () => {})
+  const [head, body] = [Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n'), Buffer.alloc(300_000)]
+  for (const bytes of [head, body, body]) exchange.push(bytes)
+  expect(exchange).toMatchObject({ isDone: true, keepsOpen: true })
+  const attempt = await exchange.attempt
+  if (attempt.outcome !== 'answered') throw new Error(attempt.outcome)
+  const before = [...calls]
+  const reader = attempt.response.body!.getReader()
+  await reader.read()
+  await reader.cancel()
+  expect(calls).toEqual(before) // by now the line serves another question
 })
 
 test('event streams are told of, can be ended, and say when they ended', async () => {
