@@ -150,6 +150,28 @@ test('the list rule of a related collection holds in filters', async () => {
   expect([status, body['totalItems']]).toEqual([200, 0])
 })
 
+test('and in those of realtime clients, whoever else listens with the same one', async () => {
+  const { engine } = server
+  const owner = await save('people', { email: 'owner@example.com', password: '1234567890' })
+  const other = await save('people', { email: 'other@example.com', password: '1234567890' })
+  const diary = await save('own', { owner: owner.id, diary: 'mine' })
+  const topic = `posts/*?options=${encodeURIComponent(JSON.stringify({ query: { filter: "own.diary = 'mine'" } }))}`
+  const listeners = [owner, other, null].map((auth) => {
+    const client = engine.realtime.connect('', () => {})!
+    client.auth = auth
+    client.subscribe(topic)
+    return client
+  })
+  const post = await save('posts', { title: 'two', own: diary.id })
+  await engine.realtime.idle()
+  const heard = listeners.map((client) => {
+    client.close()
+    return new Response(client.stream).text()
+  })
+  expect((await Promise.all(heard)).map((text) => text.includes(post.id))).toEqual([true, false, false])
+  await engine.records.delete(post)
+})
+
 test('@collection and @request belong to rules', async () => {
   for (const query of [{ filter: "@collection.vault.code ?= 'opensesame'" }, { sort: '@request.auth.id' }])
     expect((await list('posts', query, userToken)).status).toBe(403)

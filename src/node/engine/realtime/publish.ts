@@ -4,14 +4,14 @@ import { Breath } from '../../../lib/breath.ts'
 import type { Rule } from '../collections/collection.ts'
 import { expandRecords } from '../expand/expand.ts'
 import { clientFilterBytesMax } from '../filter/compile.ts'
-import { FilterError, type RuleRequest } from '../filter/resolver.ts'
+import type { RuleRequest } from '../filter/resolver.ts'
 import { toJson } from '../json/json-text.ts'
 import { pickFields } from '../picker/picker.ts'
 import { type RecordChains, triggerRecord } from '../records/events.ts'
 import type { EngineRecord } from '../records/record.ts'
-import { type Audience, audienceKey, audienceOf } from '../rules/audience.ts'
+import { type Audience, audienceKey, audienceOf, followsPaths } from '../rules/audience.ts'
 import type { RuleHost } from '../rules/rule-host.ts'
-import { matchesFilter, passesRule } from '../rules/rules.ts'
+import { isFilterFailure, matchesFilter, passesRule } from '../rules/rules.ts'
 import { showAllTo, showTo } from '../rules/visibility.ts'
 import type { Delivery, RealtimeBroker } from './broker.ts'
 import { encodeMessage, type RealtimeClient, type SubscriptionOptions } from './client.ts'
@@ -38,7 +38,7 @@ export function bindRealtime(engine: RealtimeHost): void {
         if (action === 'update' && event.record.collection.isAuth) followAuth(engine, event.record)
         const deliveries = deliveriesOf(engine, action, event.record)
         realtime.deliver(deliveries)
-        await deliveries
+        await deliveries.catch(() => {}) // logged by the broker: the record is stored, whoever cannot be told of it
       }
       await event.next()
     },
@@ -51,8 +51,14 @@ export function bindRealtime(engine: RealtimeHost): void {
     handle: async (event) => {
       if (realtime.size > 0) {
         // Outside the transaction: what a rule needs may be deleted in it already, as the parent of a cascade.
-        const deliveries = await engine.data.outside(() => deliveriesOf(engine, 'delete', event.record))
-        if (deliveries.length > 0) prepared.set(keyOf(event.record), deliveries)
+        const deliveries = engine.data.outside(() => deliveriesOf(engine, 'delete', event.record))
+        const key = keyOf(event.record)
+        try {
+          const made = await deliveries
+          if (made.length > 0) prepared.set(key, made)
+        } catch (error) {
+          engine.log.warn('realtime messages not made', { error }) // no reason to keep the record
+        }
       }
       await event.next()
     },
@@ -148,7 +154,10 @@ function audienceFor(
   // What is expanded is judged by rules of its own, and a hook may look at anything.
   if ((options?.query['expand'] ?? '') !== '' || !engine.chains.onRecordEnrich.isEmpty) return 'each'
   const manageRule = record.collection.isAuth ? (record.collection.auth.manageRule ?? '') : ''
-  return audienceOf(rule ?? '', options?.query['filter'] ?? '', manageRule)
+  const filter = options?.query['filter'] ?? ''
+  // What a client's filter reaches through a relation, the list rule over there must let this client see.
+  if (followsPaths(filter)) return 'each'
+  return audienceOf(rule ?? '', filter, manageRule)
 }
 
 /** Superusers pass every rule and see hidden fields; an auth record sees more of itself than others do. */
@@ -190,7 +199,7 @@ async function dataFor(
     const picked = fields === '' ? '' : pickFields(record, fields)
     return `{"record":${picked === '' ? toJson(record) : picked},"action":"${action}"}`
   } catch (error) {
-    if (!(error instanceof FilterError)) throw error
+    if (!isFilterFailure(error)) throw error
     engine.log.debug('realtime message withheld', { collection: given.record.collection.name, error })
     return null
   }

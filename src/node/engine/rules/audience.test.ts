@@ -1,7 +1,7 @@
 // Goal: clients are judged together only where no rule could tell them apart.
 
 import { expect, test } from 'bun:test'
-import { audienceOf } from './audience.ts'
+import { audienceOf, followsPaths } from './audience.ts'
 
 test('what a rule can tell apart', () => {
   const expected = {
@@ -33,4 +33,16 @@ test('of several texts the finest counts', () => {
   expect(audienceOf('', 'a = 1')).toBe('all')
   expect(audienceOf('', '@request.auth.id != ""')).toBe('signed_in')
   expect(audienceOf('owner = @request.auth.id', '@request.auth.id != ""')).toBe('each')
+})
+
+test('what reaches beyond the record', () => {
+  for (const filter of ['', 'a = 1', 'a = "b.c"', 'a = 1.5 || (b ~ "x" && c != null)'])
+    expect([filter, followsPaths(filter)]).toEqual([filter, false])
+  for (const filter of [
+    'own.diary = 1',
+    'a = 1 && (b = 2 || 3 = own.diary)',
+    'strftime("%Y", own.made) = "2024"',
+    'a.',
+  ])
+    expect([filter, followsPaths(filter)]).toEqual([filter, true])
 })

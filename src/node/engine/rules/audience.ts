@@ -31,6 +31,21 @@ function audienceOfOne(text: string): Audience {
   return audience
 }
 
+/** Whether a filter may look at more than the fields of the record itself. */
+export function followsPaths(filter: string): boolean {
+  if (!filter.includes('.')) return false
+  const parsed = parseFilter(filter)
+  return !parsed.ok || operandsOf(parsed.value).some((each) => each.kind === 'identifier' && each.text.includes('.'))
+}
+
+function operandsOf(group: Group): Operand[] {
+  const withArguments = (operand: Operand): Operand[] =>
+    operand.kind === 'function' ? operand.args.flatMap(withArguments) : [operand]
+  return group.items.flatMap(({ node }) =>
+    isGroup(node) ? operandsOf(node) : [...withArguments(node.left), ...withArguments(node.right)],
+  )
+}
+
 /** What stands for an auth record within an audience: equal for two that cannot be told apart. */
 export function audienceKey(audience: Audience, auth: EngineRecord | null): string {
   if (audience === 'all') return ''
