@@ -163,6 +163,48 @@ test('a request handler may answer itself, also inside a batch', async () => {
   expect(await batch.send()).toEqual([{ status: 209, body: { deleted: false } }])
 })
 
+test('what fails after the commit of a batch takes nothing back that was stored', async () => {
+  const { engine } = server
+  const told: string[] = []
+  on('onRecordAfterCreateSuccess', (e) => {
+    told.push(e.record.text('title'))
+    throw badRequest('too late')
+  })
+  const batch = client.createBatch()
+  for (const title of ['one', 'two']) batch.collection('notes').create({ title, file: new File([title], 'a.txt') })
+  expect(await failure(batch.send())).not.toBeNull()
+  expect(told).toEqual(['one', 'two'])
+  for (const title of told) {
+    const record = engine.records.findFirst(engine.collections.require('notes'), 'title', title)!
+    const file = await engine.files.open(`${record.collection.id}/${record.id}/${record.text('file')}`)
+    expect(file?.sizeBytes).toBe(title.length)
+  }
+})
+
+test('a batch stores no upload that its field would not take', async () => {
+  const { files } = server.engine
+  const stored: string[] = []
+  const put = files.put.bind(files)
+  files.put = (key, file) => {
+    stored.push(file.originalName)
+    return put(key, file)
+  }
+  try {
+    const form = new FormData()
+    const body = { title: 'three' }
+    const requests = [{ method: 'POST', url: '/api/collections/notes/records', body }]
+    form.set('@jsonPayload', JSON.stringify({ requests }))
+    form.set('requests.0.nothing', new File(['x'], 'nothing.txt'))
+    form.set('requests.0.file', new File(['x'.repeat(6 * 1024 * 1024)], 'large.txt'))
+    const headers = { authorization: client.authStore.token }
+    const answer = await fetch(`${server.url}/api/batch`, { method: 'POST', headers, body: form })
+    expect(answer.status).toBe(400)
+    expect(stored).toEqual([])
+  } finally {
+    files.put = put
+  }
+})
+
 test('what a handler throws is the answer, and rolls back', async () => {
   const thrown: [Error, unknown][] = [
     [badRequest('Not today', { title: { code: 'custom', message: 'No' } }), 'Not today.'],
@@ -480,4 +522,19 @@ test('realtime: connecting, subscribing, and each message', async () => {
   const clients = server.engine.realtime.size
   expect((await fetch(`${server.url}/api/realtime`)).status).toBe(400)
   await until('the client to be gone', () => server.engine.realtime.size <= clients)
+})
+
+test('realtime: what cannot be made up keeps no record from being stored or deleted', async () => {
+  const listener = server.engine.realtime.connect('', () => {})!
+  listener.subscribe('notes/*')
+  let asked = 0
+  on('onRecordEnrich', (e) => {
+    if (e.requestInfo?.context !== 'realtime') return e.next()
+    asked++
+    throw new Error('not now')
+  })
+  const { id } = await client.collection('notes').create({ title: 'stored' })
+  await client.collection('notes').delete(id)
+  expect(asked).toBe(2)
+  listener.close()
 })

@@ -5,6 +5,8 @@ import { type PlainPassword, withHashes } from '../engine/auth/password.ts'
 import { actionOf, type BatchPart, readParts } from '../engine/batch/batch-request.ts'
 import { BodyError } from '../engine/body/body-error.ts'
 import { toText } from '../engine/fields/cast.ts'
+import type { FileField } from '../engine/fields/field.ts'
+import { fileBytesDefault } from '../engine/fields/file.ts'
 import { randomByPattern } from '../engine/fields/random-pattern.ts'
 import { type EarlyUpload, withEarlyUploads } from '../engine/files/early-uploads.ts'
 import { UploadedFile } from '../engine/files/uploaded-file.ts'
@@ -69,8 +71,10 @@ async function runParts(event: RequestEvent, parts: readonly BatchPart[], deadli
   const freshIds = new Map<BatchPart, string>()
   try {
     const isOver = () => event.request.signal.aborted || engine.clock.monotonic() > deadlineMs
-    const run = () =>
+    const run = (keepFiles: () => void) =>
       engine.transaction(async () => {
+        // Not when all of it has ended well: something may fail that follows the commit.
+        await engine.data.afterCommit(keepFiles)
         const done: PartResult[] = []
         for (const [index, part] of parts.entries()) {
           if (isOver()) throw badRequest('Batch transaction failed.')
@@ -150,12 +154,11 @@ function targetOf(event: RequestEvent, part: BatchPart) {
 function uploadsOf(event: RequestEvent, parts: readonly BatchPart[], freshIds: Map<BatchPart, string>): EarlyUpload[] {
   const uploads: EarlyUpload[] = []
   for (const part of parts) {
-    const files = Object.values(part.body)
-      .flat()
-      .filter((each) => each instanceof UploadedFile)
-    const target = files.length === 0 ? null : targetOf(event, part)
+    const hasFiles = Object.values(part.body).some((value) => [value].flat().some(isUpload))
+    const target = hasFiles ? targetOf(event, part) : null
     if (target === null) continue
     const { action, collection } = target
+    const files = collection.fields.flatMap((field) => (field.type === 'file' ? storableFiles(field, part.body) : []))
     let id = action.kind === 'update' ? action.id : toText(part.body['id'] ?? '')
     const idField = collection.field('id')
     if (id === '' && idField?.type === 'text' && idField.autogeneratePattern !== '') {
@@ -166,6 +169,18 @@ function uploadsOf(event: RequestEvent, parts: readonly BatchPart[], freshIds: M
       for (const file of files) uploads.push({ key: `${collection.id}/${id}/${file.name}`, file })
   }
   return uploads
+}
+
+const isUpload = (value: unknown) => value instanceof UploadedFile
+
+/** What a field is given and would take; the rest is refused when its record is looked at. */
+function storableFiles(field: FileField, body: BatchPart['body']): UploadedFile[] {
+  const bytesMax = field.maxSize > 0 ? field.maxSize : fileBytesDefault
+  return [field.name, `${field.name}+`, `+${field.name}`]
+    .flatMap((key) => [body[key]].flat())
+    .filter(isUpload)
+    .filter(({ sizeBytes }) => sizeBytes <= bytesMax)
+    .slice(-Math.max(1, field.maxSelect))
 }
 
 /** The passwords that the parts set, but for those that are not confirmed. */

@@ -96,6 +96,8 @@ class Connection {
 interface TransactionScope {
   readonly database: Database
   active: boolean
+  /** What is known of the schema was forgotten; a read of others may have learned the old one again since. */
+  hasForgotten: boolean
   readonly afterCommit: (() => MaybePromise<void>)[]
   readonly afterRollback: (() => MaybePromise<void>)[]
 }
@@ -235,14 +237,14 @@ export class Database {
   exec(sql: string): void {
     if (this.#scope() === null) throw new Error('writes belong into a transaction')
     runOnce(this.#writer.sqlite, sql)
-    this.#router?.forget()
+    this.#forget()
   }
 
   /** Runs every statement of a text; only inside {@link transaction}. The text must be ours, or checked for its verbs. */
   execScript(sql: string): void {
     if (this.#scope() === null) throw new Error('writes belong into a transaction')
     this.#timed(() => this.#writer.sqlite.run(sql))
-    this.#router?.forget()
+    this.#forget()
   }
 
   /**
@@ -254,7 +256,13 @@ export class Database {
     const admitted = this.#admission?.()
     if (admitted !== undefined) await admitted
     await this.#mutex.acquire()
-    const scope: TransactionScope = { database: this, active: true, afterCommit: [], afterRollback: [] }
+    const scope: TransactionScope = {
+      database: this,
+      active: true,
+      hasForgotten: false,
+      afterCommit: [],
+      afterRollback: [],
+    }
     let result: T
     try {
       this.#writer.sqlite.run('BEGIN IMMEDIATE')
@@ -265,6 +273,7 @@ export class Database {
         if (this.#writer.sqlite.inTransaction) this.#writer.sqlite.run('ROLLBACK')
         throw error
       }
+      if (scope.hasForgotten) this.#router?.forget()
       this.#commitSeq++
       this.#onCommit?.()
     } catch (error) {
@@ -275,7 +284,7 @@ export class Database {
     }
     scope.active = false
     this.#mutex.release()
-    for (const callback of scope.afterCommit) await callback()
+    await runAll(scope.afterCommit)
     return result
   }
 
@@ -394,6 +403,12 @@ export class Database {
     return null
   }
 
+  #forget(): void {
+    const scope = this.#scope()
+    if (scope !== null) scope.hasForgotten = true
+    this.#router?.forget()
+  }
+
   #connection(): Connection {
     return this.#scope() === null ? this.#readerConnection() : this.#writer
   }
@@ -427,6 +442,19 @@ export class Database {
     const query = { path: this.path, sql, params: params.map(toWire), rowsMax, bytesMax, isApart }
     return readers.pool.run(query, deadlineMs)
   }
+}
+
+/** Runs every callback, whatever becomes of those before it; then throws what the first one threw that did. */
+async function runAll(callbacks: readonly (() => MaybePromise<void>)[]): Promise<void> {
+  let failed: { readonly error: unknown } | null = null
+  for (const callback of callbacks) {
+    try {
+      await callback()
+    } catch (error) {
+      failed ??= { error }
+    }
+  }
+  if (failed !== null) throw failed.error
 }
 
 /** Runs one statement that is not cached, and nothing that may stand behind it. */

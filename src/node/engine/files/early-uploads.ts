@@ -30,18 +30,22 @@ export function takeEarlyUpload(file: UploadedFile, key: string): boolean {
 }
 
 /**
- * Stores `uploads`, then runs `body`, in which the records that name them find them stored. What nobody took over, and
- * everything when `body` throws, is deleted. Throws what the store throws; then nothing has run.
+ * Stores `uploads`, then runs `body`, in which the records that name them find them stored. `body` calls `keep` as soon as
+ * those records are committed. What nobody took over, and everything when nothing was committed, is deleted. Throws what
+ * the store throws; then nothing has run.
  */
 export async function withEarlyUploads<T>(
   deps: { readonly files: FileStorage; readonly log: Logger },
   uploads: readonly EarlyUpload[],
-  body: () => Promise<T>,
+  body: (keep: () => void) => Promise<T>,
 ): Promise<T> {
-  if (uploads.length === 0) return body()
+  if (uploads.length === 0) return body(() => {})
   const keys = new Map<UploadedFile, string>()
   const used = new Set<UploadedFile>()
-  let isDone = false
+  let isKept = false
+  const keep = () => {
+    isKept = true
+  }
   try {
     for (let from = 0; from < uploads.length; from += uploadsAtOnce)
       await Promise.all(
@@ -50,11 +54,9 @@ export async function withEarlyUploads<T>(
           await deps.files.put(key, file)
         }),
       )
-    const result = await scope.run({ keys, used }, body)
-    isDone = true
-    return result
+    return await scope.run({ keys, used }, () => body(keep))
   } finally {
-    for (const [file, key] of keys) if (!isDone || !used.has(file)) await remove(deps, key)
+    for (const [file, key] of keys) if (!isKept || !used.has(file)) await remove(deps, key)
   }
 }
 
