@@ -123,6 +123,26 @@ test('a database that keeps surprising loses the benefit of the doubt', async ()
   expect(await read(statements[6]!, [1])).toBe('elsewhere')
 })
 
+test('a read that held everybody up sends its whole database away, for long', async () => {
+  hereMs = 300
+  expect(await read(cheap, ['x'])).toBe('here')
+  hereMs = 0
+  expect(await read('SELECT n FROM small WHERE id = ?1', ['x'])).toBe('elsewhere')
+  await clock.advance(300 * 600 - 1_000)
+  expect(await read(cheap, ['x'])).toBe('elsewhere')
+  await clock.advance(2_000)
+  expect(await read(cheap, ['x'])).toBe('here')
+})
+
+test('a table that is not known yet may be any size', async () => {
+  await read('SELECT * FROM small WHERE n > 0')
+  sqlite.run('CREATE TABLE late (n INT)')
+  sqlite.run('INSERT INTO late (n) VALUES (1)')
+  expect(await read('SELECT * FROM late WHERE n > 0')).toBe('elsewhere')
+  router.forget()
+  expect(await read('SELECT * FROM late WHERE n > 0')).toBe('here')
+})
+
 test('nothing that could visit a million rows is ever trusted', async () => {
   sqlite.run("INSERT INTO big (rowid, id, n) VALUES (2000000, 'y', 1)")
   elsewhereMs = 0.1

@@ -17,6 +17,13 @@ const provingRuns = 3
 const fastMs = 0.5
 /** A run here that takes longer than this was no business of ours, ms. */
 const slowHereMs = 10
+/**
+ * A run here that takes longer than this sends the whole database away, ms: its rows may be few and hold many megabytes,
+ * and another statement would be no better.
+ */
+const blockingMs = 250
+/** Times as long as such a run took: it is all of this thread that such a database gets. */
+const awayPerBlocked = 600
 /** A statement that was cheap by its plan is sent away after so many more slow runs than fast ones: one may be the machine's fault. */
 const slowRunsMax = 3
 /** How long a statement, or with it a whole database, is sent away for, ms. */
@@ -29,6 +36,8 @@ const statementsMax = 256
 const changesPerLook = 1_000
 /** Taken where the size cannot be told cheaply: tables without a rowid. */
 const unknownRows = 1_000_000
+/** The root page of the schema's own table. */
+const schemaPage = 1
 
 interface Route {
   readonly shape: ScanShape
@@ -65,6 +74,8 @@ export class ReadRouter {
   #changes = 0
   #surprises = 0
   #suspiciousUntilMs = 0
+  /** Until then all reads go elsewhere. */
+  #awayUntilMs = 0
 
   constructor(deps: ReadRouterDeps) {
     this.#deps = deps
@@ -89,13 +100,15 @@ export class ReadRouter {
     if (!this.#isForHere(route, startedMs)) return this.#elsewhere(route, sql, params, deadlineMs)
     const rows = here(sql, params)
     const endedMs = clock.monotonic()
-    if (endedMs - startedMs > slowHereMs) this.#wasSlowHere(route, endedMs)
+    const tookMs = endedMs - startedMs
+    if (tookMs > blockingMs) this.#awayUntilMs = endedMs + tookMs * awayPerBlocked
+    if (tookMs > slowHereMs) this.#wasSlowHere(route, endedMs)
     else if (route.slowRuns > 0) route.slowRuns--
     return rows
   }
 
   #isForHere(route: Route, nowMs: number): boolean {
-    if (nowMs < route.awayUntilMs) return false
+    if (nowMs < route.awayUntilMs || nowMs < this.#awayUntilMs) return false
     if (route.rowsMax <= rowsHereMax) return true
     return route.fastRuns >= provingRuns && route.rowsMax <= rowsProvenMax && nowMs >= this.#suspiciousUntilMs
   }
@@ -138,7 +151,7 @@ export class ReadRouter {
         .map((row) => [Number(row['rootpage']), String(row['tbl_name'])]),
     )
     const table = this.#tables.get(rootPage)
-    if (table === undefined) return 1 // the schema itself
+    if (table === undefined) return rootPage === schemaPage ? 1 : unknownRows // a table that was made just now
     const known = this.#sizes.get(table)
     if (known !== undefined && this.#changes - known.at < changesPerLook) return known.rows
     const rows = this.#countOf(table)
