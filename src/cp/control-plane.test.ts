@@ -21,7 +21,7 @@ import { utf8 } from '../lib/bytes.ts'
 import { systemClock as clock } from '../lib/clock.ts'
 import { MemoryObjectStore } from '../lib/object-store/memory.ts'
 import { noReading } from '../lib/object-store/metered.ts'
-import { silentLogger as log } from '../lib/obs/log.ts'
+import { createLogger, type Logger, silentLogger as log } from '../lib/obs/log.ts'
 import { Metrics } from '../lib/obs/metrics.ts'
 import { systemRng as rng } from '../lib/rng.ts'
 import { encodeLtxHeader } from '../replicate/ltx/header.ts'
@@ -39,7 +39,11 @@ function folder(): string {
   return mkdtempSync(join(tmpdir(), 'pf-cp-'))
 }
 
-async function start(dir: string, objectStore = new MemoryObjectStore()): Promise<ControlPlane> {
+async function start(
+  dir: string,
+  objectStore = new MemoryObjectStore(),
+  memberLog: Logger = log,
+): Promise<ControlPlane> {
   const member = await openControlPlane(
     {
       nodeId: 'cp-1',
@@ -60,7 +64,7 @@ async function start(dir: string, objectStore = new MemoryObjectStore()): Promis
       createAdmin: 'root@fleet.test',
       timings: { heartbeatMs: 50, degradedAfterMs: 300, downAfterMs: 600, reconcileMs: 100, orderMs: 3_000 },
     },
-    { clock, rng, log, metrics: new Metrics(), objectStore },
+    { clock, rng, log: memberLog, metrics: new Metrics(), objectStore },
   )
   opened.push(() => member[Symbol.asyncDispose]())
   return member
@@ -397,6 +401,24 @@ test('a node that holds commits of a crash ships them before it lets go', async 
   const types = one.orders.map(({ type }) => type).filter((type) => /release|open/.test(type))
   expect(types).toEqual(['tenant.release', 'tenant.open', 'tenant.release'])
 }, 30_000)
+
+test('a forced takeover needs the word for it, and the log says whose it was', async () => {
+  const lines: string[] = []
+  const sink = { write: (line: string) => void lines.push(line) }
+  const member = await start(
+    folder(),
+    new MemoryObjectStore(),
+    createLogger({ level: 'warn', format: 'json', now: clock.now, sink }),
+  )
+  const call = api(member, member.firstAdminToken)
+  await playNode(member, 'node-1')
+  await call('POST', '/api/cp/tenants', { id: 'acme' })
+  expect((await call('POST', '/api/cp/tenants/acme/force-takeover', {})).status).toBe(400)
+  const forced = await call('POST', '/api/cp/tenants/acme/force-takeover', { acceptLoss: true })
+  expect(forced.body.placement).toMatchObject({ nodeId: 'node-1', epoch: 2 })
+  const said = lines.map((line) => JSON.parse(line)).filter(({ event }) => /takeover was forced/.test(event))
+  expect(said).toMatchObject([{ tenant: forced.body.id, admin: expect.stringContaining('root@fleet.test'), epoch: 1 }])
+})
 
 test('orphans of all nodes are listed, downloaded piece by piece, and removed where they are', async () => {
   const member = await start(folder())

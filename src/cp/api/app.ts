@@ -50,7 +50,7 @@ export function controlPlaneApp(deps: AppDeps) {
       return errorResponse(500, `Something went wrong while processing your request (${reference}).`)
     })
     .use(operationRoutes(deps))
-    .use(tenantRoutes(tenants))
+    .use(tenantRoutes(tenants, auth))
     .use(timeTravelRoutes(deps))
     .use(costRoutes(deps.costs))
     .use(drillRoutes(deps.drills))

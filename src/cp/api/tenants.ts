@@ -7,6 +7,7 @@ import type { CreateTenant, TenantService, TenantView, UpdateTenant } from '../s
 import type { TenantActivity } from '../state/activities.ts'
 import type { DrillFailure, ProvenRestore } from '../state/drills.ts'
 import { standbysOf } from '../state/placements.ts'
+import type { AdminAuth } from './admin-auth.ts'
 import { refused } from './error-map.ts'
 import { listQuery, pageOf } from './lists.ts'
 
@@ -134,7 +135,7 @@ function creationOf(body: typeof createBody.static): CreateTenant {
   return { ...rest, slug: lower(id), domains: [...new Set(hostNames)], ...(limits !== undefined && { limits }) }
 }
 
-export const tenantRoutes = (tenants: TenantService) => {
+export const tenantRoutes = (tenants: TenantService, auth: AdminAuth) => {
   const update = async ({ params, body }: { params: { id: string }; body: typeof updateBody.static }) => {
     const changed = await tenants.update(params.id, patchOf(body))
     if (!changed.ok) throw refused(changed.error)
@@ -195,8 +196,10 @@ export const tenantRoutes = (tenants: TenantService) => {
     )
     .post(
       '/:id/force-takeover',
-      async ({ params }) => {
-        const forced = await tenants.forceTakeover(params.id)
+      async ({ params, request }) => {
+        const admin = auth.adminOf(request)
+        if (admin === null) throw refused('not_found')
+        const forced = await tenants.forceTakeover(params.id, admin)
         if (!forced.ok) throw refused(forced.error)
         return tenantBody(forced.value)
       },

@@ -11,6 +11,7 @@ import { err, ok, type Result } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
 import type { ControlPlaneConfig, ControlPlaneTimings } from '../config.ts'
 import type { TenantActivity } from '../state/activities.ts'
+import type { Admin } from '../state/admins.ts'
 import type { RejectReason } from '../state/command.ts'
 import type { DrillRow } from '../state/drills.ts'
 import { type PlacementRow, standbysOf } from '../state/placements.ts'
@@ -368,9 +369,9 @@ export class TenantService {
 
   /**
    * Opens a tenant whose standbys do not answer, without asking them: what they alone hold is lost. For an admin who
-   * knows that they will not come back.
+   * knows that they will not come back; the log says who it was.
    */
-  async forceTakeover(reference: string): Promise<Result<TenantView, TenantRefusal>> {
+  async forceTakeover(reference: string, by: Admin): Promise<Result<TenantView, TenantRefusal>> {
     const { state, propose, nodes, log } = this.#deps
     const tenant = findTenant(state, reference)
     const placement = tenant && state.placements.get(tenant.id)
@@ -393,7 +394,8 @@ export class TenantService {
       forget: true,
     })
     if (!outcome.ok) return err(outcome.error)
-    log.warn('takeover was forced, standbys were not asked', { tenant: id, epoch, standbySets })
+    const admin = `${by.id} ${by.email}`
+    log.warn('takeover was forced, standbys were not asked', { tenant: id, admin, epoch, standbySets })
     const view = this.find(id)!
     await this.#tellNode(view)
     return ok(view)
