@@ -92,7 +92,9 @@ export class TimeTravel {
     if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
     const id = recordId(rng)
     const job = { type: 'eject', isHandedOver } as const
-    const question = { jobId: id, tenantId: tenant.id, where: () => this.#near<'eject'>(tenant.id, job) }
+    // Its own node alone can close it: a tenant that somebody has open is not handed over.
+    const where = () => (isHandedOver ? this.#own<'eject'>(tenant.id, job) : this.#near<'eject'>(tenant.id, job))
+    const question = { jobId: id, tenantId: tenant.id, where }
     return ok(
       operations.start({ id, tenantId: tenant.id, kind: 'eject' }, (onProgress, signal) =>
         runTenantJob<'eject'>(this.#deps, question, { signal, onProgress }),
@@ -167,10 +169,19 @@ export class TimeTravel {
     tenantId: TenantId,
     job: Extract<TenantJob, { readonly type: T }>,
   ): { readonly nodeId: NodeId; readonly job: Extract<TenantJob, { readonly type: T }> } | null {
+    const own = this.#own<T>(tenantId, job)
+    if (own !== null) return own
+    const other = this.#deps.nodes.candidates()[0]
+    return other === undefined ? null : { nodeId: other.id, job }
+  }
+
+  /** Its own node; null while that one is down. */
+  #own<T extends TenantJob['type']>(
+    tenantId: TenantId,
+    job: Extract<TenantJob, { readonly type: T }>,
+  ): { readonly nodeId: NodeId; readonly job: Extract<TenantJob, { readonly type: T }> } | null {
     const { state, nodes } = this.#deps
     const owner = state.placements.get(tenantId)?.nodeId
-    if (owner !== undefined && nodes.stateOf(owner) !== 'down') return { nodeId: owner, job }
-    const other = nodes.candidates()[0]
-    return other === undefined ? null : { nodeId: other.id, job }
+    return owner !== undefined && nodes.stateOf(owner) !== 'down' ? { nodeId: owner, job } : null
   }
 }

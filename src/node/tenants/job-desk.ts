@@ -1,5 +1,6 @@
-// The jobs of one worker: who asks starts a job or learns how it goes. A few run at a time, the others wait for their turn;
-// outcomes are remembered for a while, because whoever asked may not have heard them.
+// The jobs of one worker: who asks starts a job or learns how it goes. A few run at a time, the others wait for their turn:
+// a tenant that is offline for its job goes first, and look-ups, for which a person waits, do not wait for work of hours.
+// Outcomes are remembered for a while, because whoever asked may not have heard them.
 
 import { join } from 'node:path'
 import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
@@ -15,6 +16,8 @@ import type { TenantFiles } from './tenant-files.ts'
 
 /** Processes at once; each may hold a whole database in memory. */
 const runningMax = 2
+/** Processes at once that only look something up. */
+const lookUpsMax = 2
 /** Jobs that wait for their turn. */
 const waitingMax = 200
 /** A job may take this long, ms: what a tenant's own tables and views make SQLite do has no other end. */
@@ -46,8 +49,8 @@ export class JobDesk {
   readonly #deps: JobDeskDeps
   readonly #running = new Map<string, { progress: JobProgress }>()
   readonly #outcomes = new LruMap<string, Outcome>(outcomesMax)
-  readonly #waiting: (() => void)[] = []
-  #places = runningMax
+  readonly #work = new Lane(runningMax)
+  readonly #lookUps = new Lane(lookUpsMax)
   readonly #closing = new AbortController()
   readonly #all = new Set<Promise<void>>()
 
@@ -69,7 +72,7 @@ export class JobDesk {
     const progress = { step: 'waiting', done: 0, total: null }
     const job = { progress: progress as JobProgress }
     this.#running.set(order.jobId, job)
-    const working = this.#work(order, (now) => {
+    const working = this.#carryOut(order, (now) => {
       job.progress = now
     }).finally(() => this.#all.delete(working))
     this.#all.add(working)
@@ -79,18 +82,16 @@ export class JobDesk {
   /** Ends every job; each may be started again elsewhere. */
   async close(): Promise<void> {
     this.#closing.abort(new OverloadedError('the node is stopping'))
-    for (const proceed of this.#waiting.splice(0)) proceed()
+    for (const lane of [this.#work, this.#lookUps]) lane.open()
     await Promise.all(this.#all)
   }
 
   /** Never rejects. */
-  async #work(order: JobOrder, report: (progress: JobProgress) => void): Promise<void> {
+  async #carryOut(order: JobOrder, report: (progress: JobProgress) => void): Promise<void> {
     const { clock, log } = this.#deps
     const { jobId, tenantId, job } = order
-    // A copy has no process, and others wait for it: it takes no place.
-    const needsPlace = job.type !== 'warm'
-    if (needsPlace && this.#places === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    else if (needsPlace) this.#places--
+    const lane = this.#laneOf(job)
+    await lane?.enter(job.type === 'restore')
     const startedAtMs = clock.monotonic()
     let outcome: Outcome
     try {
@@ -104,10 +105,13 @@ export class JobDesk {
     }
     this.#running.delete(jobId)
     this.#outcomes.set(jobId, outcome)
-    if (!needsPlace) return
-    const next = this.#waiting.shift()
-    if (next === undefined) this.#places++
-    else next()
+    lane?.leave()
+  }
+
+  /** null: a copy has no process, and others wait for it. */
+  #laneOf({ type }: TenantJob): Lane | null {
+    if (type === 'warm') return null
+    return type === 'points' || type === 'cut' || type === 'usage' ? this.#lookUps : this.#work
   }
 
   async #run(
@@ -134,7 +138,9 @@ export class JobDesk {
     // Nor is archiving, which harms nobody who opens the tenant meanwhile.
     if (job.type === 'archive' && pool.peek(tenantId) !== null) throw new TenantInUseError(`tenant ${tenantId} is open`)
     if (job.type !== 'fork' && job.type !== 'drill' && job.type !== 'archive') await this.#shipAll(tenantId, job)
-    return job.type === 'restore' ? pool.exclusively(tenantId, start) : start()
+    // Who takes a history over writes to it without a fence.
+    const mustBeClosed = job.type === 'restore' || (job.type === 'eject' && job.isHandedOver)
+    return mustBeClosed ? pool.exclusively(tenantId, start) : start()
   }
 
   /** Everything that was committed here until now belongs to the history that a job works on. */
@@ -151,5 +157,37 @@ export class JobDesk {
       if (errorCode(error) !== 'corrupt_database') throw error
       log.warn('a job works without what a damaged database may hold', { tenant: id, error })
     }
+  }
+}
+
+/** So many at once; the others wait in their order, but for those that go first. */
+class Lane {
+  readonly #waiting: (() => void)[] = []
+  #places: number
+
+  constructor(places: number) {
+    this.#places = places
+  }
+
+  async enter(goesFirst: boolean): Promise<void> {
+    if (this.#places > 0) {
+      this.#places--
+      return
+    }
+    await new Promise<void>((resolve) => {
+      if (goesFirst) this.#waiting.unshift(resolve)
+      else this.#waiting.push(resolve)
+    })
+  }
+
+  leave(): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#places++
+    else next()
+  }
+
+  /** Lets everybody in: what runs is ended. */
+  open(): void {
+    for (const proceed of this.#waiting.splice(0)) proceed()
   }
 }

@@ -1,0 +1,75 @@
+// Goal: nobody waits for work of hours who need not, and nobody has a tenant open whose history is rolled back or handed over.
+// Method: the desk over a pool that plays along and processes that end when the test says so.
+
+import { expect, test } from 'bun:test'
+import type { TenantJob } from '../../ipc/messages/jobs.ts'
+import type { Placement } from '../../ipc/messages/tenant.ts'
+import type { Epoch, NodeId, TenantId } from '../../lib/brand.ts'
+import { SimClock } from '../../lib/clock.ts'
+import { silentLogger as log } from '../../lib/obs/log.ts'
+import { JobDesk } from './job-desk.ts'
+import type { RunJob } from './job-process.ts'
+import type { TenantPool } from './pool.ts'
+import type { TenantFiles } from './tenant-files.ts'
+
+const tenantId = 'aaaaaaaaaaaaaaa' as TenantId
+const placement: Placement = { tenantId, nodeId: 'n' as NodeId, worker: 0, epoch: 3 as Epoch }
+const cut = { atMs: 1, data: 1, hooks: 1, auxiliary: 1 } as never
+
+function setUp() {
+  /** Types of the jobs whose processes run, in the order of their starts. */
+  const running: string[] = []
+  const ends: (() => void)[] = []
+  const closedFor: string[] = []
+  const run: RunJob = async ({ job }, _report, signal) => {
+    running.push(job.type)
+    const over = Promise.withResolvers<void>()
+    ends.push(over.resolve)
+    signal.addEventListener('abort', () => over.reject(signal.reason))
+    await over.promise
+    return {} as never
+  }
+  const pool = {
+    peek: () => null,
+    exclusively: (_: TenantId, work: () => Promise<unknown>) => {
+      closedFor.push('closed')
+      return work()
+    },
+  } as unknown as TenantPool
+  const files = { mayHoldMore: () => false } as unknown as TenantFiles
+  const warm = async () => ({ databases: [] })
+  const desk = new JobDesk({ pool, files, clock: new SimClock(), log, scratchDir: '/nowhere', run, warm })
+  let jobs = 0
+  const start = async (job: TenantJob) => {
+    desk.look({ type: 'job.run', jobId: `job-${++jobs}`, tenantId, job })
+    await Bun.sleep(0)
+  }
+  return { desk, start, running, ends, closedFor }
+}
+
+test('look-ups do not wait for long work, and a tenant that is offline goes first', async () => {
+  const { desk, start, running, ends } = setUp()
+  for (let i = 0; i < 4; i++) await start({ type: 'drill' })
+  expect(running).toEqual(['drill', 'drill'])
+  await start({ type: 'cut', wish: { type: 'latest' } })
+  expect(running).toEqual(['drill', 'drill', 'cut'])
+  await start({ type: 'restore', placement, cut })
+  expect(running).toHaveLength(3)
+  ends[0]!()
+  await Bun.sleep(0)
+  expect(running).toEqual(['drill', 'drill', 'cut', 'restore'])
+  ends[1]!()
+  await Bun.sleep(0)
+  expect(running.at(-1)).toBe('drill')
+  await desk.close()
+  expect(running).toHaveLength(5) // those that waited did not begin
+})
+
+test('a history is handed over while its tenant is closed; to look where it stands needs no closing', async () => {
+  const { desk, start, running, closedFor } = setUp()
+  await start({ type: 'eject', isHandedOver: false })
+  expect([running, closedFor]).toEqual([['eject'], []])
+  await start({ type: 'eject', isHandedOver: true })
+  expect([running, closedFor]).toEqual([['eject', 'eject'], ['closed']])
+  await desk.close()
+})
