@@ -1,6 +1,6 @@
 // One history under everything at once: writes, shipping, checkpoints, merges, images, retention, restores, takeovers, and
 // crashes of whole owners between any two requests. Databases and their files are real, the store and the clock are not:
-// each request waits until the seed says what becomes of it. The rules (replication-notes 3.2) are checked at every request.
+// each request waits until the seed says what becomes of it. The rules of a history are checked at every request.
 
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
