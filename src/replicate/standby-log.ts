@@ -14,7 +14,14 @@ import { concat } from '../lib/bytes.ts'
 import { errorCode } from '../lib/errors.ts'
 import { Mutex } from '../lib/mutex.ts'
 import type { LtxWriter } from './ltx/header.ts'
-import { type ChainHead, decodeChain, encodeChainHead, encodeChainRecord, StandbyChainError } from './standby-chain.ts'
+import {
+  type ChainHead,
+  chainHeadBytes,
+  decodeChain,
+  encodeChainHead,
+  encodeChainRecord,
+  StandbyChainError,
+} from './standby-chain.ts'
 
 /** What one database may hold here; beyond it the owner's acknowledgements wait for the object store, bytes. */
 export const chainBytesMax = 64 << 20
@@ -138,28 +145,33 @@ export class StandbyLogs {
 
   /** Forgets a database whose units the store has. Only the opening that was promised may say so. */
   async release(id: string, writer: LtxWriter): Promise<boolean> {
-    const done = await this.#inTurn(id, async (entry) => {
+    return this.#inTurn(id, async (entry) => {
       if (entry.promised !== null && !isSame(entry.promised, writer)) return false
       await rm(join(this.#root, id), { recursive: true, force: true })
       this.#heldBytes -= entry.chain?.sizeBytes ?? 0
-      entry.promised = null
-      entry.chain = null
+      this.#entries.delete(id)
       return true
     })
-    if (done) this.#entries.delete(id)
-    return done
   }
 
   async #inTurn<T>(id: string, work: (entry: Entry) => Promise<T>): Promise<T> {
     assert(/^[a-z0-9]+$/.test(id), 'the id of a database names its folder')
-    let loading = this.#entries.get(id)
-    if (loading === undefined) {
-      loading = this.#load(id)
-      this.#entries.set(id, loading)
-      loading.catch(() => this.#entries.delete(id)) // whoever waits gets the error; the next one looks again
+    for (;;) {
+      let loading = this.#entries.get(id)
+      if (loading === undefined) {
+        loading = this.#load(id)
+        this.#entries.set(id, loading)
+        loading.catch(() => this.#entries.delete(id)) // whoever waits gets the error; the next one looks again
+      }
+      const entry = await loading
+      await entry.turn.acquire()
+      try {
+        // Released while it waited: two entries of one database would let two openings have its promise.
+        if (this.#entries.get(id) === loading) return await work(entry)
+      } finally {
+        entry.turn.release()
+      }
     }
-    const entry = await loading
-    return entry.turn.run(() => work(entry))
   }
 
   async #load(id: string): Promise<Entry> {
@@ -178,6 +190,7 @@ export class StandbyLogs {
     for (const { name } of newest) {
       const path = join(this.#root, id, name)
       const bytes = readFileSync(path)
+      if (bytes.length < chainHeadBytes) continue // the disk was full, or it was killed: nothing of it was acknowledged
       const decoded = decodeChain(bytes)
       if (!decoded.ok) throw decoded.error
       const { head, units, sizeBytes } = decoded.value

@@ -5,6 +5,7 @@ import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Txid } from '../../src/lib/brand.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { silentLogger as log } from '../../src/lib/obs/log.ts'
@@ -337,6 +338,45 @@ test('damage before the end of a chain is no answer to a takeover', async () => 
   await expect(openQuorum(store, 3, { own: [], sets: { 2: [standby] } })).rejects.toBeInstanceOf(
     StandbysUnreachableError,
   )
+})
+
+test('a chain file without its head was never acknowledged: the one before it counts', async () => {
+  const store = await begun()
+  const standby = new Standby()
+  const { owner, write } = await openQuorum(store, 2, { own: [standby], sets: {} })
+  store.fault = outage
+  await write('one')
+  store.fault = null
+  await owner.abandon()
+  const [name] = standby.chainFiles
+  const { writer } = owner.position
+  for (const length of [0, chainHeadBytes - 1])
+    writeFileSync(
+      join(standby.dir, id, `${writer.epoch}-${writer.incarnation}-${9 + length}.chain`),
+      new Uint8Array(length),
+    )
+  expect(standby.chainFiles.length).toBe(3)
+  expect(name).toBeDefined()
+  standby.restart()
+  const heir = await openQuorum(store, 3, { own: [], sets: { 2: [standby] } })
+  expect(heir.owner.values()).toEqual(['one'])
+  await heir.owner.abandon()
+})
+
+test('two openings that ask while a third lets go: never do both have the promise', async () => {
+  const logs = new StandbyLogs(join(root, 'race'))
+  const writer = (epoch: number) => ({ epoch, incarnation: epoch })
+  const unit = { seq: 2, chainSeq: 2, baseTxid: 1 as Txid, bytes: new Uint8Array(9) }
+  await logs.promise(id, writer(1))
+  const releasing = logs.release(id, writer(1))
+  const newer = logs.promise(id, writer(3))
+  await releasing
+  const older = await logs.promise(id, writer(2))
+  expect((await newer).accepted).toBe(true)
+  // Whichever was first, the newer one has it in the end.
+  expect(await logs.append(id, writer(2), unit)).toBe('promised')
+  expect(await logs.append(id, writer(3), unit)).toBe('stored')
+  expect(older.accepted || older.epoch === 3).toBe(true)
 })
 
 test('random histories: writers, shipping, vacuum, takeovers; whatever was acknowledged is there', async () => {
