@@ -11,8 +11,9 @@ import type { ObjectInfo, ObjectStore } from '../../lib/object-store/object-stor
 import { mergeInputsMax } from '../../replicate/compaction.ts'
 import { findTail } from '../../replicate/history.ts'
 import type { ManifestFile } from '../../replicate/history-manifest.ts'
+import { checkLtx } from '../../replicate/ltx/merge.ts'
 import { type HistoryLocation, isSeal, type LtxFile, levelMax, listLtx, ltxKey } from '../../replicate/ltx-store.ts'
-import { mergeFiles, Pacer } from '../../replicate/merge-files.ts'
+import { inputOf, mergeFiles, Pacer } from '../../replicate/merge-files.ts'
 import { readReservations } from '../../replicate/reservation.ts'
 import { planOrThrow } from '../../replicate/restore.ts'
 import { planRestore } from '../../replicate/restore-plan.ts'
@@ -99,19 +100,21 @@ async function mergeWhole(
     const merged = await mergeFiles(at, { level: levelMax, inputs }, { clock, scratchDir, pacer, signal })
     plan = [merged, ...plan.slice(inputs.length)]
   }
-  return deleteRest(at, plan[0]!, { nowMs: clock.now(), timestampMs: last.header.timestampMs, signal })
+  return deleteRest(at, plan[0]!, { nowMs: clock.now(), timestampMs: last.header.timestampMs, pacer, signal })
 }
 
 /** Only once nothing that retention promises is left but the newest state, and no restore runs. */
 async function deleteRest(
   at: HistoryLocation,
-  image: Pick<LtxFile, 'level' | 'minTxid' | 'maxTxid'>,
-  {
-    nowMs,
-    timestampMs,
-    signal,
-  }: { readonly nowMs: number; readonly timestampMs: number; readonly signal: AbortSignal },
+  image: Pick<LtxFile, 'level' | 'minTxid' | 'maxTxid' | 'sizeBytes'>,
+  deps: {
+    readonly nowMs: number
+    readonly timestampMs: number
+    readonly pacer: Pacer
+    readonly signal: AbortSignal
+  },
 ): Promise<number> {
+  const { nowMs, timestampMs, signal } = deps
   const promisedMs = Math.max(defaultRetention.everyMs, defaultRetention.minutelyMs, defaultRetention.hourlyMs)
   if (nowMs - timestampMs <= promisedMs) return 0
   const held = await readReservations(at, nowMs, signal)
@@ -124,6 +127,8 @@ async function deleteRest(
   const isEnough = plan.ok && plan.value.txid >= image.maxTxid && kept.some((file) => isSame(file, image))
   if (!isEnough) return 0 // somebody ships again
   const keys = files.filter((file) => !kept.includes(file)).map((file) => ltxKey(at, file))
+  // An image that was there already, as closing leaves one, was read by nobody yet: when it is damaged, the rest is all there is.
+  if (keys.length > 0) await checkLtx(inputOf(at, image, deps))
   for (let from = 0; from < keys.length; from += deleteKeysMax)
     await at.store.delete(keys.slice(from, from + deleteKeysMax), { signal })
   return keys.length
