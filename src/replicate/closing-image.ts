@@ -2,6 +2,7 @@
 // moment gives it for one request. Opening it then takes four: a listing, the tail, the seal, the image.
 
 import { readFileSync } from 'node:fs'
+import { ObjectExistsError } from '../lib/object-store/object-store.ts'
 import { cleanPoint } from './catch-up.ts'
 import { checksumText, type HistoryManifest } from './history-manifest.ts'
 import { type EncodedLtx, encodeLtx, imagePages } from './ltx/encoder.ts'
@@ -51,9 +52,13 @@ export interface ClosingImage {
   readonly file: EncodedLtx
 }
 
+/** One that is there stays: a merge made it of the slots themselves, and somebody may be reading it in pieces. */
 export async function putClosingImage(at: HistoryLocation, { header, file }: ClosingImage): Promise<void> {
   const { minTxid, maxTxid, timestampMs } = header
-  await at.store.put(ltxKey(at, { level: levelMax, minTxid, maxTxid }), file.bytes, {
-    metadata: { 'litestream-timestamp': new Date(timestampMs).toISOString() },
-  })
+  const metadata = { 'litestream-timestamp': new Date(timestampMs).toISOString() }
+  try {
+    await at.store.put(ltxKey(at, { level: levelMax, minTxid, maxTxid }), file.bytes, { metadata, createOnly: true })
+  } catch (error) {
+    if (!(error instanceof ObjectExistsError)) throw error
+  }
 }

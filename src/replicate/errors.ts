@@ -2,6 +2,8 @@
 
 import type { Txid } from '../lib/brand.ts'
 import { AppError } from '../lib/errors.ts'
+import { LtxFormatError } from './ltx/errors.ts'
+import type { LtxFile } from './ltx-store.ts'
 
 /** The shipped history has a hole. Restoring past it would silently lose writes, so no caller may continue. */
 export class LtxGapError extends AppError {
@@ -13,6 +15,15 @@ export class LtxGapError extends AppError {
     super(`expected an LTX file from TXID ${expected}, found ${found ?? 'none'}`, options)
     this.expected = expected
     this.found = found
+  }
+}
+
+/** A file of the history is damaged, or not what its name says. The message names the object. */
+export class DamagedFileError extends LtxFormatError {
+  readonly file: LtxFile
+  constructor(file: LtxFile, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.file = file
   }
 }
 

@@ -10,7 +10,7 @@ import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
 import type { Rng } from '../lib/rng.ts'
 import { captureImage } from './capture.ts'
 import { catchUpDatabase } from './catch-up.ts'
-import { HistoryExistsError } from './errors.ts'
+import { type DamagedFileError, HistoryExistsError } from './errors.ts'
 import { readLocalState, removeLocalState, type WalMark, writeLocalState } from './local-state.ts'
 import { encodeLtx } from './ltx/encoder.ts'
 import type { LtxHeader, LtxWriter } from './ltx/header.ts'
@@ -50,6 +50,8 @@ export interface HistoryPosition {
   readonly tailSizeBytes: number
   /** Files that were seen: enough for the state below this TXID, unless somebody shipped meanwhile. */
   readonly known: readonly LtxFile[]
+  /** Merged files that turned out to be damaged: no plan should count on them. */
+  readonly damaged: readonly LtxFile[]
 }
 
 export interface OpenedHistory extends HistoryPosition {
@@ -111,6 +113,7 @@ export async function createHistory(
     commitSeq,
     tailSizeBytes: file.bytes.length,
     known: [],
+    damaged: [],
   }
 }
 
@@ -119,14 +122,19 @@ export async function createHistory(
  * local files when they fit, by what came since when they are an older state, and from the store otherwise. No connection to `dbPath` may be open. The caller should run
  * a quick check after it has opened the file.
  *
- * @throws NeverShippedError, LtxGapError, StaleEpochError; ObjectStoreError when the store fails.
+ * @param options.onDamaged as of `restoreDatabase`.
+ * @throws NeverShippedError, LtxGapError, StaleEpochError, DamagedFileError; ObjectStoreError when the store fails.
  */
 export async function openHistory(
   at: HistoryLocation,
   dbPath: string,
-  options: { readonly epoch: number; readonly recover?: Recover } & HistoryDeps,
+  options: {
+    readonly epoch: number
+    readonly recover?: Recover
+    readonly onDamaged?: (error: DamagedFileError) => void
+  } & HistoryDeps,
 ): Promise<OpenedHistory> {
-  const { clock, recover } = options
+  const { clock, recover, onDamaged } = options
   const writer = newWriter(options.epoch, options.rng)
   const signal = options.signal === undefined ? {} : { signal: options.signal }
   const { files, last, bodies } = await findTail(at, options.signal)
@@ -152,17 +160,24 @@ export async function openHistory(
   const local = await localMark(dbPath, tail, recovered)
   if (local !== null) {
     writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: local.mark }])
-    return { ...base, mark: local.mark, origin: 'local', bytesRead: 0, known: files }
+    return { ...base, mark: local.mark, origin: 'local', bytesRead: 0, known: files, damaged: [] }
   }
   // Somebody may have shipped between the listing and the seal; nobody can any more.
   const complete = last.header.maxTxid === target ? files : await listLtx(at, signal)
   const restore = { target, files: complete, bodies, ...signal }
   const caughtUp = await catchUpDatabase(at, dbPath, restore)
   if (caughtUp === null) removeLocalState(dbPath)
-  const { bytesRead } = caughtUp ?? (await restoreDatabase(at, dbPath, restore))
+  const damaged: LtxFile[] = []
+  const around = onDamaged && {
+    onDamaged: (error: DamagedFileError) => {
+      damaged.push(error.file)
+      onDamaged(error)
+    },
+  }
+  const { bytesRead } = caughtUp ?? (await restoreDatabase(at, dbPath, { ...restore, ...around }))
   writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: null }])
   const origin = caughtUp === null ? 'restored' : 'caught-up'
-  return { ...base, mark: null, origin, bytesRead, known: complete }
+  return { ...base, mark: null, origin, bytesRead, known: complete, damaged }
 }
 
 /** The newest file of the history and a listing that suffices to restore it. Takes nothing over. */

@@ -10,6 +10,7 @@ import { assert } from '../lib/assert.ts'
 import type { Txid } from '../lib/brand.ts'
 import { ByteBudget } from '../lib/byte-budget.ts'
 import type { FileCheck } from './check-file.ts'
+import { DamagedFileError } from './errors.ts'
 import { decodeLtxPaced, ltxChecksumOf } from './ltx/decoder.ts'
 import { LtxFormatError } from './ltx/errors.ts'
 import { decodeLtxHeader, type LtxHeader, lockPgno, ltxHeaderBytes } from './ltx/header.ts'
@@ -81,7 +82,7 @@ interface FileEnds {
 
 /** A large file of which some pages are wanted. */
 interface LargeFile {
-  readonly key: string
+  readonly file: LtxFile
   readonly head: Uint8Array
   readonly index: PageIndex
   readonly isWhole: boolean
@@ -202,40 +203,39 @@ export class PlanRestore implements AsyncDisposable {
 
   async #getEnds(file: LtxFile): Promise<FileEnds> {
     const { sizeBytes } = file
-    const key = ltxKey(this.#at, file)
     const from = sizeBytes - endReadBytes
     const [head, last] = await Promise.all([
-      this.#getRange(key, 0, ltxHeaderBytes),
-      this.#getRange(key, from, sizeBytes),
+      this.#getRange(file, 0, ltxHeaderBytes),
+      this.#getRange(file, from, sizeBytes),
     ])
-    const length = this.#endLength(key, last, sizeBytes)
+    const length = this.#endLength(file, last)
     if (length <= last.length) return { head, end: last.subarray(last.length - length) }
-    const before = await this.#getRange(key, sizeBytes - length, from)
+    const before = await this.#getRange(file, sizeBytes - length, from)
     const end = new Uint8Array(length)
     end.set(before)
     end.set(last, before.length)
     return { head, end }
   }
 
-  #endLength(key: string, last: Uint8Array, sizeBytes: number): number {
+  #endLength(file: LtxFile, last: Uint8Array): number {
     try {
-      return ltxEndLength(last, sizeBytes)
+      return ltxEndLength(last, file.sizeBytes)
     } catch (error) {
-      throw damaged(key, error)
+      throw this.#damaged(file, error)
     }
   }
 
-  async #getRange(key: string, from: number, to: number): Promise<Uint8Array> {
+  async #getRange(file: LtxFile, from: number, to: number): Promise<Uint8Array> {
+    const key = ltxKey(this.#at, file)
     const bytes = await this.#at.store.get(key, { range: { from, to }, signal: this.#signal })
     if (bytes.length !== to - from)
-      throw new LtxFormatError(`${key} ends at byte ${from + bytes.length}, before byte ${to}`)
+      throw new DamagedFileError(file, `${key} ends at byte ${from + bytes.length}, before byte ${to}`)
     this.#bytesRead += bytes.length
     return bytes
   }
 
   /** Expands a file of which everything is there, and compares its checksum. */
   async #expand(file: LtxFile, bytes: Uint8Array): Promise<void> {
-    const key = ltxKey(this.#at, file)
     try {
       const header = decodeLtxHeader(bytes)
       const pages = this.#begin(file, header, ltxChecksumOf(bytes))
@@ -247,27 +247,26 @@ export class PlanRestore implements AsyncDisposable {
       })
       writer.flush()
     } catch (error) {
-      throw damaged(key, error)
+      throw this.#damaged(file, error)
     }
     this.#report()
   }
 
   /** Which ranges of a large file hold pages that no newer file has. */
   #rangesOf(file: LtxFile, { head, end }: FileEnds): RangeJob[] {
-    const key = ltxKey(this.#at, file)
     try {
       const header = decodeLtxHeader(head)
       const index = decodePageIndex(end, header, file.sizeBytes)
       const pages = this.#begin(file, header, index.checksum)
       const { readsWhole = false } = this.#options
       const { ranges, isWhole } = fileRanges(index, (pgno) => pages.take(pgno), { rangeBytesMax, readsWhole })
-      const large: LargeFile = { key, head, index, isWhole, pieces: new Array(ranges.length) }
+      const large: LargeFile = { file, head, index, isWhole, pieces: new Array(ranges.length) }
       if (ranges.length > 0 && !isWhole) this.#isProven = false
       this.#bytesTotal -= file.sizeBytes - head.length - end.length
       for (const { from, to } of ranges) this.#bytesTotal += to - from
       return ranges.map((range, piece) => ({ file: large, range, piece }))
     } catch (error) {
-      throw damaged(key, error)
+      throw this.#damaged(file, error)
     }
   }
 
@@ -311,29 +310,34 @@ export class PlanRestore implements AsyncDisposable {
     const ends = await Promise.allSettled(Array.from({ length: Math.min(getsInFlight, jobs.length) }, reader))
     const failed = ends.some((end) => end.status === 'rejected')
     if (failed) throw this.#signal.reason // the first error, or the caller's reason
-    for (const { key, head, index, isWhole, pieces } of new Set(jobs.map((job) => job.file)))
+    for (const { file, head, index, isWhole, pieces } of new Set(jobs.map((job) => job.file)))
       if (isWhole && fileChecksum(head, pieces, index.end) !== index.checksum)
-        throw new LtxFormatError(`${key} is damaged: its checksum is wrong`)
+        throw this.#damaged(file, new LtxFormatError('its checksum is wrong'))
   }
 
-  async #readRange({ file, range, piece }: RangeJob): Promise<void> {
-    const { key, isWhole, pieces } = file
+  async #readRange({ file: { file, isWhole, pieces }, range, piece }: RangeJob): Promise<void> {
     const { from, to, pgnos, wanted } = range
     const { pageSize } = this.#newest!.header
     for (let attempt = 1; ; attempt++) {
       this.#signal.throwIfAborted()
-      const bytes = await this.#getRange(key, from, to)
+      const bytes = await this.#getRange(file, from, to)
       const run = { path: this.#target.path, pageSize, bytes, from, pgnos, wanted, withChecksum: isWhole }
       try {
         pieces[piece] = await this.#useThreads().decode(run)
         break
       } catch (error) {
         // Damaged on the way, perhaps: the store is asked once more.
-        if (!(error instanceof LtxFormatError) || attempt === 2) throw damaged(key, error)
+        if (!(error instanceof LtxFormatError) || attempt === 2) throw this.#damaged(file, error)
       }
     }
     for (const each of wanted) this.#pagesDone += each
     this.#report()
+  }
+
+  /** Names the object in what is wrong with it. */
+  #damaged(file: LtxFile, error: unknown): unknown {
+    if (!(error instanceof LtxFormatError)) return error
+    return new DamagedFileError(file, `${ltxKey(this.#at, file)} is damaged`, { cause: error })
   }
 
   #useThreads(): RestoreThreads {
@@ -349,9 +353,4 @@ export class PlanRestore implements AsyncDisposable {
       pagesTotal: this.#newest?.header.commit ?? 0,
     })
   }
-}
-
-/** Names the object in what is wrong with it. */
-function damaged(key: string, error: unknown): unknown {
-  return error instanceof LtxFormatError ? new LtxFormatError(`${key} is damaged`, { cause: error }) : error
 }

@@ -5,19 +5,26 @@ import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Txid } from '../lib/brand.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
-import { LtxGapError, NeverShippedError } from './errors.ts'
-import { type HistoryLocation, type LtxFile, listLtx } from './ltx-store.ts'
+import { DamagedFileError, LtxGapError, NeverShippedError } from './errors.ts'
+import { type HistoryLocation, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
 import { PlanRestore, type Restored, type RestoreSettings } from './plan-restore.ts'
 import { planRestore, type RestorePlan } from './restore-plan.ts'
 
 /** Retention may remove what was listed; then the listing is read again. */
 const attemptsMax = 3
+/** Damaged files that one restore goes around: each costs another one, and more of them are a case for a person. */
+const damagedMax = 8
 
 export interface RestoreOptions extends RestoreSettings {
   /** Last TXID, inclusive; null for the newest. */
   readonly target: Txid | null
   /** A listing that suffices, when the caller has it (from a manifest, for example). */
   readonly files?: readonly LtxFile[]
+  /**
+   * Told of a merged file that is damaged: the restore then begins again with other files of the same TXIDs, if there are
+   * any. Without it the damage is the outcome, as it always is where a slot is damaged.
+   */
+  readonly onDamaged?: (error: DamagedFileError) => void
 }
 
 /** Plans from a listing; throws NeverShippedError or LtxGapError. */
@@ -32,8 +39,8 @@ export function planOrThrow(at: HistoryLocation, files: readonly LtxFile[], targ
  * Replaces the file at `dbPath` by the database as of `target`. No connection to it may be open. A stale `-wal` or
  * `-shm` beside it is removed before the new file gets its name; on failure the old files stay.
  *
- * @throws NeverShippedError, LtxGapError; LtxFormatError with key and offset for a damaged file; DamagedDatabaseError when
- *   the check fails; ObjectStoreError; the reason of the signal.
+ * @throws NeverShippedError, LtxGapError; DamagedFileError with key and offset; DamagedDatabaseError when the check fails;
+ *   ObjectStoreError; the reason of the signal.
  */
 export async function restoreDatabase(at: HistoryLocation, dbPath: string, options: RestoreOptions): Promise<Restored> {
   const temporary = `${dbPath}.restoring`
@@ -52,18 +59,43 @@ export async function restoreDatabase(at: HistoryLocation, dbPath: string, optio
 
 /** Leaves the finished, synced file at `path`, or nothing. */
 async function restoreBeside(at: HistoryLocation, path: string, options: RestoreOptions): Promise<Restored> {
+  const { onDamaged } = options
   const signal = options.signal === undefined ? {} : { signal: options.signal }
-  for (let attempt = 1; ; attempt++) {
+  const damaged: DamagedFileError[] = []
+  let { target, files } = options
+  for (let attempt = 1; ; ) {
     options.signal?.throwIfAborted()
-    const files = attempt === 1 ? options.files : undefined
-    const plan = planOrThrow(at, files ?? (await listLtx(at, signal)), options.target)
+    const plan = planAround(at, files ?? (await listLtx(at, signal)), target, damaged)
     await rm(path, { force: true })
     try {
       await using restore = await PlanRestore.open(at, plan.files, { path, base: null }, options)
       return await restore.run()
     } catch (error) {
       await rm(path, { force: true })
-      if (!(error instanceof ObjectNotFoundError) || attempt === attemptsMax) throw error
+      files = undefined // what was listed is gone, or leaves out what the damaged file stood for
+      if (error instanceof DamagedFileError && error.file.level > 0 && onDamaged && damaged.length < damagedMax) {
+        damaged.push(error)
+        target = plan.txid // around it, but not a state of before
+        onDamaged(error)
+      } else if (!(error instanceof ObjectNotFoundError) || attempt++ === attemptsMax) throw error
     }
   }
+}
+
+/** A plan without the files that turned out to be damaged; throws the newest of their errors when there is none. */
+function planAround(
+  at: HistoryLocation,
+  files: readonly LtxFile[],
+  target: Txid | null,
+  damaged: readonly DamagedFileError[],
+): RestorePlan {
+  const last = damaged.at(-1)
+  if (last === undefined) return planOrThrow(at, files, target)
+  const keys = new Set(damaged.map(({ file }) => ltxKey(at, file)))
+  const plan = planRestore(
+    files.filter((file) => !keys.has(ltxKey(at, file))),
+    target,
+  )
+  if (!plan.ok) throw last
+  return plan.value
 }

@@ -15,7 +15,7 @@ import {
   manifestFilesMax,
   type ShippedFile,
 } from './history-manifest.ts'
-import { type HistoryLocation, type LtxFile, listNewest } from './ltx-store.ts'
+import { type HistoryLocation, type LtxFile, listLtx, listNewest } from './ltx-store.ts'
 import { planRestore } from './restore-plan.ts'
 import { nextPassAtMs, type RetentionOutcome, type RetentionState } from './retention-pass.ts'
 
@@ -41,6 +41,8 @@ export class HistoryUpkeep {
   readonly #deps: UpkeepDeps
   readonly #epoch: number
   readonly #pageSize: number
+  /** Names of files that nothing here may count on. */
+  readonly #damaged: ReadonlySet<string>
   #commit: number
   /** The newest plan up to the tail; null while it is not known. */
   #files: readonly ManifestFile[] | null
@@ -57,11 +59,12 @@ export class HistoryUpkeep {
     this.#epoch = opened.writer.epoch
     this.#pageSize = opened.pageSize
     this.#commit = opened.commit
+    this.#damaged = new Set(opened.damaged.map(nameOf))
     const { txid, timestampMs } = opened
     const checksum = checksumText(opened.checksum)
     this.#tail = { txid, timestampMs, checksum }
     const last = { level: 0, minTxid: txid, maxTxid: txid, sizeBytes: opened.tailSizeBytes, timestampMs, checksum }
-    this.#files = newestPlan(opened.known, [...(previous?.files ?? []), last], txid)
+    this.#files = this.#planOf(opened.known, [...(previous?.files ?? []), last])
     const { candidates = null, restoreMsMax = 0 } = previous ?? {}
     // Kept from one opening to the next: the first pass must not move away with each of them.
     const retained = previous?.retained ?? { txid, atMs: deps.clock.now(), isSettled: false }
@@ -127,7 +130,7 @@ export class HistoryUpkeep {
   async #work(): Promise<void> {
     const { clock, log } = this.#deps
     try {
-      this.#files ??= newestPlan(await listNewest(this.#at), [], this.#tail.txid)
+      this.#files ??= this.#planOf(await listNewest(this.#at)) ?? this.#planOf(await listLtx(this.#at))
       while (!this.#isClosed && this.#files !== null) {
         const job = planMerge(this.#files, clock.now())
         if (job !== null) await this.#merge(job)
@@ -141,6 +144,12 @@ export class HistoryUpkeep {
       this.#files = null // it may be that files are gone which this still names
       log.warn('upkeep of a history failed', { prefix: this.#at.prefix, error: errorMessage(error) })
     }
+  }
+
+  /** The plan for the tail out of a listing, with what is known better. */
+  #planOf(listed: readonly LtxFile[], known: readonly ManifestFile[] = []): readonly ManifestFile[] | null {
+    const isSound = (file: Parameters<typeof nameOf>[0]) => !this.#damaged.has(nameOf(file))
+    return newestPlan(listed.filter(isSound), known.filter(isSound), this.#tail.txid)
   }
 
   #isPassDue(): boolean {

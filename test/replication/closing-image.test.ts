@@ -60,6 +60,35 @@ test('the next opening anywhere takes four requests, and both ways give the same
   rmSync(owner.dir, { recursive: true })
 })
 
+test('one that is damaged later is gone around, no plan names it again, and the next closing makes another', async () => {
+  const store = new MemoryObjectStore()
+  const { owner, path, hash, manifest } = await closedOwner(store, 4)
+  await putClosingImage(owner.at, closingImage(manifest, path)!)
+  const key = store.keys.find((each) => each.includes('/0009/'))!
+  const whole = await store.get(key)
+  await store.put(key, whole.subarray(0, 200))
+  await putClosingImage(owner.at, closingImage(manifest, path)!)
+  expect((await store.get(key)).length).toBe(200) // what is there stays
+  const damaged: string[] = []
+  // The manifest of before names it too.
+  const image = { level: 9, minTxid: 1 as Txid, maxTxid: manifest.tail.txid, sizeBytes: 200 }
+  const known = { ...manifest, files: [{ ...image, timestampMs: null, checksum: null }] }
+  const heir = await Owner.open(store, 3, {
+    runner,
+    manifest: known,
+    onDamaged: (error) => damaged.push(error.message),
+  })
+  expect(damaged).toEqual([expect.stringContaining(key)])
+  expect(heir.hash()).toBe(hash)
+  expect(await heir.close()).toBe(true)
+  const after = heir.upkeep!.manifest!
+  expect(after.files.every(({ level }) => level === 0)).toBe(true)
+  expect(wantsClosingImage(after)).toBe(true)
+  await putClosingImage(heir.at, closingImage(after, heir.db.path)!)
+  expect(await restoredHash(heir.at, null)).toBe(hash)
+  for (const { dir: left } of [owner, heir]) rmSync(left, { recursive: true })
+})
+
 test('few slots, seals and large databases are left alone', async () => {
   const { owner, manifest } = await closedOwner(new MemoryObjectStore(), 1)
   expect(wantsClosingImage(manifest)).toBe(false)

@@ -10,7 +10,7 @@ import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
 import { createLogger } from '../../src/lib/obs/log.ts'
 import { type Rng, seededRng } from '../../src/lib/rng.ts'
 import { Database } from '../../src/node/engine/db/database.ts'
-import type { FencedError } from '../../src/replicate/errors.ts'
+import type { DamagedFileError, FencedError } from '../../src/replicate/errors.ts'
 import { createHistory, type HistoryPosition, type OpenedHistory, openHistory } from '../../src/replicate/history.ts'
 import type { HistoryManifest } from '../../src/replicate/history-manifest.ts'
 import type { HistoryLocation } from '../../src/replicate/ltx-store.ts'
@@ -32,6 +32,7 @@ export interface OwnerOptions {
   readonly manifest?: HistoryManifest | null
   /** In place of writing the WAL through to the disk. */
   readonly syncFile?: (path: string) => Promise<void>
+  readonly onDamaged?: (error: DamagedFileError) => void
 }
 
 /** An owner of the history: its own folder, its own connections. */
@@ -103,9 +104,10 @@ export class Owner implements AsyncDisposable {
     const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'pf-owner-'))
     const path = join(dir, 'data.db')
     const rng = seededRng(epoch * 7_919)
-    const recover = options.recover === undefined ? {} : { recover: options.recover }
+    const { recover, onDamaged } = options
+    const told = { ...(recover && { recover }), ...(onDamaged && { onDamaged }) }
     const clock = options.clock ?? systemClock
-    const position = await openHistory({ store, prefix }, path, { epoch, clock, rng, ...recover })
+    const position = await openHistory({ store, prefix }, path, { epoch, clock, rng, ...told })
     const db = Database.open({ path, checkpoint: 'owner' })
     db.quickCheck()
     const owner = new Owner({ store, prefix }, dir, rng, db, position, options)

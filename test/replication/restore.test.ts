@@ -11,11 +11,12 @@ import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { MeteredObjectStore } from '../../src/lib/object-store/metered.ts'
 import { seededRng } from '../../src/lib/rng.ts'
 import { DamagedDatabaseError } from '../../src/replicate/check-file.ts'
+import type { DamagedFileError } from '../../src/replicate/errors.ts'
 import { decodeLtx } from '../../src/replicate/ltx/decoder.ts'
-import { encodeLtx } from '../../src/replicate/ltx/encoder.ts'
+import { encodeLtx, imagePages } from '../../src/replicate/ltx/encoder.ts'
 import { LtxFormatError } from '../../src/replicate/ltx/errors.ts'
 import { decodeLtxHeader } from '../../src/replicate/ltx/header.ts'
-import { listLtx, slotKey } from '../../src/replicate/ltx-store.ts'
+import { listLtx, ltxKey, slotKey } from '../../src/replicate/ltx-store.ts'
 import type { RestoreProgress } from '../../src/replicate/plan-restore.ts'
 import { restoreDatabase } from '../../src/replicate/restore.ts'
 import { Owner, restoredHash as restoredHashOf, sha256 } from './histories.ts'
@@ -195,6 +196,76 @@ describe('a damaged history', () => {
   test('another file under this name', async () => {
     const other = await store.get(slotKey(at, 2 as Txid))
     expect(await failure(await withObject(slotKey(at, 1 as Txid), other), 2 as Txid)).toBeInstanceOf(LtxFormatError)
+  })
+})
+
+describe('a damaged merged file', () => {
+  const imageOf = (maxTxid: number) => ltxKey(at, { level: 9, minTxid: 1 as Txid, maxTxid: maxTxid as Txid })
+
+  /** The history with a whole image of a TXID, after something was done to it. */
+  async function withImage(txid: number, change: (bytes: Uint8Array) => Uint8Array): Promise<MemoryObjectStore> {
+    const copy = await withObject('none', new Uint8Array(0))
+    const header = { ...decodeLtxHeader(await store.get(slotKey(at, txid as Txid))), minTxid: 1 as Txid }
+    await copy.put(imageOf(txid), change(encodeLtx(header, imagePages(history.images[txid - 1]!, 4_096), 0).bytes))
+    return copy
+  }
+
+  const flip = (place: (length: number) => number) => (bytes: Uint8Array) => {
+    bytes[place(bytes.length)]! ^= 4
+    return bytes
+  }
+
+  /** Restores the newest state, or `target`, and says which files it went around. */
+  async function around(from: MemoryObjectStore, target: Txid | null = null): Promise<string[]> {
+    const found: string[] = []
+    const onDamaged = (error: DamagedFileError) => found.push(error.message)
+    await restoreDatabase({ ...at, store: from }, path, { target, onDamaged })
+    return found
+  }
+
+  test('is gone around by what it was made of, and named', async () => {
+    const changes = [
+      flip(() => 10),
+      flip((length) => length >> 1),
+      flip((length) => length - 3),
+      (bytes: Uint8Array) => bytes.subarray(0, bytes.length >> 1),
+    ]
+    for (const change of changes) {
+      const from = await withImage(3, change)
+      expect(await around(from, 3 as Txid)).toEqual([expect.stringContaining(imageOf(3))])
+      expect(restoredHash()).toBe(sha256(history.images[2]!))
+      await around(from) // here only a part of it is read, and perhaps not the damaged one
+      expect(restoredHash()).toBe(sha256(history.images[3]!))
+    }
+    const whole = await withImage(3, (bytes) => bytes)
+    expect(await around(whole)).toEqual([])
+    expect(restoredHash()).toBe(sha256(history.images[3]!))
+  })
+
+  test('is an error where nobody is told, and where nothing else holds its TXIDs', async () => {
+    const from = await withImage(
+      3,
+      flip(() => 10),
+    )
+    expect(await failure(from, 4 as Txid)).toBeInstanceOf(LtxFormatError)
+    await from.delete([slotKey(at, 2 as Txid)])
+    await expect(around(from)).rejects.toThrow(imageOf(3))
+    // Never an older state in place of the newest: here the image alone holds it.
+    const last = await withImage(
+      4,
+      flip(() => 10),
+    )
+    await last.delete([slotKey(at, 4 as Txid)])
+    await expect(around(last)).rejects.toThrow(imageOf(4))
+  })
+
+  test('beside a damaged slot is an error, which names the slot', async () => {
+    const from = await withImage(
+      3,
+      flip(() => 10),
+    )
+    await from.put(slotKey(at, 2 as Txid), (await store.get(slotKey(at, 2 as Txid))).subarray(0, 5_000))
+    await expect(around(from)).rejects.toThrow(slotKey(at, 2 as Txid))
   })
 })
 

@@ -3,10 +3,11 @@
 import type { Placement, StandbyRef, TenantSpec } from '../../ipc/messages/tenant.ts'
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { errorMessage } from '../../lib/errors.ts'
 import type { ObjectStore } from '../../lib/object-store/object-store.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { Rng } from '../../lib/rng.ts'
-import { StaleEpochError } from '../../replicate/errors.ts'
+import { type DamagedFileError, StaleEpochError } from '../../replicate/errors.ts'
 import { type OpenedHistory, openHistory } from '../../replicate/history.ts'
 import type { Recover } from '../../replicate/seal.ts'
 import { Shipper } from '../../replicate/shipper.ts'
@@ -123,10 +124,12 @@ function takeOver(
   deps: TenantDeps,
   council: StandbyCouncil | null = null,
 ): Promise<OpenedHistory> {
-  const { clock, rng, files } = deps
+  const { clock, rng, files, log } = deps
   const { tenantId: id, epoch } = placement
+  const onDamaged = (error: DamagedFileError) =>
+    log.warn('a merged file is damaged, other files are read in its place', { tenant: id, error: errorMessage(error) })
   const recover: Recover | null = council && ((tail, writer, at) => council.recover(tail, writer, at))
-  const options = { epoch, clock, rng, ...(recover && { recover }) }
+  const options = { epoch, clock, rng, onDamaged, ...(recover && { recover }) }
   return openHistory(historyOf(name, placement, deps), files.path(id, name), options)
 }
 
