@@ -10,7 +10,7 @@ import { systemClock } from '../../../lib/clock.ts'
 import { Database } from '../db/database.ts'
 import { readerPool } from '../db/reader-process.ts'
 import { splitStatements } from '../db/reader-query.ts'
-import { reachesOtherFiles, runSql, SqlConsoleError } from './console.ts'
+import { leavesTransaction, reachesOtherFiles, runSql, SqlConsoleError } from './console.ts'
 
 let dir: string
 let db: Database
@@ -96,9 +96,33 @@ test('no other file', async () => {
     `CREATE TABLE z (x); ATTACH '${other}' AS o`,
     "SELECT load_extension('/x.so')",
     `SELECT "load_extension"('/x.so')`,
+    `INSERT INTO t (a) VALUES ($a(')); ATTACH "${other}" AS o; SELECT ('')`,
+    `INSERT INTO t (a) VALUES (@a::b(")); ATTACH '${other}' AS o; SELECT ("")`,
+    `INSERT INTO t (a) VALUES (:a(/*)); ATTACH '${other}' AS o; SELECT (1 /* */)`,
+    `INSERT INTO t (a) VALUES (#é([)); ATTACH '${other}' AS o; SELECT ([])`,
   ]
   for (const query of queries) expect(run(query)).rejects.toBeInstanceOf(SqlConsoleError)
   for (const query of queries) await run(query).catch(() => {})
   expect(existsSync(other)).toBe(false)
   expect(reachesOtherFiles('SELECT \'attach\' AS "vacuum" -- attach')).toBe(false)
+})
+
+test('a script stays in its transaction and leaves the connection as it is', async () => {
+  const kept = [
+    'INSERT INTO t (a) VALUES (1); COMMIT; BEGIN',
+    'INSERT INTO t (a) VALUES (1); end; BEGIN',
+    'INSERT INTO t (a) VALUES (1); /* ; */ PRAGMA wal_autocheckpoint = 1',
+    'INSERT INTO t (a) VALUES (1); EXPLAIN QUERY PLAN -- x\n PRAGMA wal_autocheckpoint = 1',
+    'CREATE TRIGGER r AFTER INSERT ON t BEGIN SELECT 1; END; END; BEGIN',
+    'DELETE FROM t; SAVEPOINT a; RELEASE a',
+  ]
+  for (const script of kept) {
+    expect([script, leavesTransaction(script)]).toEqual([script, true])
+    await expect(run(script)).rejects.toThrow('not authorized')
+  }
+  expect((await run('SELECT count(*) FROM t')).rows).toEqual([['1']])
+  const trigger =
+    "CREATE TRIGGER r AFTER INSERT ON t BEGIN UPDATE t SET a = 'commit; end'; END; INSERT INTO t (a) VALUES (2)"
+  expect(await run(trigger)).toMatchObject({ rows: [] })
+  expect((await run("SELECT count(*) FROM t WHERE a = 'commit; end'")).rows).toEqual([['2']])
 })

@@ -9,7 +9,7 @@ import { AppError, OverloadedError } from '../../../lib/errors.ts'
 import type { Database } from '../db/database.ts'
 import { vacuumDatabase } from '../db/database-work.ts'
 import { driverMessage, driverWords } from '../db/driver-words.ts'
-import { fromWire } from '../db/reader-query.ts'
+import { fromWire, splitStatements } from '../db/reader-query.ts'
 import { runScript, ScriptError } from '../db/script-process.ts'
 import type { SqlValue } from '../db/sql.ts'
 
@@ -54,6 +54,7 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
     }
     if (reachesOtherFiles(query)) throw new Error('not authorized')
     if (writeWords.some((word) => upper.startsWith(word))) {
+      if (leavesTransaction(query)) throw new Error('not authorized')
       const affectedRows = await runScript(data, query)
       return { execTime: elapsed(), affectedRows, columns: [], rows: [] }
     }
@@ -77,14 +78,49 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
  * in the same folder. Texts, names and comments are taken out first, so that data may hold these words.
  */
 export function reachesOtherFiles(query: string): boolean {
-  const bare = query.replace(
-    /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)/g,
-    ' x ',
-  )
+  const bare = bareOf(query)
   return (
+    tclVariable.test(query) ||
     /\battach\b|\bvacuum\b|\bload_extension\b|\btemp_store_directory\b|\bdata_store_directory\b/i.test(bare) ||
     /["`[]load_extension["`\]]/i.test(query)
   )
+}
+
+/** SQLite takes `$a(')` for one variable, the quote in it for none: what follows would be hidden from {@link bareOf}. */
+const tclVariable = /[$@:#][\w$:\u0080-\uffff]+\(/
+
+/** A query with a word in the place of each text, quoted name and comment. */
+function bareOf(query: string): string {
+  return query.replace(
+    /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)/g,
+    (piece) => (/^(?:--|\/\*)/.test(piece) ? ' ' : ' x '),
+  )
+}
+
+const transactionWords: ReadonlySet<string> = new Set([
+  'begin',
+  'commit',
+  'end',
+  'rollback',
+  'savepoint',
+  'release',
+  'pragma',
+])
+
+/**
+ * Whether a script ends the transaction that all of it is, or changes the connection that it runs on: that is the owner's
+ * own, which alone decides when the WAL moves into the file.
+ */
+export function leavesTransaction(script: string): boolean {
+  let isInTrigger = false
+  for (const statement of splitStatements(script)) {
+    const bare = bareOf(statement).trim().toLowerCase()
+    const word = /^(?:explain\s+(?:query\s+plan\s+)?)?(\w+)/.exec(bare)?.[1] ?? ''
+    if (isInTrigger && bare === 'end') isInTrigger = false
+    else if (transactionWords.has(word)) return true
+    else if (/^create\s+(?:temp\s+|temporary\s+)?trigger\b/.test(bare)) isInTrigger = true
+  }
+  return false
 }
 
 function asText(value: SqlValue): string | null {
