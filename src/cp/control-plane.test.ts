@@ -112,6 +112,10 @@ async function playNode(
       const progress = { step: 'waiting', done: 0, total: null }
       return behave.job?.(order.job) ?? { state: 'running', progress }
     },
+    'job.stop': (order) => {
+      orders.push(order)
+      return { stopped: true }
+    },
     'orphan.list': () => ({
       orphans: [
         {
@@ -650,7 +654,7 @@ test('an archived tenant comes back with its first request', async () => {
 test('an operation that does not get through is cancelled', async () => {
   const member = await start(folder())
   const call = api(member, member.firstAdminToken)
-  await playNode(member, 'node-1', {
+  const node = await playNode(member, 'node-1', {
     job: (job) =>
       job.type === 'cut' ? { state: 'done', report: cut } : { state: 'failed', code: 'object_store', message: 'away' },
   })
@@ -661,6 +665,7 @@ test('an operation that does not get through is cancelled', async () => {
   expect((await call('DELETE', '/api/cp/tenants/acme/operations')).status).toBe(204)
   await until('its end', async () => (await call('GET', path)).body.state === 'failed')
   expect((await call('GET', path)).body.error).toEqual({ code: 'withdrawn', message: 'it was cancelled' })
+  expect(node.orders.filter(({ type }) => type === 'job.stop')).toMatchObject([{ jobId: restore.body.id }])
   await call('POST', '/api/cp/tenants/acme/fork', { id: 'copy' })
   expect((await call('DELETE', '/api/cp/tenants/copy/operations')).status).toBe(204)
   expect((await call('GET', '/api/cp/tenants/copy')).status).toBe(404)

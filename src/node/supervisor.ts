@@ -316,6 +316,11 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
     },
     'superuser.upsert': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
     'job.run': async (order, context) => carryOut(await workerOfJob(order), order, context),
+    'job.stop': async (order, context) => {
+      // Of a worker that is starting no job runs: they died with the one before.
+      await Promise.all(workers.filter(({ url }) => url !== null).map((worker) => carryOut(worker, order, context)))
+      return { stopped: true }
+    },
     'tenant.open': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
     'tenant.meter': async (order, context) => {
       // It may have been another worker's before, which remembers.

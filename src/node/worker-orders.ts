@@ -39,6 +39,10 @@ export class OrderDesk {
   /** Rejects with what the work threw; the reply to a lost reply is the same again. */
   async carryOut(order: WorkerOrder): Promise<OrderReplies[WorkerOrder['type']]> {
     if (order.type === 'job.run') return this.#jobs.look(order) // answered at once, so it need not wait for its turn
+    if (order.type === 'job.stop') {
+      this.#jobs.stop(order.jobId)
+      return { stopped: true }
+    }
     if (order.type === 'tenant.meter')
       return { sinceMs: this.#meters.sinceMs, reading: this.#meters.readingOf(order.tenantId) }
     const id = 'tenant' in order ? order.tenant.id : order.tenantId
@@ -52,7 +56,7 @@ export class OrderDesk {
   }
 
   async #do(
-    order: Exclude<WorkerOrder, { readonly type: 'job.run' | 'tenant.meter' }>,
+    order: Exclude<WorkerOrder, { readonly type: 'job.run' | 'job.stop' | 'tenant.meter' }>,
   ): Promise<OrderReplies[WorkerOrder['type']]> {
     switch (order.type) {
       case 'tenant.create':

@@ -35,6 +35,8 @@ export interface OperationView {
 const viewsMax = 1_000
 /** Operations under way. */
 const runningMax = 200
+/** How long a cancelled job's node may take to hear of it, ms. */
+const stopMs = 2_000
 /** Between two attempts of an operation that has to be done, ms; a restore closes its tenant for each of them. */
 const retryMsMin = 1_000
 const retryMsMax = 60_000
@@ -111,15 +113,22 @@ export class OperationService {
   }
 
   /**
-   * Gives up what was decided about a tenant and is not done. A restore that had begun to write may leave hooks of then beside
-   * records of now: restore again. A fork leaves no tenant behind.
+   * Gives up what was decided about a tenant and is not done, and ends it at its node. A restore that had begun to write may leave
+   * hooks of then beside records of now, or be done: restore again. A fork leaves no tenant behind, but what it had copied.
    *
    * @returns false when there was nothing to give up.
    */
   async cancel(tenantId: TenantId): Promise<boolean> {
-    const operation = this.#deps.state.operations.get(tenantId)
+    const { state, nodes, orders, log } = this.#deps
+    const operation = state.operations.get(tenantId)
     if (operation === undefined) return false
+    const nodeId = state.placements.get(tenantId)?.nodeId
     await this.#end(operation, false)
+    if (nodeId === undefined || nodes.stateOf(nodeId) === 'down') return true
+    const order = { type: 'job.stop', jobId: operation.id, tenantId } as const
+    await orders
+      .give<'job.stop'>(nodeId, order, stopMs)
+      .catch((error) => log.warn('cancelled job may go on', { node: nodeId, tenant: tenantId, error }))
     return true
   }
 

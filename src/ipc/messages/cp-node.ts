@@ -116,6 +116,8 @@ export type NodeOrder =
       /** Of the tenants that the job is about, those whose histories lie on the path of an epoch. */
       readonly replicas?: readonly { readonly tenantId: TenantId; readonly epoch: number }[]
     }
+  /** Ends a job that nobody wants any more; what it has written stays. A job that comes behind this does not begin. */
+  | { readonly type: 'job.stop'; readonly jobId: string; readonly tenantId: TenantId }
   /** Opens it, so that its first request need not wait; `epoch` is the lowest it may be opened under. */
   | { readonly type: 'tenant.open'; readonly tenantId: TenantId; readonly epoch: Epoch }
   /** What the tenant asked of the object store through this node, in all. */
@@ -146,5 +148,6 @@ export interface OrderReplies {
   'orphan.remove': { readonly removed: true }
   'tenant.meter': { readonly sinceMs: number; readonly reading: MeterReading }
   'job.run': JobState<JobReports[keyof JobReports]>
+  'job.stop': { readonly stopped: true }
   'node.drain': { readonly draining: true }
 }

@@ -60,6 +60,7 @@ const good = [
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'cut', wish: { type: 'time', atMs: 5 } } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'preview', wish: { type: 'txid', txid: 5 } } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'restore', placement, cut } },
+  { type: 'job.stop', jobId: 'a-1', tenantId: tenant.id },
   { type: 'tenant.meter', tenantId: tenant.id },
   { type: 'tenant.open', tenantId: tenant.id, epoch: 3 },
   { type: 'replica.moved', nodeId: 'node-1', tenantId: tenant.id, epoch: 3 },

@@ -161,6 +161,7 @@ const wish = anyOf<PointWish>(
 )
 const cut = object<Cut>({ atMs: integer(), data: txid, hooks: txid, auxiliary: txid })
 
+const jobId = text(nameMax, (id) => /^[a-z0-9-]+$/.test(id))
 const job = anyOf<TenantJob>(
   object<Of<TenantJob, 'points'>>({ type: oneOf('points'), latestMax: integer(0, pointsMax) }),
   object<Of<TenantJob, 'cut'>>({ type: oneOf('cut'), wish }),
@@ -195,11 +196,12 @@ export const orderShapes: MessageShapes<NodeOrder> = {
   }),
   'job.run': object<Of<NodeOrder, 'job.run'>>({
     type: oneOf('job.run'),
-    jobId: text(nameMax, (id) => /^[a-z0-9-]+$/.test(id)),
+    jobId,
     tenantId,
     job,
     replicas: optional(list(object<{ readonly tenantId: TenantId; readonly epoch: number }>({ tenantId, epoch }), 2)),
   }),
+  'job.stop': object<Of<NodeOrder, 'job.stop'>>({ type: oneOf('job.stop'), jobId, tenantId }),
   'tenant.open': object<Of<NodeOrder, 'tenant.open'>>({ type: oneOf('tenant.open'), tenantId, epoch }),
   'orphan.list': object<Of<NodeOrder, 'orphan.list'>>({ type: oneOf('orphan.list') }),
   'orphan.read': object<Of<NodeOrder, 'orphan.read'>>({

@@ -40,11 +40,12 @@ function setUp() {
   const warm = async () => ({ databases: [] })
   const desk = new JobDesk({ pool, files, clock: new SimClock(), log, scratchDir: '/nowhere', run, warm })
   let jobs = 0
+  const look = (job: TenantJob, jobId: string) => desk.look({ type: 'job.run', jobId, tenantId, job })
   const start = async (job: TenantJob) => {
-    desk.look({ type: 'job.run', jobId: `job-${++jobs}`, tenantId, job })
+    look(job, `job-${++jobs}`)
     await Bun.sleep(0)
   }
-  return { desk, start, running, ends, closedFor }
+  return { desk, look, start, running, ends, closedFor }
 }
 
 test('look-ups do not wait for long work, and a tenant that is offline goes first', async () => {
@@ -72,4 +73,22 @@ test('a history is handed over while its tenant is closed; to look where it stan
   await start({ type: 'eject', isHandedOver: true })
   expect([running, closedFor]).toEqual([['eject', 'eject'], ['closed']])
   await desk.close()
+})
+
+test('what is not wanted any more ends, does not begin, and makes room', async () => {
+  const { desk, look, start, running } = setUp()
+  await start({ type: 'restore', placement, cut })
+  await start({ type: 'drill' })
+  await start({ type: 'preview', wish: { type: 'latest' } })
+  await start({ type: 'archive', stage: 'archived', storageClass: null })
+  expect(running).toEqual(['restore', 'drill'])
+  desk.stop('job-3') // it waits
+  desk.stop('job-1')
+  await Bun.sleep(0)
+  expect(running).toEqual(['restore', 'drill', 'archive'])
+  expect(look({ type: 'restore', placement, cut }, 'job-1')).toMatchObject({ state: 'failed', code: 'job_stopped' })
+  desk.stop('job-9')
+  expect(look({ type: 'drill' }, 'job-9')).toMatchObject({ state: 'failed', code: 'job_stopped' }) // its order was late
+  await desk.close()
+  expect(running).toHaveLength(3)
 })

@@ -30,6 +30,11 @@ export class TenantInUseError extends AppError {
   readonly code = 'tenant_in_use'
 }
 
+/** Whoever ordered it does not want it any more. */
+class JobStoppedError extends AppError {
+  readonly code = 'job_stopped'
+}
+
 export interface JobDeskDeps {
   readonly pool: TenantPool
   readonly files: TenantFiles
@@ -43,11 +48,16 @@ export interface JobDeskDeps {
 
 type JobReport = JobReports[TenantJob['type']]
 type JobOrder = Extract<NodeOrder, { readonly type: 'job.run' }>
+interface RunningJob {
+  progress: JobProgress
+  readonly stop: AbortController
+}
+
 type Outcome = Exclude<JobState<JobReport>, { readonly state: 'running' }>
 
 export class JobDesk {
   readonly #deps: JobDeskDeps
-  readonly #running = new Map<string, { progress: JobProgress }>()
+  readonly #running = new Map<string, RunningJob>()
   readonly #outcomes = new LruMap<string, Outcome>(outcomesMax)
   readonly #work = new Lane(runningMax)
   readonly #lookUps = new Lane(lookUpsMax)
@@ -70,13 +80,20 @@ export class JobDesk {
     if (running !== undefined) return { state: 'running', progress: running.progress }
     if (this.#running.size >= runningMax + waitingMax) throw new OverloadedError(`${waitingMax} jobs wait already`)
     const progress = { step: 'waiting', done: 0, total: null }
-    const job = { progress: progress as JobProgress }
+    const job: RunningJob = { progress, stop: new AbortController() }
     this.#running.set(order.jobId, job)
-    const working = this.#carryOut(order, (now) => {
-      job.progress = now
-    }).finally(() => this.#all.delete(working))
+    const working = this.#carryOut(order, job).finally(() => this.#all.delete(working))
     this.#all.add(working)
     return { state: 'running', progress }
+  }
+
+  /** Ends a job that runs, and keeps one from beginning that waits, or whose order comes late. */
+  stop(jobId: string): void {
+    const error = new JobStoppedError('it is not wanted any more')
+    const running = this.#running.get(jobId)
+    if (running !== undefined) running.stop.abort(error)
+    else if (this.#outcomes.get(jobId) === undefined)
+      this.#outcomes.set(jobId, { state: 'failed', code: error.code, message: error.message })
   }
 
   /** Ends every job; each may be started again elsewhere. */
@@ -87,16 +104,20 @@ export class JobDesk {
   }
 
   /** Never rejects. */
-  async #carryOut(order: JobOrder, report: (progress: JobProgress) => void): Promise<void> {
+  async #carryOut(order: JobOrder, running: RunningJob): Promise<void> {
     const { clock, log } = this.#deps
+    const report = (progress: JobProgress) => {
+      running.progress = progress
+    }
+    const signal = AbortSignal.any([running.stop.signal, this.#closing.signal])
     const { jobId, tenantId, job } = order
     const lane = this.#laneOf(job)
     await lane?.enter(job.type === 'restore')
     const startedAtMs = clock.monotonic()
     let outcome: Outcome
     try {
-      this.#closing.signal.throwIfAborted()
-      outcome = { state: 'done', report: await this.#run(order, report) }
+      signal.throwIfAborted()
+      outcome = { state: 'done', report: await this.#run(order, report, signal) }
       const ms = Math.round(clock.monotonic() - startedAtMs)
       log.info('job done', { job: job.type, tenant: tenantId, ms })
     } catch (error) {
@@ -117,19 +138,21 @@ export class JobDesk {
   async #run(
     { jobId, tenantId, job, replicas = [] }: JobOrder,
     report: (progress: JobProgress) => void,
+    signal: AbortSignal,
   ): Promise<JobReport> {
     const { pool, run, scratchDir, warm, clock } = this.#deps
     if (job.type === 'warm') {
-      const copied = await pool.whileClosed(tenantId, () => warm(tenantId, report, this.#closing.signal))
+      const copied = await pool.whileClosed(tenantId, () => warm(tenantId, report, signal))
       return copied ?? { databases: [] } // it is open here: nothing is warmer
     }
     const order = { tenantId, job, scratchDir: join(scratchDir, jobId), replicas }
     const start = async () => {
+      signal.throwIfAborted() // closing the tenant took its time
       const deadline = new AbortController()
       const cancel = clock.setTimer(jobMsMax, () => deadline.abort(new TimeoutError(`not done within ${jobMsMax} ms`)))
       try {
         // An ordered job reports as ordered.
-        return (await run(order, report, AbortSignal.any([deadline.signal, this.#closing.signal]))) as JobReport
+        return (await run(order, report, AbortSignal.any([deadline.signal, signal]))) as JobReport
       } finally {
         cancel()
       }
