@@ -111,6 +111,14 @@ test('what is no size, and what is no picture', async () => {
   expect(makeThumb(new Uint8Array(0), 'image/png', parseThumbSize('10x10')!)).rejects.toBeInstanceOf(ThumbError)
 })
 
+test('no thumb holds the thread for long', async () => {
+  for (const [type, text] of [
+    ['image/png', '3000x3000'],
+    ['image/gif', '2000x0'],
+  ] as const)
+    await expect(makeThumb(picture(), type, parseThumbSize(text)!)).rejects.toThrow('too many')
+})
+
 test('the orientation of a phone picture', () => {
   const exif = Buffer.from('ffd8ffe100224578696600004d4d002a00000008000101120003000000010006000000000000ffd9', 'hex')
   expect(exifOrientation(exif)).toBe(6)
