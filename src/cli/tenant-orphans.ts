@@ -4,8 +4,11 @@ import { mkdirSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { orphanFiles } from '../ipc/messages/orphans.ts'
 import { ConfigError } from '../lib/errors.ts'
+import { CliError } from './cli-error.ts'
 import { addClientFlags, clientOf } from './client.ts'
+import { exitFailed } from './exit-codes.ts'
 import { print, renderTable } from './output.ts'
 
 interface OrphanBody {
@@ -56,10 +59,20 @@ export function registerOrphans(tenant: Command): void {
     if (orphan === undefined) throw new ConfigError(`node ${node} lists no orphan ${name}`)
     const folder = resolve(options.output)
     mkdirSync(folder, { mode: 0o700 })
-    for (const { name: file } of orphan.files) {
+    for (const file of orphanFiles) {
+      const listed = orphan.files.find((each) => each.name === file)
+      if (listed === undefined) continue
       const response = await client.download(`${pathOf(node, name)}/${file}`)
       await using target = await open(join(folder, file), 'wx', 0o600)
-      for await (const piece of response) await target.write(piece)
+      let bytes = 0
+      for await (const piece of response)
+        for (let at = 0; at < piece.length; ) {
+          const { bytesWritten } = await target.write(piece, at)
+          at += bytesWritten
+          bytes += bytesWritten
+        }
+      if (bytes !== listed.sizeBytes)
+        throw new CliError(`${file} of ${name} came with ${bytes} of ${listed.sizeBytes} bytes`, exitFailed)
     }
     print(
       { ...orphan, folder },

@@ -94,3 +94,15 @@ test('what is never finished makes room after a while', async () => {
   await clock.advance(11_000)
   expect((await begin(18)).outcome).toBe('more')
 })
+
+test('an owner of before does not disturb what its successor sends', async () => {
+  const piece = new Uint8Array(standbyPieceBytesMax)
+  const totalBytes = 2 * piece.length
+  const next = { ...openingOf(30), epoch: 2 as Epoch }
+  await promise(30)
+  await client.request<'standby.promise'>({ type: 'standby.promise', ...next }, { deadlineMs: 10_000 })
+  expect((await append(30, { ...next, totalBytes, bytes: piece })).outcome).toBe('more')
+  expect((await append(30, { totalBytes, bytes: piece })).outcome).toBe('promised')
+  expect(await promise(30)).toMatchObject({ accepted: false, epoch: 2 })
+  expect((await append(30, { ...next, totalBytes, offset: piece.length, bytes: piece })).outcome).toBe('stored')
+})

@@ -14,6 +14,7 @@ const receivingBytesMax = 128 * 1024 * 1024
 const pieceMsMax = 10_000
 
 interface Receiving {
+  readonly epoch: Epoch
   readonly seq: number
   readonly peer: string
   readonly bytes: Uint8Array
@@ -31,13 +32,18 @@ export function serveStandby(server: RpcServer, logs: StandbyLogs, clock: Clock)
     receivingBytes -= receiving.get(tenantId)?.bytes.length ?? 0
     receiving.delete(tenantId)
   }
+  /** Somebody with a later epoch is sending. */
+  const hasSuccessor = (tenantId: TenantId, epoch: Epoch) => {
+    const unit = receiving.get(tenantId)
+    return unit !== undefined && unit.epoch > epoch && clock.monotonic() - unit.heardAtMs <= pieceMsMax
+  }
   const dropAbandoned = () => {
     const nowMs = clock.monotonic()
     for (const [tenantId, { heardAtMs }] of receiving) if (nowMs - heardAtMs > pieceMsMax) drop(tenantId)
   }
   const handlers: Handlers<StandbyRequest, StandbyReplies> = {
     'standby.promise': async ({ tenantId, epoch, incarnation }) => {
-      drop(tenantId)
+      if (!hasSuccessor(tenantId, epoch)) drop(tenantId)
       const outcome = await logs.promise(tenantId, { epoch, incarnation })
       if (!outcome.accepted) return { accepted: false, epoch: outcome.epoch as Epoch }
       if (outcome.held === null) return { accepted: true, held: null }
@@ -50,13 +56,15 @@ export function serveStandby(server: RpcServer, logs: StandbyLogs, clock: Clock)
         outcome: await logs.append(tenantId, { epoch, incarnation }, { seq, chainSeq, baseTxid, bytes }),
       })
       if (offset === 0 && message.bytes.length === totalBytes) return append(message.bytes)
+      // An owner of before, which has not noticed yet, must not disturb its successor.
+      if (hasSuccessor(tenantId, epoch)) return { outcome: 'promised' }
       if (offset === 0) {
         drop(tenantId)
         if (receivingBytes + totalBytes > receivingBytesMax) dropAbandoned()
         if (receivingBytes + totalBytes > receivingBytesMax)
           throw new RpcRefusal('overloaded', 'this standby receives too much at once')
         receivingBytes += totalBytes
-        receiving.set(tenantId, { seq, peer, bytes: new Uint8Array(totalBytes), filled: 0, heardAtMs: 0 })
+        receiving.set(tenantId, { epoch, seq, peer, bytes: new Uint8Array(totalBytes), filled: 0, heardAtMs: 0 })
       }
       const unit = receiving.get(tenantId)
       const fits =
@@ -80,7 +88,7 @@ export function serveStandby(server: RpcServer, logs: StandbyLogs, clock: Clock)
       bytes: await logs.read(tenantId, { epoch, incarnation }, { from, to: Math.min(to, from + standbyPieceBytesMax) }),
     }),
     'standby.release': async ({ tenantId, epoch, incarnation }) => {
-      drop(tenantId)
+      if (!hasSuccessor(tenantId, epoch)) drop(tenantId)
       return { released: await logs.release(tenantId, { epoch, incarnation }) }
     },
   }

@@ -52,8 +52,18 @@ async function usedTenant() {
 test('infrequent: larger objects change their class, and nothing else', async () => {
   const { bench, store, id, classes } = await usedTenant()
   await using _ = bench
+  const manifestKey = `pf/t/${id}/manifest.json`
+  await store.put(
+    manifestKey,
+    new TextEncoder().encode(new TextDecoder().decode(await store.get(manifestKey)).padEnd(200_000)),
+  )
   const before = store.keys
   const report = await bench.job(id, { type: 'archive', stage: 'infrequent', storageClass: 'STANDARD_IA' })
+  const { objects } = await store.list({ prefix: manifestKey })
+  expect(objects).toMatchObject([{ sizeBytes: 200_000 }])
+  expect(objects[0]!.storageClass).not.toBe('STANDARD_IA') // its owner may overwrite it meanwhile
+  await store.delete([manifestKey])
+  before.splice(before.indexOf(manifestKey), 1)
   expect(report.objectsMoved).toBeGreaterThanOrEqual(5)
   expect(report.filesDeleted).toBe(0)
   expect(store.keys).toEqual(before)

@@ -25,6 +25,8 @@ import { databaseNames } from './tenant-files.ts'
 
 /** Cheaper classes bill smaller objects as if they had this size, bytes. */
 const movedBytesMin = 128 * 1024
+/** Stores copy no larger object in one request, bytes. */
+const movedBytesMax = 5 * 1024 ** 3
 /** Copies in flight: this is background work. */
 const movesInFlight = 4
 /** Read and written together by merges, on average, bytes a second. */
@@ -68,7 +70,10 @@ async function move(
   let next: string | null = null
   do {
     const page: Awaited<ReturnType<ObjectStore['list']>> = await store.list({ prefix, next, signal })
-    const queue = page.objects.filter((each) => shouldMove(each, storageClass)).values()
+    // The manifest is overwritten by whoever opens the tenant: a copy of it could undo that.
+    const queue = page.objects
+      .filter((each) => each.key !== `${prefix}manifest.json` && shouldMove(each, storageClass))
+      .values()
     const lane = async () => {
       for (const { key, sizeBytes } of queue) {
         await store.copy(key, key, { storageClass, signal })
@@ -83,7 +88,7 @@ async function move(
 }
 
 function shouldMove({ sizeBytes, storageClass }: ObjectInfo, to: string): boolean {
-  return sizeBytes >= movedBytesMin && storageClass !== to
+  return sizeBytes >= movedBytesMin && sizeBytes <= movedBytesMax && storageClass !== to
 }
 
 /** @returns how many files of the history were deleted. */

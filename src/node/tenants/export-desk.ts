@@ -10,7 +10,7 @@ import { ZipFile } from 'yazl'
 import type { JobProgress } from '../../ipc/messages/jobs.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
-import { OverloadedError } from '../../lib/errors.ts'
+import { OverloadedError, TimeoutError } from '../../lib/errors.ts'
 import type { ObjectStore } from '../../lib/object-store/object-store.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { type ExportCut, type ExportReport, exportedDatabases, filesListName } from './export.ts'
@@ -32,6 +32,10 @@ export interface ExportDeps {
 
 /** Exports on disk at once, each as large as its databases. */
 const sessionsMax = 4
+/** Of one tenant, those that are prepared or read: others want to export too. */
+const busyOfTenantMax = 2
+/** A preparation may take this long, ms: what is in a tenant's tables is its own business. */
+const prepareMsMax = 2 * 3_600_000
 /** Parts that nobody reads are kept for this long, ms. */
 const restMs = 15 * 60_000
 /** Fixed, so that the archive's bytes are; PocketBase writes the same. */
@@ -39,6 +43,7 @@ const fileMode = 0o100644
 
 interface Session {
   readonly key: string
+  readonly tenantId: TenantId
   readonly dir: string
   state:
     | { readonly type: 'preparing'; progress: JobProgress }
@@ -101,17 +106,24 @@ export class ExportDesk {
     const resting = [...this.#sessions.values()]
       .filter(({ readers, state }) => readers === 0 && state.type !== 'preparing')
       .sort((a, b) => a.usedAtMs - b.usedAtMs)
+    const busy = [...this.#sessions.values()].filter((each) => each.tenantId === tenantId && !resting.includes(each))
+    if (busy.length >= busyOfTenantMax)
+      throw new OverloadedError(`${busyOfTenantMax} exports of tenant ${tenantId} are under way here`)
     const isFull = this.#sessions.size >= sessionsMax
     if (isFull && resting.length === 0) throw new OverloadedError(`${sessionsMax} exports are under way here`)
     const progress = { step: 'waiting', done: 0, total: null }
     const session: Session = {
       key,
+      tenantId,
       dir: join(dir, String(++this.#sequence)),
       state: { type: 'preparing', progress },
       readers: 0,
       usedAtMs: clock.monotonic(),
     }
     this.#sessions.set(key, session)
+    const deadline = new AbortController()
+    const late = new TimeoutError(`the export was not prepared within ${prepareMsMax} ms`)
+    const cancelDeadline = clock.setTimer(prepareMsMax, () => deadline.abort(late))
     const preparing = run(
       {
         tenantId,
@@ -123,7 +135,7 @@ export class ExportDesk {
       (now) => {
         session.state = { type: 'preparing', progress: now }
       },
-      this.#closing.signal,
+      AbortSignal.any([deadline.signal, this.#closing.signal]),
     )
       .then(
         (report) => {
@@ -133,7 +145,10 @@ export class ExportDesk {
           session.state = { type: 'failed', error }
         },
       )
-      .finally(() => this.#preparing.delete(preparing))
+      .finally(() => {
+        cancelDeadline()
+        this.#preparing.delete(preparing)
+      })
     this.#preparing.add(preparing)
     this.#sweepLater()
     if (isFull) await this.#drop(resting[0]!) // last, so that whoever asks meanwhile finds the new one

@@ -138,6 +138,11 @@ test('many exports at once: each is prepared once, a few stay on disk, and those
   const reader = first.stream(0).getReader()
   await reader.read()
   for (const cut of cuts.slice(1)) await archiveOf(desk, id, cut)
+  const other = (await archiveOf(desk, id, cuts[5]!)).stream(0).getReader()
+  await other.read()
+  await expect(desk.look(id, cuts[1]!)).rejects.toMatchObject({ code: 'overloaded' }) // two are read already
+  await other.cancel()
+  await archiveOf(desk, id, cuts[1]!)
   const folder = join(dir, String(folders))
   expect(readdirSync(folder).length).toBe(4)
   let bytes = 0
