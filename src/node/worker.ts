@@ -30,7 +30,7 @@ import type { WorkerConfig } from './config.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { cronsOf } from './engine/crons/system-jobs.ts'
 import { FileCache } from './engine/files/file-cache.ts'
-import { Lease } from './lease.ts'
+import { Lease, leaseOfOpening } from './lease.ts'
 import { startEvictor } from './tenants/evictor.ts'
 import { ExportDesk } from './tenants/export-desk.ts'
 import { JobDesk } from './tenants/job-desk.ts'
@@ -293,6 +293,7 @@ export async function runWorker(): Promise<never> {
 
   /** Opening needs the placement, not a lease: the supervisor answers from its disk when the control plane is away. */
   async function openPlaced(id: TenantId, epochMin: Epoch) {
+    const { term } = lease
     const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
     if (known.tenant === null) throw new WrongOwnerError(`there is no tenant ${id}`)
     const { tenant, placement } = known
@@ -303,17 +304,23 @@ export async function runWorker(): Promise<never> {
     if (tenant.status !== 'active' && tenant.status !== 'created')
       throw new TenantInactiveError(`tenant ${id} is ${tenant.status}`)
     await takeOverReplica(placement)
-    return openTenant(tenant, placement, depsOf(id, placement))
+    return openTenant(tenant, placement, depsOf(id, placement, term))
   }
 
   /** What this worker does for a tenant is counted as the tenant's, and goes to the path of its epoch where it has one. */
-  function depsOf(id: TenantId, placement: Placement | null): TenantDeps {
+  function depsOf(id: TenantId, placement: Placement | null, term = lease.term): TenantDeps {
     const store = meters.storeOf(id)
     if (placement?.replica === undefined) return { ...deps, store }
     const path = { tenantId: id, epoch: placement.epoch }
+    const lostMs = leaseOfOpening(
+      lease,
+      term,
+      () => replicaCounts(id, path.epoch),
+      (error) => log.warn('whether a tenant is still placed here is not known', { tenant: id, error }),
+    )
     return {
       ...deps,
-      store: storeOfOwner(store, config.objectPrefix, path, () => lease.lostMs()),
+      store: storeOfOwner(store, config.objectPrefix, path, lostMs),
       upkeep: {
         merge: (prefix, job) => upkeep.merge(onPath(prefix, path.epoch), job),
         retain: (prefix, state) => upkeep.retain(onPath(prefix, path.epoch), state),
@@ -327,8 +334,14 @@ export async function runWorker(): Promise<never> {
     const scratch = join(scratchDir, 'replicas', id)
     const job = { type: 'move-replica', from: replica.epoch, to: epoch } as const
     await run({ tenantId: id, job, scratchDir: scratch }, () => {}, stopping.signal)
+    if (!(await replicaCounts(id, epoch)))
+      throw new WrongOwnerError(`tenant ${id} was placed anew while its history was copied`)
+  }
+
+  /** Whether the control plane takes the path of this epoch, and so this owner, for the one that counts. */
+  async function replicaCounts(id: TenantId, epoch: Epoch): Promise<boolean> {
     const answer = (await desk.ask({ type: 'replica.moved', tenantId: id, epoch })) as { readonly counts: boolean }
-    if (!answer.counts) throw new WrongOwnerError(`tenant ${id} was placed anew while its history was copied`)
+    return answer.counts
   }
 
   async function placementHere(id: TenantId): Promise<Placement | null> {
