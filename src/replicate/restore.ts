@@ -5,6 +5,7 @@ import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Txid } from '../lib/brand.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
+import { DamagedDatabaseError } from './check-file.ts'
 import { DamagedFileError, LtxGapError, NeverShippedError } from './errors.ts'
 import { type HistoryLocation, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
 import { PlanRestore, type Restored, type RestoreSettings } from './plan-restore.ts'
@@ -22,7 +23,8 @@ export interface RestoreOptions extends RestoreSettings {
   readonly files?: readonly LtxFile[]
   /**
    * Told of a merged file that is damaged: the restore then begins again with other files of the same TXIDs, if there are
-   * any. Without it the damage is the outcome, as it always is where a slot is damaged.
+   * any. Without it the damage is the outcome, as it always is where a slot is damaged. Where SQLite finds damage that no
+   * checksum covered, all files are read whole, so that theirs tell.
    */
   readonly onDamaged?: (error: DamagedFileError) => void
 }
@@ -63,12 +65,13 @@ async function restoreBeside(at: HistoryLocation, path: string, options: Restore
   const signal = options.signal === undefined ? {} : { signal: options.signal }
   const damaged: DamagedFileError[] = []
   let { target, files } = options
+  let settings: RestoreSettings = options
   for (let attempt = 1; ; ) {
     options.signal?.throwIfAborted()
     const plan = planAround(at, files ?? (await listLtx(at, signal)), target, damaged)
     await rm(path, { force: true })
     try {
-      await using restore = await PlanRestore.open(at, plan.files, { path, base: null }, options)
+      await using restore = await PlanRestore.open(at, plan.files, { path, base: null }, settings)
       return await restore.run()
     } catch (error) {
       await rm(path, { force: true })
@@ -77,6 +80,8 @@ async function restoreBeside(at: HistoryLocation, path: string, options: Restore
         damaged.push(error)
         target = plan.txid // around it, but not a state of before
         onDamaged(error)
+      } else if (error instanceof DamagedDatabaseError && onDamaged && !settings.readsWhole) {
+        settings = { ...options, readsWhole: true, check: options.check ?? 'quick' }
       } else if (!(error instanceof ObjectNotFoundError) || attempt++ === attemptsMax) throw error
     }
   }

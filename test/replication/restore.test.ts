@@ -242,6 +242,23 @@ describe('a damaged merged file', () => {
     expect(restoredHash()).toBe(sha256(history.images[3]!))
   })
 
+  test('is found also where only a part of it is read and SQLite alone sees it', async () => {
+    // The first byte of the last page, a leaf: the first literal of its LZ4 block, behind the token and its lengths.
+    const from = await withImage(1, (bytes) => {
+      const view = new DataView(bytes.buffer, bytes.byteOffset)
+      let token = 0
+      for (let frame = 100; view.getUint32(frame) !== 0; frame += 10 + view.getUint32(frame + 6)) token = frame + 10
+      let literal = token + 1
+      if (bytes[token]! >> 4 === 15) while (bytes[literal++] === 255);
+      expect(bytes[literal]).toBe(13)
+      bytes[literal] = 99
+      return bytes
+    })
+    expect(await failure(from, 2 as Txid)).toBeInstanceOf(DamagedDatabaseError)
+    expect(await around(from, 2 as Txid)).toEqual([expect.stringContaining(imageOf(1))])
+    expect(restoredHash()).toBe(sha256(history.images[1]!))
+  })
+
   test('is an error where nobody is told, and where nothing else holds its TXIDs', async () => {
     const from = await withImage(
       3,
