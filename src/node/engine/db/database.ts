@@ -240,7 +240,7 @@ export class Database {
     this.#forget()
   }
 
-  /** Runs every statement of a text; only inside {@link transaction}. The text must be ours, or checked for its verbs. */
+  /** Runs every statement of a text; only inside {@link transaction}. The text must be ours. */
   execScript(sql: string): void {
     if (this.#scope() === null) throw new Error('writes belong into a transaction')
     this.#timed(() => this.#writer.sqlite.run(sql))
@@ -359,11 +359,24 @@ export class Database {
     const admitted = this.#admission?.()
     if (admitted !== undefined) await admitted
     await this.#mutex.run(async () => {
-      await body()
-      this.#router?.forget()
-      this.#commitSeq++
-      this.#onCommit?.()
+      const before = this.#contentVersion()
+      let isDone = false
+      try {
+        await body()
+        isDone = true
+      } finally {
+        // Whoever was ended may have committed just before.
+        if (isDone || this.#contentVersion() !== before) {
+          this.#router?.forget()
+          this.#commitSeq++
+          this.#onCommit?.()
+        }
+      }
     })
+  }
+
+  #contentVersion(): unknown {
+    return rowsOnce<{ data_version: number }>(this.#readerConnection().sqlite, 'PRAGMA data_version')[0]?.data_version
   }
 
   /** Registers an SQL function on both connections. */

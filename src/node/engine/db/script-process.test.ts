@@ -1,6 +1,7 @@
 // Goal: statements on a large database do by a process what they do in place, all or nothing, and the owner's thread goes
 // on meanwhile.
 
+import { Database as Sqlite } from 'bun:sqlite'
 import { afterEach, beforeEach, expect, test } from 'bun:test'
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -72,4 +73,29 @@ test('a write that is not admitted does not begin', async () => {
   await expect(runScript(db, 'DELETE FROM t')).rejects.toThrow('not now')
   db.admission = null
   expect(db.get('SELECT count(*) AS n FROM t')).toEqual({ n: rows })
+})
+
+test('of a small database too: a statement may count for ever without one', async () => {
+  const path = join(dir, 'small.db')
+  const small = Database.open({ path, checkpoint: 'owner' })
+  await small.transaction(() => small.exec('CREATE TABLE t (n)'))
+  const endless = 'INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n'
+  let turns = 0
+  const timer = setInterval(() => turns++, 1)
+  expect(await runScript(small, endless, 1_000).catch((error: unknown) => error)).toBeInstanceOf(TimeoutError)
+  clearInterval(timer)
+  expect(turns).toBeGreaterThan(3)
+  await small.close()
+})
+
+test('what was committed before its process was ended counts as a commit', async () => {
+  const before = db.commitSeq
+  const ended = db.changedElsewhere(async () => {
+    const other = new Sqlite(db.path)
+    other.run('DELETE FROM t WHERE id = 1')
+    other.close()
+    throw new Error('ended')
+  })
+  await expect(ended).rejects.toThrow('ended')
+  expect(db.commitSeq).toBe(before + 1)
 })

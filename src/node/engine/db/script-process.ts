@@ -1,20 +1,17 @@
-// Statements that a superuser typed and that change something, in a process of their own where the database is large: one
-// statement may change every row of it, and in place the whole worker would stand still meanwhile.
+// Statements that a superuser typed and that change something, in a process of their own: one statement may change every
+// row of a database, or count for ever without one, and in place the whole worker would stand still meanwhile.
 //
 // The owner holds its write mutex meanwhile. The process's connection never checkpoints, and it dies with its parent: what
 // it leaves uncommitted then is as if it had never been.
 
 import { constants, SQLiteError, Database as Sqlite } from 'bun:sqlite'
 import { readFileSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
 import { AppError, TimeoutError } from '../../../lib/errors.ts'
 import { endWithParent, runBehindOthers } from '../../../lib/scheduling.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
 import { type Database, rowsOnce } from './database.ts'
 import { readDeadlineMsDefault } from './reader-process.ts'
 
-/** Up to this size scripts run in place, bytes: starting a process costs more than they can. */
-const inPlaceBytesMax = 4 * 1024 * 1024
 /** How long SQLite waits for a lock of an operator's shell, ms. */
 const busyTimeoutMs = 10_000
 /** Page cache of a process, KiB. */
@@ -52,13 +49,6 @@ export async function runScript(
   sql: string,
   deadlineMs: number = readDeadlineMsDefault,
 ): Promise<number> {
-  if ((await stat(database.path)).size <= inPlaceBytesMax)
-    return database.transaction(() => {
-      const count = () => database.get<Changes>(changesSql)!
-      const before = count()
-      database.execScript(sql)
-      return affected(before, count())
-    })
   let affectedRows = 0
   await database.changedElsewhere(async () => {
     affectedRows = await runApart(database.path, sql, deadlineMs)

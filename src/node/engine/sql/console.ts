@@ -1,7 +1,7 @@
 // SQL of superusers, as they type it. PocketBase: apis/sql.go.
 //
-// Statements that change something run as one transaction, in a process of their own where the database is large.
-// Everything else runs in a reader process, on a connection that cannot write.
+// Statements that change something run as one transaction, in a process of their own. Everything else runs in a reader
+// process, on a connection that cannot write.
 
 import { SQLiteError } from 'bun:sqlite'
 import type { Clock } from '../../../lib/clock.ts'
