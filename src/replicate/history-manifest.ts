@@ -1,5 +1,6 @@
-// What a manifest says about one database's history, so that opening it costs no listing. A cache: a listing rebuilds it,
-// whoever reads it must bear with one that is missing, old or torn, and nothing is safe only because it says so.
+// What a manifest says about one database's history, so that the next owner's upkeep goes on with times and checksums that no
+// listing has. A cache: opening lists, whoever reads it must bear with one that is missing, old or torn, and nothing is safe
+// only because it says so.
 //
 // On the wire a file is one array, `[level, min, max, size, timestamp, checksum]`, because there may be hundreds.
 

@@ -1,6 +1,6 @@
 // `t/{tenantId}/manifest.json`: who a tenant is and where its histories stand, so that a fleet that lost its control plane
-// can adopt it again and opening it needs no listing. A cache of facts, never the truth about what is stored: every part
-// but the identity may be missing. See `docs/formats/manifest.md`.
+// can adopt it again and the next owner's upkeep goes on. A cache of facts, never the truth about what is stored: every
+// part but the identity may be missing. See `docs/formats/manifest.md`.
 
 import type { TenantSpec } from '../../ipc/messages/tenant.ts'
 import { isTenantId, type TenantId, type Txid } from '../../lib/brand.ts'
