@@ -184,6 +184,19 @@ test('a node without room says nothing about the history; one that dies is repla
   await world.service[Symbol.asyncDispose]()
 }, 60_000)
 
+test('one that no node has room for does not keep the others from their turn', async () => {
+  const world = new World(4)
+  world.answer = (tenant) => (tenant === idOf(0) ? 'drill_space' : null)
+  world.service.schedule()
+  await world.pass(7 * day)
+  expect([1, 2, 3].filter((at) => world.state.drills.get(idOf(at))?.proven)).toEqual([1, 2, 3])
+  expect(world.orders.filter(({ tenant }) => tenant === idOf(0)).length).toBeGreaterThan(1)
+  world.answer = () => null
+  await world.pass(day)
+  expect(world.state.drills.get(idOf(0))?.proven).not.toBeNull()
+  await world.service[Symbol.asyncDispose]()
+}, 60_000)
+
 test('a deleted tenant leaves no row, and a drill of one changes nothing', async () => {
   const world = new World(1)
   const epoch = 1 as Epoch

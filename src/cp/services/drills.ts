@@ -50,6 +50,8 @@ export interface DrillDeps {
 export class DrillService implements AsyncDisposable {
   readonly #deps: DrillDeps
   readonly #closing = new AbortController()
+  /** Last attempts that said nothing about the history: another tenant's turn comes before theirs. */
+  readonly #givenUpAtMs = new Map<TenantId, number>()
   #schedule: Promise<void> | null = null
 
   constructor(deps: DrillDeps) {
@@ -80,20 +82,28 @@ export class DrillService implements AsyncDisposable {
     await this.#schedule
   }
 
-  /** The active tenant whose last drill is the longest ago, if that is too long; never drilled ones first. */
+  /** Of the active tenants whose last drill is too long ago the one whose last attempt is the longest ago. */
   #nextDue(): Tenant | null {
     const { state, clock, policy } = this.#deps
     const nowMs = clock.now()
     let found: Tenant | null = null
-    let oldestMs = nowMs - policy.everyMs
+    let oldestMs = Number.POSITIVE_INFINITY
     for (const tenant of state.tenants.all()) {
       if (tenant.status !== 'active' || nowMs - tenant.createdAtMs < policy.firstAfterMs) continue
-      const triedAtMs = lastTriedAtMs(state.drills.get(tenant.id))
-      if (triedAtMs > oldestMs) continue
+      const drilledAtMs = lastTriedAtMs(state.drills.get(tenant.id))
+      const triedAtMs = Math.max(drilledAtMs, this.#givenUpAtMs.get(tenant.id) ?? 0)
+      if (drilledAtMs > nowMs - policy.everyMs || triedAtMs >= oldestMs) continue
       found = tenant
-      oldestMs = triedAtMs - 1 // the first of equals
+      oldestMs = triedAtMs
     }
     return found
+  }
+
+  #giveUp(id: TenantId): void {
+    const { state, clock } = this.#deps
+    for (const known of this.#givenUpAtMs.keys())
+      if (state.tenants.get(known)?.status !== 'active') this.#givenUpAtMs.delete(known)
+    this.#givenUpAtMs.set(id, clock.now())
   }
 
   async #run(): Promise<void> {
@@ -156,6 +166,7 @@ export class DrillService implements AsyncDisposable {
         onOutcome('failed')
         log.error('restore drill failed', { tenant: tenantId, node: nodeId, error })
       } else {
+        this.#giveUp(tenantId)
         onOutcome('given_up')
         log.warn('restore drill was given up', { tenant: tenantId, error: errorMessage(error) })
       }
