@@ -64,12 +64,14 @@ export async function benchRestore(dir: string, store: BenchStore, size: Restore
   ] as const) {
     if (ends.length === 0) continue
     const { wallMs, cpuMs, residentBytesMax, output } = best(ends)
+    // A process that ends before the first look at its memory has no peak.
+    const peak = residentBytesMax > 0 ? `, peak ${(residentBytesMax / 1e6).toFixed(0)} MB` : ''
     const rate = `${(image.length / 1e3 / wallMs).toFixed(0)} MB/s, ${((cpuMs * 1e6) / image.length).toFixed(1)} ms CPU/MB`
     figures.push({
       name: `${at}: ${name}`,
       value: wallMs,
       unit: 'ms',
-      note: `${rate}, peak ${(residentBytesMax / 1e6).toFixed(0)} MB; with the start of the process${name === 'ours' ? `, without it ${Number(output).toFixed(0)} ms` : ''}`,
+      note: `${rate}${peak}; with the start of the process${name === 'ours' ? `, without it ${Number(output).toFixed(0)} ms` : ''}`,
     })
   }
   if (theirs.length > 0) {
