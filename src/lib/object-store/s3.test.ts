@@ -3,7 +3,9 @@
 
 import { expect, test } from 'bun:test'
 import { S3Double, type S3Fault } from '../../../test/support/s3-double.ts'
+import { until } from '../../../test/support/wait.ts'
 import { fromUtf8, utf8 } from '../bytes.ts'
+import { SimClock } from '../clock.ts'
 import { freePort } from '../free-port.ts'
 import { ObjectExistsError, type ObjectStore, ObjectStoreError } from './object-store.ts'
 import { openObjectStore } from './open.ts'
@@ -103,6 +105,41 @@ test('a missing bucket is an error, never an absent object', async () => {
   await failureOf(store.get('k'))
   await failureOf(store.list({ prefix: '' }))
   await store.close()
+})
+
+test('a connection that swallows everything costs seconds, also where the size of the answer is not known', async () => {
+  let connections = 0
+  const silent = Bun.listen({
+    hostname: '127.0.0.1',
+    port: 0,
+    socket: { open: () => void connections++, data: () => {} },
+  })
+  const clock = new SimClock()
+  const store = await openObjectStore(
+    {
+      kind: 's3',
+      endpoint: `http://127.0.0.1:${silent.port}`,
+      region: 'r',
+      bucket: 'b',
+      prefix: '',
+      credentials: { accessKeyId: 'a', secretAccessKey: 's' },
+    },
+    { clock },
+  )
+  let isSettled = false
+  const failing = failureOf(store.get('k')).finally(() => {
+    isSettled = true
+  })
+  for (let heard = 0; !isSettled; heard = connections) {
+    await until('an attempt or the end', () => connections > heard || isSettled)
+    await clock.advance(20_000)
+    await until('the pause behind it', () => clock.pendingTimers > 0 || isSettled)
+    await clock.advance(2_000)
+  }
+  expect([(await failing).status, (await failing).retryable]).toEqual([null, true])
+  expect(connections).toBe(4)
+  await store.close()
+  silent.stop(true)
 })
 
 test('an unreachable server is named', async () => {

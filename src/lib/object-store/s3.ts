@@ -21,7 +21,7 @@ import {
   type StorageClass,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
-import type { Clock } from '../clock.ts'
+import type { Cancel, Clock } from '../clock.ts'
 import { AppError, errorCode, TimeoutError } from '../errors.ts'
 import { type RetryPolicy, retry } from '../retry.ts'
 import type { Rng } from '../rng.ts'
@@ -66,7 +66,7 @@ const policy: RetryPolicy = { attemptsMax: 4, baseDelayMs: 100, delayMsMax: 2_00
 const attemptMs = 20_000
 /** Slowest transfer that is not taken for a hanging one, bytes per ms: 256 KB/s. */
 const bytesPerMs = 256
-/** A GET of a whole object does not know its size before: 15 minutes. */
+/** For a body of which the answer does not say the size: 15 minutes. */
 const wholeGetMs = 900_000
 /** A copy of 5 GiB inside the store. */
 const copyMs = 300_000
@@ -204,12 +204,12 @@ class S3ObjectStore implements ObjectStore {
   async get(key: string, options: GetOptions = {}): Promise<Uint8Array> {
     const { range } = options
     if (range !== undefined && range.to <= range.from) return new Uint8Array(0)
-    const timeMs = range === undefined ? wholeGetMs : timeFor(range.to - range.from)
     try {
-      return await this.#request('get', key, options.signal, timeMs, async (abortSignal) => {
+      return await this.#request('get', key, options.signal, attemptMs, async (abortSignal, allow) => {
         const output = await this.#client.send(new GetObjectCommand({ ...this.#target(key), Range: rangeOf(range) }), {
           abortSignal,
         })
+        allow(output.ContentLength === undefined ? wholeGetMs : timeFor(output.ContentLength))
         const bytes = (await output.Body?.transformToByteArray()) ?? new Uint8Array(0)
         if (output.ContentLength !== undefined && bytes.length !== output.ContentLength)
           throw new ObjectStoreError(`get ${key}: got ${bytes.length} of ${output.ContentLength} bytes`, {
@@ -353,13 +353,17 @@ class S3ObjectStore implements ObjectStore {
     }
   }
 
-  /** One request: bounded attempts, each with a deadline, errors translated. */
+  /**
+   * One request: bounded attempts, each with a deadline, errors translated.
+   *
+   * @param send may give itself another deadline from now on, once it knows more.
+   */
   #request<T>(
     operation: string,
     key: string,
     signal: AbortSignal | undefined,
     timeMs: number,
-    send: (signal: AbortSignal) => Promise<T>,
+    send: (signal: AbortSignal, allow: (timeMs: number) => void) => Promise<T>,
   ): Promise<T> {
     const deps = { clock: this.#clock, rng: this.#rng, policy, ...(signal === undefined ? {} : { signal }) }
     return retry(
@@ -368,11 +372,16 @@ class S3ObjectStore implements ObjectStore {
       async () => {
         signal?.throwIfAborted()
         const deadline = new AbortController()
-        const cancel = this.#clock.setTimer(timeMs, () =>
-          deadline.abort(new TimeoutError(`${operation} ${key}: no answer within ${timeMs} ms`)),
-        )
+        let cancel: Cancel = () => {}
+        const allow = (forMs: number) => {
+          cancel()
+          cancel = this.#clock.setTimer(forMs, () =>
+            deadline.abort(new TimeoutError(`${operation} ${key}: no answer within ${forMs} ms`)),
+          )
+        }
+        allow(timeMs)
         try {
-          return await send(signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]))
+          return await send(signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]), allow)
         } catch (error) {
           signal?.throwIfAborted()
           throw this.#failure(operation, key, deadline.signal.aborted ? deadline.signal.reason : error)
