@@ -11,13 +11,15 @@ import { archiveTenant } from './archive.ts'
 import { locate, resolveCut } from './cut.ts'
 import { drillTenant } from './drill.ts'
 import { ejectTenant } from './eject.ts'
-import { type ExportCut, type ExportReport, prepareExport } from './export.ts'
+import { type ExportCut, type ExportReport, exportedDatabases, prepareExport } from './export.ts'
 import { forkTenant } from './fork.ts'
 import type { JobContext } from './job-context.ts'
+import { checkRoom } from './job-room.ts'
 import { previewRestore } from './preview.ts'
 import { moveReplica } from './replica-path.ts'
 import { whileReserved } from './reserve-cut.ts'
 import { rollBack } from './roll-back.ts'
+import { databaseNames } from './tenant-files.ts'
 import { measureUsage } from './usage.ts'
 
 /** What a worker itself asks for, beside what the control plane orders. */
@@ -29,7 +31,7 @@ export type WorkerJob =
 export type WorkerJobReport = JobReports[TenantJob['type']] | ExportReport | { readonly isMoved: boolean }
 
 /**
- * Throws NoSuchPointError, SourceFileGoneError, CorruptDatabaseError, what replication and the object store throw.
+ * Throws NoSuchPointError, SourceFileGoneError, CorruptDatabaseError, NoRoomError, what replication and the object store throw.
  * Databases of tenants hold what their superusers put there: what SQLite or JSON cannot read is their damage, not ours.
  */
 export async function runJob(tenantId: TenantId, job: WorkerJob, context: JobContext): Promise<WorkerJobReport> {
@@ -63,12 +65,15 @@ async function perform(tenantId: TenantId, job: WorkerJob, context: JobContext):
       return resolveCut(histories, job.wish, context.clock, context.signal)
     case 'preview': {
       const cut = await resolveCut(histories, job.wish, context.clock, context.signal)
+      await checkRoom(histories, ['data.db', 'hooks.db'], 2, context)
       return whileReserved(histories, pointsOf(cut), context, () => previewRestore(histories, cut, context))
     }
     case 'restore':
+      await checkRoom(histories, ['data.db', 'hooks.db'], 2, context)
       return whileReserved(histories, pointsOf(job.cut), context, () => rollBack(job.placement, job.cut, context))
     case 'fork': {
       const source = { ...context, tenantId: job.source }
+      await checkRoom(source, databaseNames, 1, context)
       return whileReserved(source, pointsOf(job.cut), context, () => forkTenant(job, context))
     }
     case 'archive':
@@ -82,6 +87,7 @@ async function perform(tenantId: TenantId, job: WorkerJob, context: JobContext):
     case 'move-replica':
       return moveReplica(tenantId, job, context)
     case 'export':
+      await checkRoom(histories, exportedDatabases, 2, context) // compacting one writes it once more
       return whileReserved(histories, pointsOf(job.cut), context, () => prepareExport(histories, job.cut, context))
     default:
       return unreachable(job)
