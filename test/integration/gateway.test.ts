@@ -20,6 +20,8 @@ const secrets = clusterSecrets('a secret for the tests of the gateway')
 const keys = routeHeaderKeys(secrets)
 const deps = () => ({ clock: systemClock, rng: systemRng, log: silentLogger, metrics: new Metrics() })
 
+const holdMs = 2_000
+
 let controlPlane: FakeControlPlane
 let gateway: Gateway
 let base: string
@@ -34,7 +36,7 @@ beforeAll(async () => {
       controlPlane: [controlPlane.address],
       baseDomain: 'fleet.test',
       secrets,
-      limits: { bodyBytesMax: 300 * 1024 * 1024, holdMs: 2_000, resolveMs: 1_000 },
+      limits: { bodyBytesMax: 300 * 1024 * 1024, holdMs, resolveMs: 1_000 },
     },
     deps(),
   )
@@ -342,10 +344,8 @@ describe('failures', () => {
     expect(first.map((response) => response.status)).toEqual([502, 502, 502, 502, 502])
     expect(first[0]!.headers.get('retry-after')).toBe('1')
     expect(await first[0]!.json()).toMatchObject({ status: 502, data: {} })
-    const startedMs = performance.now()
     const early = await ask(tenant.slug)
-    expect([early.status, early.headers.get('retry-after')]).toEqual([503, '1'])
-    expect(performance.now() - startedMs).toBeLessThan(500)
+    expect([early.status, early.headers.get('retry-after')]).toEqual([503, '1']) // an attempt would have ended in 502
   }, 60_000)
 
   test('a worker that comes back elsewhere costs its callers only time', async () => {
@@ -390,7 +390,7 @@ describe('failures', () => {
     controlPlane.replies.set('paused', { found: 'unavailable', tenantId: gone.tenantId, reason: 'suspended' })
     const startedMs = performance.now()
     expect((await ask('paused')).status).toBe(503)
-    expect(performance.now() - startedMs).toBeLessThan(1_000)
+    expect(performance.now() - startedMs).toBeLessThan(holdMs) // it was not held
   }, 60_000)
 
   test('a broadcast moves the next request, without a question', async () => {
@@ -428,7 +428,7 @@ describe('failures', () => {
 })
 
 test('without the control plane known tenants keep answering, unknown ones are 503', async () => {
-  const holdMs = 3_000 // far above what a busy machine adds to an answer that waits for nothing
+  const longHoldMs = 3_000 // far above what a busy machine adds to an answer that waits for nothing
   const own = startFakeControlPlane(secrets)
   const alone = await openGateway(
     {
@@ -437,7 +437,7 @@ test('without the control plane known tenants keep answering, unknown ones are 5
       controlPlane: [own.address],
       baseDomain: 'fleet.test',
       secrets,
-      limits: { resolveMs: 300, holdMs, heldMax: 2 },
+      limits: { resolveMs: 300, holdMs: longHoldMs, heldMax: 2 },
     },
     deps(),
   )
@@ -456,7 +456,7 @@ test('without the control plane known tenants keep answering, unknown ones are 5
       return performance.now() - startedMs
     }),
   )
-  expect(durations.filter((ms) => ms >= holdMs).length).toBe(2)
+  expect(durations.filter((ms) => ms >= longHoldMs).length).toBe(2)
   await own.close()
   for (let i = 0; i < 20; i++) expect(await (await get(tenant.slug)).text()).toBe('still here')
   const unknown = await get('stranger')
