@@ -29,8 +29,8 @@ export interface Difference {
   readonly ours: string
 }
 
-/** How long the last events of a world may take, ms. */
-const eventsMs = 3_000
+/** How long the last events of a world may take, ms: only differences wait so long, and a busy machine is none. */
+const eventsMs = 15_000
 /** Reads that are under way at once. */
 const readsAtOnce = 8
 
