@@ -86,13 +86,21 @@ export async function retainHistory(
   const tail = listed.reduce((max, { maxTxid }) => Math.max(max, maxTxid), 0) as Txid
   const retained = (isSettled: boolean) => ({ txid: tail, atMs: nowMs, isSettled })
   const nothing = { filesDeleted: 0, bytesDeleted: 0 }
-  if (held === null) return { candidates: state.candidates, retained: retained(false), ...nothing }
-  const plan = planRetention(files, nowMs, policy, held)
+  const untouched = { candidates: state.candidates, retained: retained(false), ...nothing }
+  if (held === null) return untouched
+  let plan = planRetention(files, nowMs, policy, held)
   const { candidates, restoreMsMax } = state
-  if (candidates !== null && nowMs < readyAtMs(candidates, restoreMsMax))
-    return { candidates, retained: retained(false), ...nothing }
-  const gone = candidates === null ? [] : planDeletion(candidates.ranges, plan)
-  if (gone.length > 0) await proveNewest(at, files, new Set(gone), deps)
+  if (candidates !== null && nowMs < readyAtMs(candidates, restoreMsMax)) return untouched
+  let gone = candidates === null ? [] : planDeletion(candidates.ranges, plan)
+  if (candidates !== null && gone.length > 0) {
+    await proveNewest(at, files, new Set(gone), deps)
+    // That may have taken hours: what was reserved meanwhile stays. Nothing more goes by that, so the proof still holds.
+    const heldNow = await readReservations(at, nowMs, signal)
+    if (heldNow === null) return untouched
+    const points = [...held.points, ...heldNow.points]
+    plan = planRetention(files, nowMs, policy, { points, files: [...held.files, ...heldNow.files] })
+    gone = planDeletion(candidates.ranges, plan)
+  }
   for (let from = 0; from < gone.length; from += deleteKeysMax)
     await at.store.delete(
       gone.slice(from, from + deleteKeysMax).map((file) => ltxKey(at, file)),
