@@ -6,7 +6,7 @@ import { silentLogger } from '../../../lib/obs/log.ts'
 import { seededRng } from '../../../lib/rng.ts'
 import { type OutputGate, openGate } from '../output-gate.ts'
 import { Usage } from '../usage.ts'
-import { connectionMsMax, idleTimeoutMs, RealtimeBroker } from './broker.ts'
+import { connectionMsMax, type Delivery, heldBytesMax, idleTimeoutMs, RealtimeBroker } from './broker.ts'
 import { encodeMessage, type RealtimeClient } from './client.ts'
 
 function newBroker(gate: OutputGate = openGate) {
@@ -86,4 +86,20 @@ test('who does not read is closed instead of filling memory', () => {
   const message = encodeMessage('x', 'y'.repeat(100_000))
   for (let i = 0; i < 100 && !client.isClosed; i++) client.sendEncoded(message, clock.monotonic())
   expect(client.isClosed).toBe(true)
+})
+
+test('messages that wait are bounded together: whose would be too many is closed', async () => {
+  const { broker } = newBroker()
+  const data = 'x'.repeat(heldBytesMax / 4)
+  const clients = Array.from({ length: 5 }, () => broker.connect('', () => {})!)
+  const made = clients.map((client) => broker.prepare([client], 'a', data))
+  expect(made.map((each) => each !== null)).toEqual([true, true, true, false, false])
+  expect(clients.map((client) => client.isClosed)).toEqual([false, false, false, true, true])
+  const rest = made.filter((each): each is Delivery => each !== null)
+  broker.drop(rest.slice(0, 1))
+  const again = broker.prepare([clients[0]!], 'a', data)!
+  expect(again).not.toBeNull()
+  broker.deliver([...rest.slice(1), again])
+  await broker.idle()
+  for (let i = 0; i < 3; i++) expect(broker.prepare([], 'a', data)).not.toBeNull()
 })

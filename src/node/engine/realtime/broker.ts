@@ -10,7 +10,7 @@ import type { Chains } from '../chains.ts'
 import type { RealtimeMessageEvent } from '../hook-events.ts'
 import type { OutputGate } from '../output-gate.ts'
 import type { Usage } from '../usage.ts'
-import { baseOf, RealtimeClient } from './client.ts'
+import { baseOf, encodeMessage, RealtimeClient } from './client.ts'
 
 /** A client without messages for this long is closed, ms. */
 export const idleTimeoutMs = 5 * 60_000
@@ -18,6 +18,11 @@ export const idleTimeoutMs = 5 * 60_000
 export const connectionMsMax = 30 * 60_000
 /** Clients of one tenant; each costs a descriptor and some KB. */
 export const clientsMax = 20_000
+/**
+ * Bytes of messages that are made and not sent yet. A client may listen to one change by a thousand topics: without this,
+ * one large record would take gigabytes.
+ */
+export const heldBytesMax = 128 * 1024 * 1024
 /** How often old clients are looked for, ms. */
 const sweepMs = 5_000
 /** Clients served before other work gets its turn: each is a write to a socket. */
@@ -51,6 +56,8 @@ export class RealtimeBroker {
   /** By the part of a topic before `?`, then by client: the topics as written. */
   readonly #topics = new Map<string, Map<RealtimeClient, Set<string>>>()
   #sweeper: Cancel | null = null
+  readonly #held = new Set<Delivery>()
+  #heldBytes = 0
   /** Ends when everything handed over so far has been sent: messages keep their order. */
   #sending: Promise<void> = Promise.resolve()
 
@@ -101,13 +108,41 @@ export class RealtimeBroker {
   }
 
   /**
+   * One message for several clients, which counts until it is delivered or {@link drop}ped. Null when too much waits
+   * already: its clients are closed, as those are that do not read, and connect anew.
+   */
+  prepare(clients: readonly RealtimeClient[], name: string, data: string): Delivery | null {
+    const message = encodeMessage(name, data)
+    if (this.#heldBytes + message.length > heldBytesMax) {
+      for (const client of clients) client.close()
+      return null
+    }
+    const delivery = { clients, name, data, message }
+    this.#held.add(delivery)
+    this.#heldBytes += message.length
+    return delivery
+  }
+
+  /** Messages that will not be sent after all. */
+  drop(deliveries: readonly Delivery[]): void {
+    for (const each of deliveries) if (this.#held.delete(each)) this.#heldBytes -= each.message.length
+  }
+
+  /**
    * Sends in the background, in the order of the calls, once the output gate lets what was committed so far out.
    * @param deliveries may still be being made up: rules of one change can take longer to ask than those of the next.
    */
   deliver(deliveries: MaybePromise<readonly Delivery[]>): void {
     if (!(deliveries instanceof Promise) && deliveries.length === 0) return
     this.#sending = this.#sending
-      .then(async () => this.#send(await deliveries))
+      .then(async () => {
+        const made = await deliveries
+        try {
+          await this.#send(made)
+        } finally {
+          this.drop(made)
+        }
+      })
       .catch((error: unknown) => {
         this.#deps.log.warn('realtime messages not sent', { error })
       })

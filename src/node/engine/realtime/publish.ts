@@ -14,7 +14,7 @@ import type { RuleHost } from '../rules/rule-host.ts'
 import { isFilterFailure, matchesFilter, passesRule } from '../rules/rules.ts'
 import { showAllTo, showTo } from '../rules/visibility.ts'
 import type { Delivery, RealtimeBroker } from './broker.ts'
-import { encodeMessage, type RealtimeClient, type SubscriptionOptions } from './client.ts'
+import type { RealtimeClient, SubscriptionOptions } from './client.ts'
 
 /** The part of an engine whose changes are told. */
 export interface RealtimeHost extends RuleHost {
@@ -30,6 +30,10 @@ export function bindRealtime(engine: RealtimeHost): void {
   // Deletes are judged while the record is there and told when it has gone.
   const prepared = new Map<string, Delivery[]>()
   const keyOf = (record: EngineRecord) => `${record.collection.id}/${record.id}`
+  const forget = (key: string) => {
+    realtime.drop(prepared.get(key) ?? [])
+    prepared.delete(key)
+  }
   const bind = (action: Action, priority: number) => ({
     id: `__pf_realtime_${action}__`,
     priority,
@@ -49,18 +53,24 @@ export function bindRealtime(engine: RealtimeHost): void {
     id: '__pf_realtime_delete__',
     priority: 99,
     handle: async (event) => {
+      const key = keyOf(event.record)
       if (realtime.size > 0) {
         // Outside the transaction: what a rule needs may be deleted in it already, as the parent of a cascade.
         const deliveries = engine.data.outside(() => deliveriesOf(engine, 'delete', event.record))
-        const key = keyOf(event.record)
         try {
           const made = await deliveries
+          forget(key)
           if (made.length > 0) prepared.set(key, made)
         } catch (error) {
           engine.log.warn('realtime messages not made', { error }) // no reason to keep the record
         }
       }
-      await event.next()
+      try {
+        await event.next()
+      } catch (error) {
+        forget(key)
+        throw error
+      }
     },
   })
   chains.onRecordAfterDeleteSuccess.bind({
@@ -79,7 +89,7 @@ export function bindRealtime(engine: RealtimeHost): void {
     id: '__pf_realtime_kept__',
     priority: -99,
     handle: async (event) => {
-      prepared.delete(keyOf(event.record))
+      forget(keyOf(event.record))
       await event.next()
     },
   })
@@ -104,15 +114,21 @@ async function deliveriesOf(engine: RealtimeHost, action: Action, record: Engine
     topics.push([`${name}/${record.id}`, viewRule], [`${name}/*`, listRule], [name, listRule])
   const deliveries: Delivery[] = []
   const breath = new Breath(engine.clock)
-  for (const [base, rule] of topics) {
-    for (const { topic, auth, options, clients } of groupsOf(engine, base, record, rule)) {
-      const data = await dataFor(engine, { action, record, rule, auth, options })
-      if (data !== null) deliveries.push({ clients, name: topic, data, message: encodeMessage(topic, data) })
-      const rest = breath.take()
-      if (rest !== undefined) await rest
+  try {
+    for (const [base, rule] of topics) {
+      for (const { topic, auth, options, clients } of groupsOf(engine, base, record, rule)) {
+        const data = await dataFor(engine, { action, record, rule, auth, options })
+        const delivery = data === null ? null : engine.realtime.prepare(clients, topic, data)
+        if (delivery !== null) deliveries.push(delivery)
+        const rest = breath.take()
+        if (rest !== undefined) await rest
+      }
     }
+    return deliveries
+  } catch (error) {
+    engine.realtime.drop(deliveries)
+    throw error
   }
-  return deliveries
 }
 
 /** Clients of one topic that see the same of a change. */
