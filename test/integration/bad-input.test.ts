@@ -19,8 +19,6 @@ import { Fleet, runCli } from '../support/fleet.ts'
 setDefaultTimeout(60_000) // a busy machine is no failure
 
 const superuser = { email: 'root@example.com', password: 'a-long-test-password' }
-/** `async` ships at the latest after one second; half as much again for noisy cores. */
-const lagBoundMs = 1_500
 const nesting = '['.repeat(5_000_000) + ']'.repeat(5_000_000)
 
 const dir = mkdtempSync(join(tmpdir(), 'pocketfleet-bad-input-'))
@@ -161,10 +159,11 @@ test("straight to a worker's port: only a fresh header of the fleet's own is let
 
 test('a corrupted WAL on the local disk loses no write that was shipped', async () => {
   const sdk = await signIn('acme')
-  for (let i = 0; i < 20; i++) await sdk.collection('notes').create({ title: `wal ${i}` })
+  // The last one waits for the store, which then has those before it too.
+  for (let i = 0; i < 20; i++)
+    await sdk.collection('notes').create({ title: `wal ${i}` }, { headers: { 'x-ack': i < 19 ? 'async' : 'sync' } })
   const before = await titles('acme')
   expect(before).toHaveLength(21)
-  await Bun.sleep(lagBoundMs)
   await fleet.killTree()
   const path = join(dir, 'node/tenants', ids['acme']!, 'data.db-wal')
   const bytes = readFileSync(path)
@@ -179,8 +178,7 @@ test('a corrupted WAL on the local disk loses no write that was shipped', async 
 
 test('truncated LTX objects: that tenant is 503, others work, nothing is deleted', async () => {
   const before = await titles('acme')
-  await Bun.sleep(lagBoundMs)
-  expect(await fleet.stop()).toBe(0)
+  expect(await fleet.stop()).toBe(0) // ships what it holds
   // Closing left one image in place of the slots. It and the slot that all others stand on are cut: no way leads around both.
   const images = join(dir, 'objects/t', ids['acme']!, 'data.db/ltx/9')
   const slots = join(dir, 'objects/t', ids['acme']!, 'data.db/ltx/0')

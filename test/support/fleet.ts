@@ -90,7 +90,7 @@ export class Fleet {
       },
       60_000,
     )
-    await until('object store line', () => output.text.includes('object store'), 5_000)
+    await until('object store line', () => output.text.includes('object store'))
     const adminToken = /First admin token[^:]*:\s+(admin_\w+)/.exec(output.text)?.[1] ?? null
     return new Fleet(options, { process: child, output, port, adminToken })
   }
