@@ -33,19 +33,20 @@ function setUp() {
     peek: () => null,
     exclusively: (_: TenantId, work: () => Promise<unknown>) => {
       closedFor.push('closed')
-      return work()
+      return work().finally(() => closedFor.push('free'))
     },
   } as unknown as TenantPool
   const files = { mayHoldMore: () => false } as unknown as TenantFiles
   const warm = async () => ({ databases: [] })
-  const desk = new JobDesk({ pool, files, clock: new SimClock(), log, scratchDir: '/nowhere', run, warm })
+  const clock = new SimClock()
+  const desk = new JobDesk({ pool, files, clock, log, scratchDir: '/nowhere', run, warm })
   let jobs = 0
   const look = (job: TenantJob, jobId: string) => desk.look({ type: 'job.run', jobId, tenantId, job })
   const start = async (job: TenantJob) => {
     look(job, `job-${++jobs}`)
     await Bun.sleep(0)
   }
-  return { desk, look, start, running, ends, closedFor }
+  return { desk, clock, look, start, running, ends, closedFor }
 }
 
 test('look-ups do not wait for long work, and a tenant that is offline goes first', async () => {
@@ -91,4 +92,28 @@ test('what is not wanted any more ends, does not begin, and makes room', async (
   expect(look({ type: 'drill' }, 'job-9')).toMatchObject({ state: 'failed', code: 'job_stopped' }) // its order was late
   await desk.close()
   expect(running).toHaveLength(3)
+})
+
+test('a restored tenant opens once that was heard, or after a while', async () => {
+  const { desk, clock, look, start, ends, closedFor } = setUp()
+  const restore = { type: 'restore', placement, cut } as const
+  await start(restore)
+  expect(look(restore, 'job-1').state).toBe('running')
+  ends[0]!()
+  await Bun.sleep(0)
+  expect(closedFor).toEqual(['closed'])
+  expect(look(restore, 'job-1').state).toBe('done')
+  await Bun.sleep(0)
+  expect(closedFor).toEqual(['closed', 'free'])
+  expect(look(restore, 'job-1').state).toBe('done')
+  await start(restore)
+  ends[1]!()
+  await Bun.sleep(0)
+  expect(closedFor).toHaveLength(3)
+  await clock.advance(5_000)
+  await Bun.sleep(0)
+  expect(closedFor).toHaveLength(4)
+  expect(look(restore, 'job-2').state).toBe('done')
+  await desk.close()
+  expect(clock.pendingTimers).toBe(0)
 })

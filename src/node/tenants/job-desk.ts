@@ -22,6 +22,11 @@ const lookUpsMax = 2
 const waitingMax = 200
 /** A job may take this long, ms: what a tenant's own tables and views make SQLite do has no other end. */
 const jobMsMax = 2 * 3_600_000
+/**
+ * A restored tenant stays closed until whoever ordered it has heard so, or for this long, ms: asked anew, by somebody who
+ * has not heard it and of a worker that has forgotten it, the restore would take back what was written since.
+ */
+const unheardMsMax = 5_000
 /** Outcomes that are remembered. */
 const outcomesMax = 500
 
@@ -50,6 +55,9 @@ type JobReport = JobReports[TenantJob['type']]
 type JobOrder = Extract<NodeOrder, { readonly type: 'job.run' }>
 interface RunningJob {
   progress: JobProgress
+  /** Of a job that is done and waits for being heard. */
+  report: JobReport | null
+  readonly heard: PromiseWithResolvers<void>
   readonly stop: AbortController
 }
 
@@ -77,10 +85,14 @@ export class JobDesk {
       return outcome
     }
     const running = this.#running.get(order.jobId)
+    if (running !== undefined && running.report !== null) {
+      running.heard.resolve()
+      return { state: 'done', report: running.report }
+    }
     if (running !== undefined) return { state: 'running', progress: running.progress }
     if (this.#running.size >= runningMax + waitingMax) throw new OverloadedError(`${waitingMax} jobs wait already`)
     const progress = { step: 'waiting', done: 0, total: null }
-    const job: RunningJob = { progress, stop: new AbortController() }
+    const job: RunningJob = { progress, report: null, heard: Promise.withResolvers(), stop: new AbortController() }
     this.#running.set(order.jobId, job)
     const working = this.#carryOut(order, job).finally(() => this.#all.delete(working))
     this.#all.add(working)
@@ -106,9 +118,6 @@ export class JobDesk {
   /** Never rejects. */
   async #carryOut(order: JobOrder, running: RunningJob): Promise<void> {
     const { clock, log } = this.#deps
-    const report = (progress: JobProgress) => {
-      running.progress = progress
-    }
     const signal = AbortSignal.any([running.stop.signal, this.#closing.signal])
     const { jobId, tenantId, job } = order
     const lane = this.#laneOf(job)
@@ -117,7 +126,7 @@ export class JobDesk {
     let outcome: Outcome
     try {
       signal.throwIfAborted()
-      outcome = { state: 'done', report: await this.#run(order, report, signal) }
+      outcome = { state: 'done', report: await this.#run(order, running, signal) }
       const ms = Math.round(clock.monotonic() - startedAtMs)
       log.info('job done', { job: job.type, tenant: tenantId, ms })
     } catch (error) {
@@ -137,9 +146,12 @@ export class JobDesk {
 
   async #run(
     { jobId, tenantId, job, replicas = [] }: JobOrder,
-    report: (progress: JobProgress) => void,
+    running: RunningJob,
     signal: AbortSignal,
   ): Promise<JobReport> {
+    const report = (progress: JobProgress) => {
+      running.progress = progress
+    }
     const { pool, run, scratchDir, warm, clock } = this.#deps
     if (job.type === 'warm') {
       const copied = await pool.whileClosed(tenantId, () => warm(tenantId, report, signal))
@@ -163,7 +175,22 @@ export class JobDesk {
     if (job.type !== 'fork' && job.type !== 'drill' && job.type !== 'archive') await this.#shipAll(tenantId, job)
     // Who takes a history over writes to it without a fence.
     const mustBeClosed = job.type === 'restore' || (job.type === 'eject' && job.isHandedOver)
-    return mustBeClosed ? pool.exclusively(tenantId, start) : start()
+    if (!mustBeClosed) return start()
+    return pool.exclusively(tenantId, async () => {
+      const done = await start()
+      if (job.type === 'restore') await this.#untilHeard(running, done, signal)
+      return done
+    })
+  }
+
+  async #untilHeard(running: RunningJob, report: JobReport, signal: AbortSignal): Promise<void> {
+    const { heard } = running
+    const cancel = this.#deps.clock.setTimer(unheardMsMax, heard.resolve)
+    signal.addEventListener('abort', () => heard.resolve(), { once: true })
+    if (signal.aborted) heard.resolve()
+    running.report = report
+    await heard.promise
+    cancel()
   }
 
   /** Everything that was committed here until now belongs to the history that a job works on. */
