@@ -21,8 +21,8 @@ export async function announceTakeover(at: HistoryLocation, epoch: number, signa
 export async function announcedEpoch(at: HistoryLocation, signal?: AbortSignal): Promise<number> {
   try {
     const bytes = await at.store.get(takeoverKey(at), signal === undefined ? {} : { signal })
-    const hint = JSON.parse(fromUtf8(bytes)) as { readonly epoch?: unknown }
-    return Number.isSafeInteger(hint.epoch) ? (hint.epoch as number) : 0
+    const epoch = (JSON.parse(fromUtf8(bytes)) as { readonly epoch?: unknown } | null)?.epoch
+    return Number.isSafeInteger(epoch) ? (epoch as number) : 0
   } catch (error) {
     // A hint that cannot be read hints at nothing.
     if (error instanceof ObjectNotFoundError || error instanceof SyntaxError) return 0
