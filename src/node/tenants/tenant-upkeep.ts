@@ -156,8 +156,10 @@ export class TenantUpkeep {
   /** Files that were deleted so long ago that no promised point wants them back. */
   async #sweep(engine: Engine): Promise<void> {
     const cutoffMs = this.#deps.clock.now() - defaultRetention.hourlyMs
-    for (let isDone = !engine.files.keepsDeleted; !isDone && !this.#isClosed; ) {
-      const swept = await sweepDeletedFiles(engine.data, engine.files, cutoffMs, () => this.#isClosed)
+    // The fleet's, also while the settings name another bucket.
+    const files = engine.files.base
+    for (let isDone = !files.keepsDeleted; !isDone && !this.#isClosed; ) {
+      const swept = await sweepDeletedFiles(engine.data, files, cutoffMs, () => this.#isClosed)
       isDone = swept.isDone
       if (swept.deleted > 0)
         this.#deps.log.info('deleted files removed', { tenant: this.#spec.id, count: swept.deleted })

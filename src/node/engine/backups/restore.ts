@@ -1,6 +1,6 @@
 // Puts the contents of a backup in the place of a tenant's. Standalone: the engine is closed meanwhile, by whoever holds
 // it, and folders change places; nothing is lost when any step fails, because the old contents are moved aside first and
-// moved back. In a fleet: files become objects, the database one more transaction (take-over.ts).
+// moved back. In a fleet: files become objects, the database one more transaction (tenants/tenant-content.ts).
 
 import { mkdir, readdir, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'

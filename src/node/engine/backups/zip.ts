@@ -2,7 +2,7 @@
 // names that leave the folder, links, bombs.
 
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, readdir } from 'node:fs/promises'
+import { mkdir, open, readdir, statfs } from 'node:fs/promises'
 import { dirname, join, resolve, sep } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
@@ -13,7 +13,7 @@ import { AppError } from '../../../lib/errors.ts'
 
 /** Entries of one archive. */
 const entriesMax = 1_000_000
-/** Unpacked bytes of one archive, unless the caller says otherwise: the largest plan's storage. */
+/** Unpacked bytes of one archive, unless the caller says otherwise or the disk has no room: the largest plan's storage. */
 const unpackedBytesDefault = 50 * 1024 * 1024 * 1024
 /** Unpacked to packed bytes of one entry past the first MiB; SQLite files full of zeros come near 1000. */
 const ratioMax = 1_100
@@ -105,7 +105,7 @@ export async function unpackArchive(
   const root = resolve(dir)
   await mkdir(root, { recursive: true })
   const zip = await openArchive(path)
-  const bytesMax = options.bytesMax ?? unpackedBytesDefault
+  const bytesMax = Math.min(options.bytesMax ?? unpackedBytesDefault, await roomIn(root))
   let entries = 0
   let bytes = 0
   try {
@@ -126,6 +126,12 @@ export async function unpackArchive(
   } finally {
     zip.close()
   }
+}
+
+/** Bytes that one archive may take of a disk: half of what is left, for others live on it too. */
+async function roomIn(dir: string): Promise<number> {
+  const { bavail, bsize } = await statfs(dir)
+  return Math.floor((bavail * bsize) / 2)
 }
 
 /** An entry of an archive that is read where it lies. */
