@@ -74,13 +74,19 @@ async function start(
 async function playNode(
   member: ControlPlane,
   id: string,
-  behave: { failCreates?: number; unshipped?: number; job?: (job: TenantJob) => OrderReplies['job.run'] | null } = {},
+  behave: {
+    failCreates?: number
+    failOpens?: number
+    unshipped?: number
+    job?: (job: TenantJob) => OrderReplies['job.run'] | null
+  } = {},
 ) {
   const messaging = openMessaging({ role: 'node', secrets, log })
   opened.push(() => messaging.close())
   const orders: NodeOrder[] = []
   const server = openRpcServer({ messaging, clock, log, bind: 'tcp://127.0.0.1:0', allow: ['control-plane'] })
   let failures = behave.failCreates ?? 0
+  let failOpens = behave.failOpens ?? 0
   let unshipped = behave.unshipped ?? 0
   const handlers: Handlers<NodeOrder, OrderReplies> = {
     'tenant.create': (order) => {
@@ -103,6 +109,7 @@ async function playNode(
     },
     'tenant.open': (order) => {
       orders.push(order)
+      if (failOpens-- > 0) throw new Error('too few standbys answer')
       return { opened: true }
     },
     'tenant.meter': () => ({ sinceMs: 1_700_000_000_000, reading: { ...noReading, bytesSent: 7 } }),
@@ -404,6 +411,33 @@ test('a node that holds commits of a crash ships them before it lets go', async 
   await until('the move', async () => (await call('GET', '/api/cp/tenants/a')).body.placement.nodeId === 'node-2')
   const types = one.orders.map(({ type }) => type).filter((type) => /release|open/.test(type))
   expect(types).toEqual(['tenant.release', 'tenant.open', 'tenant.release'])
+}, 30_000)
+
+test('standbys of a dead owner are not forgotten before its successor has asked them', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  // Whichever is the heir, its first attempts fail.
+  const first = await playNode(member, 'node-1', { failOpens: 2 })
+  const second = await playNode(member, 'node-2', { failOpens: 2 })
+  const made = await call('POST', '/api/cp/tenants', { id: 'acme', ackMode: 'quorum' })
+  const [owner, heir] = made.body.placement.nodeId === 'node-1' ? [first, second] : [second, first]
+  expect(made.body.placement.standbys).toEqual([heir.nodeId])
+  owner.stop()
+  await until('the heir to have it', async () => {
+    const { placement } = (await call('GET', '/api/cp/tenants/acme')).body
+    return placement.nodeId === heir.nodeId
+  })
+  // Nobody has opened it there yet; a third node comes, and could stand by.
+  heir.orders.length = 0
+  await playNode(member, 'node-3')
+  await until('a standby', async () => {
+    const { placement } = (await call('GET', '/api/cp/tenants/acme')).body
+    return placement.standbys.length === 1
+  })
+  const types = heir.orders.map(({ type }) => type)
+  const released = types.indexOf('tenant.release')
+  expect(types.slice(0, released)).toContain('tenant.open')
+  expect(types.filter((type) => type === 'tenant.release')).toHaveLength(1)
 }, 30_000)
 
 test('a forced takeover needs the word for it, and the log says whose it was', async () => {

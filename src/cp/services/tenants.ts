@@ -555,17 +555,37 @@ export class TenantService {
     if (this.#moving.has(id) || this.#copying.has(id)) return
     const { nodeId, worker, epoch } = placement
     const standbys = this.#standbysFor(id, nodeId)
+    const forget = await this.#askStandbys(placement)
+    if (this.#moving.has(id) || this.#copying.has(id)) return
     this.#moving.add(id)
     onRouteChange(id)
     try {
       await this.#release(placement)
-      const place = { nodeId, worker, expected: epoch, seen: epoch, standbys, forget: true } as const
+      const place = { nodeId, worker, expected: epoch, seen: epoch, standbys, forget } as const
       const outcome = await propose({ type: 'tenant.place', id, ...place })
       if (outcome.ok) log.info('standbys changed', { tenant: id, owner: nodeId, standbys })
     } finally {
       this.#moving.delete(id)
       onRouteChange(id)
     }
+  }
+
+  /**
+   * Has the owner open a tenant whose standbys may hold what the store does not: it asks them and seals. Letting go of what it
+   * never opened, it could not say that nobody has to ask them any more.
+   *
+   * @returns false for a tenant that may not be opened: whoever opens it next asks all of them.
+   */
+  async #askStandbys({ tenantId, nodeId, epoch, standbySets }: PlacementRow): Promise<boolean> {
+    const { state, orders, timings } = this.#deps
+    if (standbySets.every(({ nodeIds }) => nodeIds.length === 0)) return true
+    if (state.tenants.get(tenantId)?.status !== 'active') return false
+    await orders
+      .give<'tenant.open'>(nodeId, { type: 'tenant.open', tenantId, epoch }, timings.orderMs)
+      .catch((cause) => {
+        throw new NodeOrderError(`node ${nodeId} did not ask the standbys of tenant ${tenantId}`, { cause })
+      })
+    return true
   }
 
   /** Resolves once the owner has closed the tenant with everything in the store, and will not open it under this epoch. */
@@ -607,11 +627,13 @@ export class TenantService {
     const { propose, clock, log, onRouteChange } = this.#deps
     if (this.#moving.has(id) || this.#copying.has(id)) throw new OverloadedError(`tenant ${id} is moving already`)
     if (copyMs !== null) await this.#copyAhead(id, to, copyMs)
+    const isReleased = copyMs !== null
+    const forget = isReleased && (await this.#askStandbys(from))
+    if (this.#moving.has(id)) throw new OverloadedError(`tenant ${id} is moving already`)
     const startedMs = clock.monotonic()
     this.#moving.add(id)
     onRouteChange(id) // gateways hold its requests from here on
     try {
-      const isReleased = copyMs !== null
       if (isReleased) await this.#release(from)
       const outcome = await propose({
         type: 'tenant.place',
@@ -620,7 +642,7 @@ export class TenantService {
         expected: from.epoch,
         seen: from.epoch,
         standbys: this.#standbysFor(id, to.nodeId),
-        forget: isReleased,
+        forget,
       })
       if (outcome.ok)
         log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })
