@@ -4,12 +4,13 @@
 import { readFileSync } from 'node:fs'
 import { ObjectExistsError } from '../lib/object-store/object-store.ts'
 import { cleanPoint } from './catch-up.ts'
+import { checkFile } from './check-file.ts'
 import { checksumText, type HistoryManifest } from './history-manifest.ts'
 import { type EncodedLtx, encodeLtx, imagePages } from './ltx/encoder.ts'
 import type { LtxHeader } from './ltx/header.ts'
 import { type HistoryLocation, isSeal, levelMax, ltxKey } from './ltx-store.ts'
 
-/** Of the database: encoding it takes some milliseconds of everybody's time. */
+/** Of the database: checking and encoding it takes some milliseconds of everybody's time. */
 const imageBytesMax = 2 << 20
 /** Slots with pages behind the last image, from which on one is worth its request. */
 const slotsMin = 2
@@ -24,6 +25,7 @@ export function wantsClosingImage({ files, commit, pageSize }: HistoryManifest):
  * The image of a closed database. No connection to it may be open in this process: reading it would drop its locks.
  *
  * @returns null unless the file is known to be the database at the tail of `manifest`, with nothing in its WAL.
+ * @throws DamagedDatabaseError when the disk has damaged it: the slots are sound, and an image would take their place.
  */
 export function closingImage(manifest: HistoryManifest, dbPath: string): ClosingImage | null {
   const { tail, pageSize, commit } = manifest
@@ -32,6 +34,7 @@ export function closingImage(manifest: HistoryManifest, dbPath: string): Closing
   if (point.txid !== tail.txid || checksumText(point.checksum) !== tail.checksum) return null
   const image = readFileSync(dbPath)
   if (image.length !== commit * pageSize) return null
+  checkFile(dbPath, 'quick')
   const header: LtxHeader = {
     pageSize,
     commit,

@@ -10,6 +10,7 @@ import { systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { MeteredObjectStore } from '../../src/lib/object-store/metered.ts'
 import { seededRng } from '../../src/lib/rng.ts'
+import { DamagedDatabaseError } from '../../src/replicate/check-file.ts'
 import { closingImage, putClosingImage, wantsClosingImage } from '../../src/replicate/closing-image.ts'
 import { drillHistory } from '../../src/replicate/drill.ts'
 import { readLocalState, statePath, writeLocalState } from '../../src/replicate/local-state.ts'
@@ -103,6 +104,10 @@ test('a file that is not certainly the state of the tail makes no image', async 
   const bytes = readFileSync(path)
   writeFileSync(path, bytes.subarray(0, bytes.length - 4_096))
   expect(closingImage(manifest, path)).toBeNull()
+  const rotten = bytes.slice()
+  rotten[bytes.length - 4_096] = 99 // the kind of the last page
+  writeFileSync(path, rotten)
+  expect(() => closingImage(manifest, path)).toThrow(DamagedDatabaseError)
   writeFileSync(path, bytes)
   writeLocalState(path, [{ ...good, txid: (good.txid - 1) as Txid }])
   expect(closingImage(manifest, path)).toBeNull()

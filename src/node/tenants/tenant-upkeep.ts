@@ -137,14 +137,15 @@ export class TenantUpkeep {
   /** Beside the manifest, which need not name them: a listing finds them. */
   async #putImages(pathOf: (name: DatabaseName) => string): Promise<void> {
     const { store, objectPrefix } = this.#deps
-    const puts: Promise<void>[] = []
+    const images: (() => Promise<void>)[] = []
     for (const [name, { manifest }] of this.#histories) {
       if (manifest === null || !wantsClosingImage(manifest)) continue
       const image = closingImage(manifest, pathOf(name))
       if (image === null) continue
-      puts.push(putClosingImage({ store, prefix: `${tenantPrefix(objectPrefix, this.#spec.id)}/${name}` }, image))
+      const at = { store, prefix: `${tenantPrefix(objectPrefix, this.#spec.id)}/${name}` }
+      images.push(() => putClosingImage(at, image))
     }
-    await Promise.all(puts)
+    await Promise.all(images.map((put) => put()))
   }
 
   /** With what holds for this tenant now. */
