@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Figure, storeReport } from '../bench/report.ts'
 import { differ } from '../test/differential/differ.ts'
+import { findPlanted, plantedCount } from '../test/differential/planted.ts'
 import { allCells, runMatrix } from '../test/replication/matrix.ts'
 import { simulateReplication } from '../test/sim/replication/simulation.ts'
 import { runCrashRounds } from '../test/support/crash-rounds.ts'
@@ -78,6 +79,15 @@ const longTests: Readonly<Record<string, LongTest>> = {
       }
       if (differences.length > 0) throw new Error(JSON.stringify(differences.slice(0, 20)))
       return { requests: rounds, differences: 0 }
+    },
+  },
+  planted: {
+    about: 'bugs that are planted into our source, one at a time, each of which the differential test must find',
+    rounds: plantedCount,
+    run(seed, rounds, onRound) {
+      const binary = peer('pocketbase')
+      if (binary === null) throw new Error('missing peer: pocketbase; .ci/peers installs it')
+      return findPlanted(binary, { seed, rounds, onRound })
     },
   },
   hostile: {

@@ -1,6 +1,6 @@
 // Goal: a client cannot tell us from PocketBase, whatever it asks.
 // Method: random worlds and requests, sent to both, while every caller listens to realtime; see schema.ts, requests.ts.
-// planted.ts shows that it can fail. SEED=n runs one world, REQUESTS=n sets its length.
+// `test:long planted` shows that it can fail. SEED=n runs one world, REQUESTS=n sets its length.
 
 import { expect } from 'bun:test'
 import { testWithPeers } from '../support/peers.ts'

@@ -1,11 +1,8 @@
-// Shows that the differential test can fail: each planted bug, one at a time, must be found.
-//
-//   bun test/differential/planted.ts [first seed] [part of the names]
+// Shows that the differential test can fail: each planted bug, one at a time, must be found. `bun run test:long planted`.
 
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { peer } from '../support/peers.ts'
 import { startServer } from '../support/pocketbase.ts'
 import { differ } from './differ.ts'
 
@@ -110,13 +107,29 @@ const bugs: Readonly<Record<string, PlantedBug>> = {
   },
 }
 
-const binary = peer('pocketbase')
-if (binary === null) throw new Error('missing peer: pocketbase')
-const root = join(import.meta.dir, '../..')
-const firstSeed = Number(process.argv[2] ?? 1)
-const chosen = Object.entries(bugs).filter(([name]) => name.includes(process.argv[3] ?? ''))
-let missed = 0
-for (const [name, bug] of chosen) {
+/** How many bugs there are. */
+export const plantedCount = Object.keys(bugs).length
+
+/** Plants the first `rounds` bugs; throws when one of them is missed. @returns the seed that found each. */
+export async function findPlanted(
+  binary: string,
+  options: { readonly seed: number; readonly rounds: number; readonly onRound: (line: string) => void },
+): Promise<Readonly<Record<string, number>>> {
+  const foundBy: Record<string, number> = {}
+  const missed: string[] = []
+  for (const [name, bug] of Object.entries(bugs).slice(0, options.rounds)) {
+    const seed = await findOne(binary, name, bug, options.seed)
+    if (seed === null) missed.push(name)
+    else foundBy[name] = seed
+    options.onRound(seed === null ? `MISSED  ${name}` : `found   ${name} (SEED=${seed})`)
+  }
+  if (missed.length > 0) throw new Error(`not found: ${missed.join(', ')}`)
+  return foundBy
+}
+
+/** The first of some seeds whose requests show the bug, which is planted into a copy of the source; null for none. */
+async function findOne(binary: string, name: string, bug: PlantedBug, firstSeed: number): Promise<number | null> {
+  const root = join(import.meta.dir, '../..')
   const dir = mkdtempSync(join(tmpdir(), 'pf-planted-'))
   try {
     for (const part of ['src', 'package.json', 'tsconfig.json'])
@@ -129,24 +142,20 @@ for (const [name, bug] of chosen) {
       path,
       text.replace(bug.from, () => bug.to),
     )
-    let foundBy: number | null = null
-    for (let seed = firstSeed; seed < firstSeed + seedsMax && foundBy === null; seed++) {
-      const command = (data: string) => (address: string) => [
-        process.execPath,
-        join(dir, 'src/main.ts'),
-        'serve',
-        '--mode=standalone',
-        `--dir=${data}`,
-        `--http=${address}`,
-      ]
+    const command = (data: string) => (address: string) => [
+      process.execPath,
+      join(dir, 'src/main.ts'),
+      'serve',
+      '--mode=standalone',
+      `--dir=${data}`,
+      `--http=${address}`,
+    ]
+    for (let seed = firstSeed; seed < firstSeed + seedsMax; seed++) {
       const { differences } = await differ(binary, seed, requests, (data) => startServer(command(data)))
-      if (differences.length > 0) foundBy = seed
+      if (differences.length > 0) return seed
     }
-    console.log(foundBy === null ? `MISSED  ${name}` : `found   ${name} (seed ${foundBy})`)
-    if (foundBy === null) missed++
+    return null
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }
 }
-console.log(`${chosen.length - missed} of ${chosen.length} planted bugs found`)
-process.exit(missed === 0 ? 0 : 1)
