@@ -134,6 +134,13 @@ test('a read that held everybody up sends its whole database away, for long', as
   expect(await read(cheap, ['x'])).toBe('here')
 })
 
+test('long patterns go elsewhere, however few rows there are', async () => {
+  const search = 'SELECT 1 FROM small WHERE id LIKE ?1 OR id LIKE ?2 OR n = 1'
+  expect(await read(search, ['%a%', '%b%'])).toBe('here')
+  expect(await read(search, [`%${'a'.repeat(50)}%`, `%${'a'.repeat(50)}%`])).toBe('elsewhere')
+  expect(await read(search, ['a'.repeat(500), '%b%'])).toBe('here')
+})
+
 test('a table that is not known yet may be any size', async () => {
   await read('SELECT * FROM small WHERE n > 0')
   sqlite.run('CREATE TABLE late (n INT)')

@@ -22,6 +22,11 @@ const slowHereMs = 10
  * and another statement would be no better.
  */
 const blockingMs = 250
+/**
+ * Characters that all patterns of LIKE together may have here: each may cost a pass over every text that is looked at, and
+ * one text may have megabytes.
+ */
+const patternCharsMax = 100
 /** Times as long as such a run took: it is all of this thread that such a database gets. */
 const awayPerBlocked = 600
 /** A statement that was cheap by its plan is sent away after so many more slow runs than fast ones: one may be the machine's fault. */
@@ -97,7 +102,8 @@ export class ReadRouter {
     const { clock, here } = this.#deps
     const startedMs = clock.monotonic()
     const route = this.#routeOf(sql)
-    if (!this.#isForHere(route, startedMs)) return this.#elsewhere(route, sql, params, deadlineMs)
+    if (!this.#isForHere(route, startedMs) || patternChars(params) > patternCharsMax)
+      return this.#elsewhere(route, sql, params, deadlineMs)
     const rows = here(sql, params)
     const endedMs = clock.monotonic()
     const tookMs = endedMs - startedMs
@@ -167,4 +173,11 @@ export class ReadRouter {
       return unknownRows // WITHOUT ROWID
     }
   }
+}
+
+/** Of all parameters that may be patterns of LIKE: filters put `%` around what they look for. */
+function patternChars(params: SqlParams): number {
+  let chars = 0
+  for (const each of params) if (typeof each === 'string' && each.includes('%')) chars += each.length
+  return chars
 }
