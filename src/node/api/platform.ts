@@ -1,13 +1,13 @@
 // What the fleet itself does to a tenant, on the grant of a cluster admin: take over an existing app. Files come first,
 // one by one, so that an interrupted import goes on where it stopped; the database comes last and in one transaction.
 
-import { randomUUID } from 'node:crypto'
-import { open, rm } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ClusterSecrets } from '../../ipc/keys.ts'
 import { type Grant, type GrantAction, grantScheme, platformImportPath, verifyGrant } from '../../ipc/messages/grant.ts'
 import { type RouteHeaderKeys, routeHeaderName, verifyRouteHeader } from '../../ipc/messages/route-header.ts'
 import { errorMessage } from '../../lib/errors.ts'
+import { inTemporaryFolder } from '../engine/backups/backups.ts'
 import { CorruptDatabaseError } from '../engine/db/database.ts'
 import { SettingsEncryptionError } from '../engine/settings/encryption.ts'
 import { SettingsUnreadableError } from '../engine/settings/store.ts'
@@ -20,6 +20,8 @@ import type { Route } from './router.ts'
 const databaseBytesMax = 50 * 1024 ** 3
 /** Largest single file of an import, bytes. */
 const fileBytesMax = 5 * 1024 ** 3
+/** What a killed worker left of an import goes when the tenant is opened next. */
+const importPrefix = 'pb_import_'
 
 export interface PlatformOptions {
   readonly secrets: ClusterSecrets
@@ -60,22 +62,22 @@ async function listFiles(event: RequestEvent): Promise<Response> {
 async function importFile(event: RequestEvent): Promise<Response> {
   const key = event.param('key')
   if (!/^[^/]+\/[^/]+\/[^/]+$/.test(key)) throw badRequest('A file key has three parts: collection, record, name.')
-  const path = join(event.engine.dir, `import-${randomUUID()}`)
-  try {
+  await inTemporaryFolder(event.engine, importPrefix, async (folder) => {
+    const path = join(folder, 'file')
     await receive(event, path, fileBytesMax)
     await putFile(event.engine, key, path)
-  } finally {
-    await rm(path, { force: true })
-  }
+  })
   return event.noContent()
 }
 
 async function importDatabase(event: RequestEvent): Promise<Response> {
   const { engine } = event
-  const path = join(engine.dir, `import-${randomUUID()}.db`)
   try {
-    await receive(event, path, databaseBytesMax)
-    await replaceTenantContent(engine, path)
+    await inTemporaryFolder(engine, importPrefix, async (folder) => {
+      const path = join(folder, 'data.db')
+      await receive(event, path, databaseBytesMax)
+      await replaceTenantContent(engine, path)
+    })
   } catch (error) {
     if (
       error instanceof CorruptDatabaseError ||
@@ -84,8 +86,6 @@ async function importDatabase(event: RequestEvent): Promise<Response> {
     )
       throw badRequest(`The database cannot be imported: ${errorMessage(error)}`)
     throw error
-  } finally {
-    for (const suffix of ['', '-wal', '-shm']) await rm(path + suffix, { force: true })
   }
   return event.json(200, { collections: engine.collections.all().length })
 }
@@ -98,7 +98,7 @@ async function receive(event: RequestEvent, path: string, bytesMax: number): Pro
     for await (const chunk of event.request.body ?? []) {
       bytes += chunk.length
       if (bytes > bytesMax) throw badRequest(`The body is larger than ${bytesMax} bytes.`)
-      await handle.write(chunk)
+      for (let at = 0; at < chunk.length; ) at += (await handle.write(chunk, at)).bytesWritten
     }
   } finally {
     await handle.close()
