@@ -13,6 +13,7 @@ import type { Epoch, TenantId } from '../lib/brand.ts'
 import { systemClock } from '../lib/clock.ts'
 import { lockWhenFree } from '../lib/dir-lock.ts'
 import { AppError, errorCode, errorMessage, OverloadedError, TimeoutError } from '../lib/errors.ts'
+import { Lane } from '../lib/lane.ts'
 import { readLifeLine } from '../lib/life-line.ts'
 import { openObjectStore, shareOf } from '../lib/object-store/open.ts'
 import { createLogger } from '../lib/obs/log.ts'
@@ -70,6 +71,11 @@ const upkeepBytesPerSecond = 32 * 1024 * 1024
 /** Of closed tenants with cron jobs: late by a second at most, few at a time, tried again while the job still makes sense. */
 const cronLooks = { lookMsMin: 1_000, atOnceMax: 4, retryMs: 60_000 } as const
 
+/** Closed tenants with cron jobs that are suspended or archived are looked at again after this, ms. */
+const inactiveCronMs = 3_600_000
+/** Histories that are copied to the path of an epoch at once: each is held in memory whole. */
+const replicaCopiesMax = 2
+
 /** Of what this worker may ask of the bucket where that is limited: itself, its upkeep, and each of two jobs at a time. */
 const storeShares = { worker: 0.7, upkeep: 0.1, job: 0.1 } as const
 
@@ -109,6 +115,7 @@ export async function runWorker(): Promise<never> {
   )
   const lease = new Lease(clock)
   const stopping = new AbortController()
+  const replicaCopies = new Lane(replicaCopiesMax)
   opened.defer(() => stopping.abort(new OverloadedError('the node is stopping')))
   const secrets = clusterSecrets(config.clusterSecret, config.clusterSecretPrevious)
   const standbys = opened.adopt(
@@ -144,8 +151,14 @@ export async function runWorker(): Promise<never> {
     path: join(config.dir, `crons-${config.index}.json`),
     isOurs: async (id) => (await placementHere(id)) !== null,
     async pass(id, dueAtMs) {
-      const { epoch } = (await placementHere(id))!
-      await pool.use(id, epoch, ({ engine }) => cronsOf(engine).runMissed(dueAtMs))
+      const placement = await placementHere(id)
+      if (placement === null) return null // it has just moved
+      try {
+        await pool.use(id, placement.epoch, ({ engine }) => cronsOf(engine).runMissed(dueAtMs))
+      } catch (error) {
+        if (!(error instanceof TenantInactiveError)) throw error
+        return clock.now() + inactiveCronMs
+      }
       return null // it comes back here when it closes
     },
     ...cronLooks,
@@ -333,7 +346,12 @@ export async function runWorker(): Promise<never> {
     if (replica === undefined || replica.epoch === epoch) return
     const scratch = join(scratchDir, 'replicas', id)
     const job = { type: 'move-replica', from: replica.epoch, to: epoch } as const
-    await run({ tenantId: id, job, scratchDir: scratch }, () => {}, stopping.signal)
+    await replicaCopies.enter()
+    try {
+      await run({ tenantId: id, job, scratchDir: scratch }, () => {}, stopping.signal)
+    } finally {
+      replicaCopies.leave()
+    }
     if (!(await replicaCounts(id, epoch)))
       throw new WrongOwnerError(`tenant ${id} was placed anew while its history was copied`)
   }

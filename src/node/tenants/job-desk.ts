@@ -8,6 +8,7 @@ import type { JobProgress, JobReports, JobState, TenantJob, WarmReport } from '.
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { AppError, errorCode, errorMessage, OverloadedError, TimeoutError } from '../../lib/errors.ts'
+import { Lane } from '../../lib/lane.ts'
 import { LruMap } from '../../lib/lru.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { RunJob } from './job-process.ts'
@@ -207,37 +208,5 @@ export class JobDesk {
       if (errorCode(error) !== 'corrupt_database') throw error
       log.warn('a job works without what a damaged database may hold', { tenant: id, error })
     }
-  }
-}
-
-/** So many at once; the others wait in their order, but for those that go first. */
-class Lane {
-  readonly #waiting: (() => void)[] = []
-  #places: number
-
-  constructor(places: number) {
-    this.#places = places
-  }
-
-  async enter(goesFirst: boolean): Promise<void> {
-    if (this.#places > 0) {
-      this.#places--
-      return
-    }
-    await new Promise<void>((resolve) => {
-      if (goesFirst) this.#waiting.unshift(resolve)
-      else this.#waiting.push(resolve)
-    })
-  }
-
-  leave(): void {
-    const next = this.#waiting.shift()
-    if (next === undefined) this.#places++
-    else next()
-  }
-
-  /** Lets everybody in: what runs is ended. */
-  open(): void {
-    for (const proceed of this.#waiting.splice(0)) proceed()
   }
 }
