@@ -44,3 +44,19 @@ test('any text is answered', () => {
     ),
   )
 })
+
+test('an excerpt has no tags, comments and hidden elements', () => {
+  for (const [html, text] of [
+    ['a<!-- <p>x</p> -->b', 'ab'],
+    ['<P>a</P><b>b</b><p>c', 'a b c'],
+    ['a<script>x < y</script >b<FORM a="1">c</form>d', 'abd'],
+    ['a<form>b', 'a b'],
+    ['1 < 2 <!-- 3', '1 < 2 <!-- 3'],
+  ])
+    expect(JSON.parse(pickFields({ html }, 'html:excerpt(50)'))).toEqual({ html: text })
+})
+
+test('a text full of beginnings that do not end takes no hours', () => {
+  for (const begin of ['<!--', '<form>', '<a ', '</a', '<'])
+    expect(pickFields({ html: begin.repeat(400_000) }, 'html:excerpt(5)')).toStartWith('{"html":')
+})

@@ -111,14 +111,47 @@ function excerpt(html: string, max: number, withEllipsis: boolean): string {
   return characters.slice(0, max).join('').trimEnd() + (withEllipsis ? '...' : '')
 }
 
+/** Elements whose content is no text. */
+const hiddenTags = new Set(
+  'head style script iframe applet object svg picture dialog template button form textarea select option'.split(' '),
+)
+
+/**
+ * HTML without its tags, comments and hidden elements, in one pass: what does not end is looked for once, or a text full
+ * of beginnings would take hours.
+ */
 function withoutTags(html: string): string {
-  return html
-    .replace(/<!--[\s\S]*?-->/g, '')
-    .replace(
-      /<(head|style|script|iframe|applet|object|svg|picture|dialog|template|button|form|textarea|select|option)\b[\s\S]*?<\/\1\s*>/gi,
-      '',
-    )
-    .replace(/<\/?([a-z][a-z0-9]*)\b[^>]*>/gi, (_, tag: string) => (inlineTags.has(tag.toLowerCase()) ? '' : ' '))
+  const missing = new Set<string>()
+  /** Where something that begins before `from` ends, or -1. */
+  const endOf = (name: string, pattern: RegExp, from: number): number => {
+    if (missing.has(name)) return -1
+    pattern.lastIndex = from
+    if (pattern.test(html)) return pattern.lastIndex
+    missing.add(name)
+    return -1
+  }
+  const tag = /<\/?([a-z][a-z0-9]*)\b/iy
+  let text = ''
+  for (let at = 0; ; ) {
+    const begin = html.indexOf('<', at)
+    if (begin < 0) return text + html.slice(at)
+    text += html.slice(at, begin)
+    tag.lastIndex = begin
+    const name = tag.exec(html)?.[1]?.toLowerCase()
+    let end = -1
+    if (name === undefined) {
+      if (html.startsWith('<!--', begin)) end = endOf('--', /-->/g, begin + 4)
+    } else {
+      const isHidden = html[begin + 1] !== '/' && hiddenTags.has(name)
+      if (isHidden) end = endOf(name, new RegExp(`</${name}\\s*>`, 'gi'), tag.lastIndex)
+      if (end < 0) {
+        end = endOf('>', />/g, tag.lastIndex)
+        if (end >= 0 && !inlineTags.has(name)) text += ' '
+      }
+    }
+    if (end < 0) text += '<'
+    at = end < 0 ? begin + 1 : end
+  }
 }
 
 type Wants = (key: string) => boolean

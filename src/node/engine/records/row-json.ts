@@ -21,13 +21,15 @@ export interface Shown {
 const writers = new WeakMap<Collection, Writer>()
 const datePattern = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z$/
 
+/** Characters of a list that are compared word by word with all that follow; longer ones are parsed. */
+const plainListMax = 2_000
 /** A JSON list of words, as PocketBase and we write it: no blanks, no escapes. */
 const wordsPattern = /^\[(?:"[\w.-]+"(?:,"[\w.-]+")*)?\]$/
 
 /** Whether a stored list would be shown as it stands: words, none of them twice. */
 function isPlainList(text: string): boolean {
   if (text === '[]') return true
-  if (!wordsPattern.test(text)) return false
+  if (text.length > plainListMax || !wordsPattern.test(text)) return false
   let from = 1
   for (;;) {
     const end = text.indexOf(',', from)
