@@ -417,8 +417,9 @@ test('standbys of a dead owner are not forgotten before its successor has asked 
   const member = await start(folder())
   const call = api(member, member.firstAdminToken)
   // Whichever is the heir, its first attempts fail.
-  const first = await playNode(member, 'node-1', { failOpens: 2 })
-  const second = await playNode(member, 'node-2', { failOpens: 2 })
+  const job = ({ type }: TenantJob) => (type === 'cut' ? { state: 'done' as const, report: cut } : null)
+  const first = await playNode(member, 'node-1', { failOpens: 2, job })
+  const second = await playNode(member, 'node-2', { failOpens: 2, job })
   const made = await call('POST', '/api/cp/tenants', { id: 'acme', ackMode: 'quorum' })
   const [owner, heir] = made.body.placement.nodeId === 'node-1' ? [first, second] : [second, first]
   expect(made.body.placement.standbys).toEqual([heir.nodeId])
@@ -438,6 +439,10 @@ test('standbys of a dead owner are not forgotten before its successor has asked 
   const released = types.indexOf('tenant.release')
   expect(types.slice(0, released)).toContain('tenant.open')
   expect(types.filter((type) => type === 'tenant.release')).toHaveLength(1)
+  // Nor does a fork of now leave out what only they hold.
+  heir.orders.length = 0
+  expect((await call('POST', '/api/cp/tenants/acme/fork', { id: 'copy' })).status).toBe(202)
+  expect(heir.orders.slice(0, 2).map(({ type }) => type)).toEqual(['tenant.open', 'job.run'])
 }, 30_000)
 
 test('a forced takeover needs the word for it, and the log says whose it was', async () => {

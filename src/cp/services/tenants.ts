@@ -401,6 +401,16 @@ export class TenantService {
     return ok(view)
   }
 
+  /**
+   * Before somebody reads the newest state: what only standbys hold of it goes into the history. Throws NodeOrderError when
+   * they do not answer; a node that is down is not asked.
+   */
+  async askStandbys(id: TenantId): Promise<void> {
+    const { state, nodes } = this.#deps
+    const placement = state.placements.get(id)
+    if (placement !== undefined && nodes.stateOf(placement.nodeId) !== 'down') await this.#askStandbys(placement)
+  }
+
   /** One look at everything that is unfinished: creations, deletions, draining nodes, nodes that are down. */
   async reconcile(): Promise<void> {
     const { state, nodes } = this.#deps

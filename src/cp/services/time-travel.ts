@@ -139,7 +139,9 @@ export class TimeTravel {
     return this.#lookUp(tenantId, { type: 'usage' })
   }
 
-  cut(tenantId: TenantId, wish: PointWish): Promise<Cut> {
+  /** Throws NodeOrderError when standbys of a dead owner do not answer. */
+  async cut(tenantId: TenantId, wish: PointWish): Promise<Cut> {
+    await this.#deps.tenants.askStandbys(tenantId)
     return this.#lookUp(tenantId, { type: 'cut', wish })
   }
 
