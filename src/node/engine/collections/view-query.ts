@@ -64,9 +64,17 @@ function tokenize(text: string, separators: readonly string[], keepsSeparator = 
   return tokens
 }
 
+function withoutSemicolons(text: string): string {
+  let from = 0
+  let to = text.length
+  while (text[from] === ';') from++
+  while (to > from && text[to - 1] === ';') to--
+  return text.slice(from, to)
+}
+
 /** The query without blanks and semicolons around it. Throws RefusedError when it holds several statements. */
 export function normalizeViewQuery(query: string): string {
-  const trimmed = query.trim().replace(/^;+|;+$/g, '')
+  const trimmed = withoutSemicolons(query.trim())
   if (trimmed.length > viewQueryLengthMax) throw new RefusedError('the query is too long')
   if (tokenize(trimmed, [';']).length > 1) throw new RefusedError('multiple statements are not supported')
   return trimmed
@@ -75,13 +83,13 @@ export function normalizeViewQuery(query: string): string {
 const joinWords =
   /\s+(full\s+outer\s+join|left\s+outer\s+join|right\s+outer\s+join|full\s+join|cross\s+join|inner\s+join|outer\s+join|left\s+join|right\s+join|join)\s/gi
 const endWords = /\s+(where|group\s+by|having|order|limit|with)\s/gi
-const comments = /(\/\*[\s\S]*?\*\/)|(--.+$)/gm
+/** One that does not end goes to the end of the text, as in SQLite. */
+const comments = /\/\*[\s\S]*?(?:\*\/|(?![\s\S]))|--.+$/gm
 
 function parseIdentifiers(query: string): { readonly columns: Identifier[]; readonly tables: Identifier[] } {
-  const text = query
-    .trim()
-    .replace(/^;+|;+$/g, '')
+  const text = withoutSemicolons(query.trim())
     .replace(comments, ' ')
+    .replace(/\s+/g, (blank) => blank[0]!) // the patterns below try every one of them
     .replace(joinWords, ' __pb_join__ ')
     .replace(endWords, ' __pb_discard__ ')
   const parts = { select: '', from: '', join: '' }
