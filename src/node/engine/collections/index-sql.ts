@@ -21,6 +21,9 @@ const indexPattern =
 const columnPattern = /^([\s\S]+?)(?:\s+collate\s+([\w]+))?(?:\s+(asc|desc))?$/i
 const quotes = /^[\s"'`[\]{}]+|[\s"'`[\]{}]+$/g
 
+/** No name has so many blanks and quotes beside it; the patterns above would try each of them with each other. */
+const longRun = /[\s"'`[\]{}]{100}/
+
 /** Splits at commas outside parentheses and quotes. */
 function splitColumns(text: string): string[] {
   const parts: string[] = []
@@ -43,9 +46,9 @@ function splitColumns(text: string): string[] {
   return parts.map((part) => part.trim()).filter((part) => part !== '')
 }
 
-/** What can be read of an index text; parts that are missing are empty. */
+/** What can be read of an index text; parts that are missing are empty, and so is what nobody writes. */
 export function parseIndex(text: string): ParsedIndex {
-  const match = indexPattern.exec(text)
+  const match = longRun.test(text) ? null : indexPattern.exec(text)
   const empty = { schema: '', indexName: '', tableName: '', columns: [], where: '', unique: false, ifNotExists: false }
   if (match === null) return empty
   const [schemaOrName = '', name] = match[3]!.split('.', 2)
