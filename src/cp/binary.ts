@@ -137,8 +137,14 @@ export const text: Codec<string> = {
 }
 
 /** A string codec that carries a brand; what was encoded was checked before. */
-export const branded = <T extends string>(): Codec<T> => text as unknown as Codec<T>
-export const brandedNumber = <T extends number>(): Codec<T> => varint as unknown as Codec<T>
+export const branded = <T extends string>(): Codec<T> => ({
+  write: text.write,
+  read: (from) => text.read(from) as T,
+})
+export const brandedNumber = <T extends number>(): Codec<T> => ({
+  write: varint.write,
+  read: (from) => varint.read(from) as T,
+})
 
 export const nullable = <T>(inner: Codec<T>): Codec<T | null> => ({
   write(out, value) {
@@ -209,7 +215,7 @@ export function union<T extends { readonly type: string }>(
   },
 ): Codec<T> {
   type Case = readonly [number, Codec<object>]
-  const byType = new Map(Object.entries(cases) as unknown as [string, Case][])
+  const byType = new Map(Object.entries<Case>(cases))
   const byTag = new Map([...byType].map(([type, [tag, codec]]) => [tag, { type, codec }]))
   return {
     write(out, value) {
@@ -221,7 +227,7 @@ export function union<T extends { readonly type: string }>(
       const tag = from.varint()
       const found = byTag.get(tag)
       if (found === undefined) throw new DecodeError(`type ${tag} is unknown to this version`)
-      return { type: found.type, ...found.codec.read(from) } as unknown as T
+      return { type: found.type, ...found.codec.read(from) } as T
     },
   }
 }

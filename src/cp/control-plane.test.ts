@@ -519,7 +519,7 @@ test('a tenant is adopted from the object store above its highest epoch', async 
   expect((await call('POST', '/api/cp/tenants/adopt', { reference: id })).status).toBe(409)
 })
 
-const cut = { atMs: 1_700_000_000_000, data: 9, hooks: 1, auxiliary: 2 } as unknown as Cut
+const cut: Cut = { atMs: 1_700_000_000_000, data: 9 as Txid, hooks: 1 as Txid, auxiliary: 2 as Txid }
 
 test('a restore is decided first and carried out until the node has done it, across a restart', async () => {
   const dir = folder()

@@ -147,15 +147,9 @@ async function ask(slug: string, path: string, init: RequestInit = {}): Promise<
 const write = async (slug: string, text: string) =>
   (await ask(slug, '/api/collections/notes/records', { method: 'POST', body: JSON.stringify({ text }) })).status
 
-async function texts(slug: string): Promise<string[]> {
-  const response = await ask(slug, '/api/collections/notes/records?perPage=500&skipTotal=1')
-  if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`)
-  return ((await response.json()) as { items: { text: string }[] }).items.map(({ text }) => text).sort()
-}
-
-test('what was restored stays restored: no standby brings the newer state back', async () => {
-  await cp<TenantBody>('POST', '/api/cp/tenants', { id: 'trip', ackMode: 'quorum', superuser })
-  const signedIn = await ask('trip', '/api/collections/_superusers/auth-with-password', {
+/** The collection that the tests write to. */
+async function makeNotes(slug: string): Promise<void> {
+  const signedIn = await ask(slug, '/api/collections/_superusers/auth-with-password', {
     method: 'POST',
     body: JSON.stringify({ identity: superuser.email, password: superuser.password }),
   })
@@ -168,7 +162,19 @@ test('what was restored stays restored: no standby brings the newer state back',
     createRule: '',
   }
   const headers = { authorization: token }
-  await ask('trip', '/api/collections', { method: 'POST', headers, body: JSON.stringify(collection) })
+  const created = await ask(slug, '/api/collections', { method: 'POST', headers, body: JSON.stringify(collection) })
+  expect(created.status).toBe(200)
+}
+
+async function texts(slug: string): Promise<string[]> {
+  const response = await ask(slug, '/api/collections/notes/records?perPage=500&skipTotal=1')
+  if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`)
+  return ((await response.json()) as { items: { text: string }[] }).items.map(({ text }) => text).sort()
+}
+
+test('what was restored stays restored: no standby brings the newer state back', async () => {
+  await cp<TenantBody>('POST', '/api/cp/tenants', { id: 'trip', ackMode: 'quorum', superuser })
+  await makeNotes('trip')
   expect(await write('trip', 'one')).toBe(200)
   const { latest } = await cp<{ latest: { at: string }[] }>('GET', '/api/cp/tenants/trip/restore-points')
   for (const text of ['two', 'three']) expect(await write('trip', text)).toBe(200)
@@ -204,21 +210,7 @@ test('a quorum tenant has a standby, another when that one dies, and an owner ag
   expect(made.ackMode).toBe('quorum')
   expect(made.placement.standbys).toHaveLength(1)
   const first = made.placement
-  const signedIn = await ask('shop', '/api/collections/_superusers/auth-with-password', {
-    method: 'POST',
-    body: JSON.stringify({ identity: superuser.email, password: superuser.password }),
-  })
-  const { token } = (await signedIn.json()) as { token: string }
-  const collection = {
-    name: 'notes',
-    type: 'base',
-    fields: [{ name: 'text', type: 'text' }],
-    listRule: '',
-    createRule: '',
-  }
-  const headers = { authorization: token }
-  const created = await ask('shop', '/api/collections', { method: 'POST', headers, body: JSON.stringify(collection) })
-  expect(created.status).toBe(200)
+  await makeNotes('shop')
   expect(await write('shop', 'one')).toBe(200)
 
   kill(first.standbys[0]!)

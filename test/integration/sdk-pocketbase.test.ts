@@ -9,15 +9,7 @@ import { startMailServer } from '../support/mail-server.ts'
 import { startOidcProvider } from '../support/oidc-provider.ts'
 import { peer, testWithPeers } from '../support/peers.ts'
 import { type PeerServer, startPocketBase } from '../support/pocketbase.ts'
-import { authCalls } from './sdk/auth.ts'
-import { mailAuthCalls } from './sdk/auth-mail.ts'
-import { batchCalls } from './sdk/batch.ts'
-import { clientCalls } from './sdk/client.ts'
-import { collectionCalls } from './sdk/collections.ts'
-import { fileCalls } from './sdk/files.ts'
-import { backupCalls, mailOperationCalls, operationCalls } from './sdk/operations.ts'
-import { realtimeCalls } from './sdk/realtime.ts'
-import { recordCalls } from './sdk/records.ts'
+import { everyAreaOfTheSdk } from './sdk/every-area.ts'
 import { type SdkAuthWorld, signedIn, superuser } from './sdk/world.ts'
 
 setDefaultTimeout(60_000) // a busy machine is no failure
@@ -48,15 +40,5 @@ else
       rmSync(dir, { recursive: true, force: true })
     })
 
-    recordCalls(world)
-    fileCalls(world)
-    realtimeCalls(world)
-    authCalls(world)
-    mailAuthCalls(world)
-    batchCalls(world)
-    collectionCalls(world)
-    operationCalls(world)
-    mailOperationCalls(world)
-    clientCalls(world)
-    backupCalls(world)
+    everyAreaOfTheSdk(world)
   })

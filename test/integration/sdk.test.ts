@@ -9,16 +9,8 @@ import { setAuthOptions } from '../support/engine.ts'
 import { startMailServer } from '../support/mail-server.ts'
 import { startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
-import { authCalls } from './sdk/auth.ts'
-import { mailAuthCalls } from './sdk/auth-mail.ts'
-import { batchCalls } from './sdk/batch.ts'
 import { watchSdk } from './sdk/called.ts'
-import { clientCalls } from './sdk/client.ts'
-import { collectionCalls } from './sdk/collections.ts'
-import { fileCalls } from './sdk/files.ts'
-import { backupCalls, mailOperationCalls, operationCalls } from './sdk/operations.ts'
-import { realtimeCalls } from './sdk/realtime.ts'
-import { recordCalls } from './sdk/records.ts'
+import { everyAreaOfTheSdk } from './sdk/every-area.ts'
 import { newClient, type SdkAuthWorld, signedIn, superuser } from './sdk/world.ts'
 
 setDefaultTimeout(60_000) // a busy machine is no failure
@@ -47,17 +39,7 @@ afterAll(async () => {
   await Promise.all([server.stop(), made.mail.stop(), made.oidc.stop()])
 })
 
-recordCalls(world)
-fileCalls(world)
-realtimeCalls(world)
-authCalls(world)
-mailAuthCalls(world)
-batchCalls(world)
-collectionCalls(world)
-operationCalls(world)
-mailOperationCalls(world)
-clientCalls(world)
-backupCalls(world)
+everyAreaOfTheSdk(world)
 
 test('no public member of the SDK was forgotten', () => {
   expect(watch.count).toBeGreaterThan(100)

@@ -13,8 +13,8 @@ interface Seen {
 }
 
 function read(pieces: readonly Buffer[], { isHead = false, closes = false } = {}): Seen {
-  const seen: Seen = { head: null, body: '', ended: 0, parser: null as unknown as AnswerParser }
-  seen.parser = new AnswerParser(
+  const seen: Omit<Seen, 'parser'> = { head: null, body: '', ended: 0 }
+  const parser = new AnswerParser(
     {
       onHead(head) {
         seen.head = head
@@ -28,9 +28,9 @@ function read(pieces: readonly Buffer[], { isHead = false, closes = false } = {}
     },
     isHead,
   )
-  for (const piece of pieces) seen.parser.push(piece)
-  if (closes) seen.parser.close()
-  return seen
+  for (const piece of pieces) parser.push(piece)
+  if (closes) parser.close()
+  return { ...seen, parser }
 }
 
 /** Cuts at the given places. */
