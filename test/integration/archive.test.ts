@@ -2,32 +2,12 @@
 // Method: a real fleet, its command line and the SDK.
 
 import { expect, setDefaultTimeout, test } from 'bun:test'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { Fleet } from '../support/fleet.ts'
+import { withShop } from '../support/shop.ts'
 
 setDefaultTimeout(120_000)
 
-const superuser = { email: 'root@example.com', password: 'a-long-password' }
-
-test('archive, a request, resume', async () => {
-  const dir = mkdtempSync(join(tmpdir(), 'pf-archive-'))
-  const fleet = await Fleet.start({ dir, flags: ['--workers=1'] })
-  try {
-    const { email, password } = superuser
-    await fleet.cli(['tenant', 'create', 'shop', '--superuser', email, '--superuser-password', password])
-    const client = fleet.sdk('shop')
-    await client.collection('_superusers').authWithPassword(email, password)
-    await client.collections.create({
-      name: 'notes',
-      type: 'base',
-      viewRule: '',
-      fields: [
-        { name: 'title', type: 'text' },
-        { name: 'photo', type: 'file', maxSelect: 1, maxSize: 1_000_000 },
-      ],
-    })
+test('archive, a request, resume', () =>
+  withShop(async (fleet, client) => {
     const made = await client.collection('notes').create({ title: 'kept', photo: new File(['bytes'], 'photo.txt') })
     const show = async () =>
       JSON.parse(await fleet.cli(['tenant', 'show', 'shop', '--json'])) as {
@@ -53,8 +33,4 @@ test('archive, a request, resume', async () => {
     await expect(fleet.cli(['tenant', 'resume', 'shop'])).rejects.toThrow('not archived')
     await client.collection('notes').create({ title: 'later' })
     expect((await client.collection('notes').getFullList()).length).toBe(2)
-  } finally {
-    await fleet.killTree()
-    rmSync(dir, { recursive: true, force: true })
-  }
-})
+  }))

@@ -15,11 +15,11 @@ import { systemRng as rng } from '../../src/lib/rng.ts'
 import type { TenantNodeConfig } from '../../src/node/config.ts'
 import { openTenantNode, type TenantNode } from '../../src/node/supervisor.ts'
 import { FakeFleetControl } from '../support/fake-fleet-control.ts'
+import { nodeConfig, testClusterSecret as secret } from '../support/node-config.ts'
 import { until } from '../support/wait.ts'
 
 setDefaultTimeout(60_000) // a busy machine is no failure
 
-const secret = 'a-cluster-secret-of-tests'
 const root = mkdtempSync(join(tmpdir(), 'pf-node-'))
 const objects = join(root, 'objects')
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
@@ -46,29 +46,11 @@ interface Started extends AsyncDisposable {
 
 async function startNode(change: Partial<TenantNodeConfig> = {}): Promise<Started> {
   const id = change.nodeId ?? `node-${++nodes}`
-  const config: TenantNodeConfig = {
-    nodeId: id as NodeId,
-    dir: join(root, id),
-    http: { host: '127.0.0.1', port: 0 },
-    workers: 1,
-    workerPorts: null,
-    nodeAddress: '127.0.0.1',
-    ipcBind: 'tcp://127.0.0.1:0',
-    ipcAdvertise: null,
-    controlPlane: [control.url],
-    clusterSecret: secret,
-    objectStore: { kind: 'file', dir: objects },
-    objectPrefix: '',
-    tenantsMax: 50,
-    region: 'r',
-    zone: 'z',
-    labels: {},
-    idleMs: 60_000,
-    evictMs: 600_000,
-    logLevel: 'error',
-    logFormat: 'text',
-    ...change,
-  }
+  const objectStore = { kind: 'file', dir: objects } as const
+  const config = nodeConfig(
+    { id, dir: join(root, id), controlPlane: control.url, objectStore },
+    { zone: 'z', ...change },
+  )
   const node = await openTenantNode(config, { clock, rng, log })
   await until(
     'the node to announce its workers',

@@ -11,21 +11,20 @@ import { openControlPlane } from '../../src/cp/control-plane.ts'
 import { defaultPrices } from '../../src/cp/services/prices.ts'
 import { clusterSecrets } from '../../src/ipc/keys.ts'
 import { routeHeaderKeys, routeHeaderName, signRouteHeader } from '../../src/ipc/messages/route-header.ts'
-import type { Epoch, NodeId, TenantId } from '../../src/lib/brand.ts'
+import type { Epoch, TenantId } from '../../src/lib/brand.ts'
 import { systemClock as clock } from '../../src/lib/clock.ts'
 import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
 import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { silentLogger as log } from '../../src/lib/obs/log.ts'
 import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { systemRng as rng } from '../../src/lib/rng.ts'
-import type { TenantNodeConfig } from '../../src/node/config.ts'
+import { nodeConfig, testClusterSecret as secret } from '../support/node-config.ts'
 import { spawnNode } from '../support/nodes.ts'
 import { killTree } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
 
 setDefaultTimeout(60_000) // a busy machine is no failure
 
-const secret = 'a-cluster-secret-of-tests'
 const root = mkdtempSync(join(tmpdir(), 'pf-quorum-fleet-'))
 const objects = join(root, 'objects')
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
@@ -82,28 +81,8 @@ afterAll(async () => {
 })
 
 function startNode(id: string): void {
-  const config: TenantNodeConfig = {
-    nodeId: id as NodeId,
-    dir: join(root, id),
-    http: { host: '127.0.0.1', port: 0 },
-    workers: 1,
-    workerPorts: null,
-    nodeAddress: '127.0.0.1',
-    ipcBind: 'tcp://127.0.0.1:0',
-    ipcAdvertise: null,
-    controlPlane: [controlPlane.httpUrl],
-    clusterSecret: secret,
-    objectStore: { kind: 'file', dir: objects },
-    objectPrefix: '',
-    tenantsMax: 50,
-    region: 'r',
-    zone: id,
-    labels: {},
-    idleMs: 60_000,
-    evictMs: 600_000,
-    logLevel: 'error',
-    logFormat: 'text',
-  }
+  const objectStore = { kind: 'file', dir: objects } as const
+  const config = nodeConfig({ id, dir: join(root, id), controlPlane: controlPlane.httpUrl, objectStore })
   running.set(id, spawnNode(config))
 }
 

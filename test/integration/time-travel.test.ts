@@ -2,40 +2,13 @@
 // go on; a worker that is killed in the middle only delays it. Method: a real fleet from source.
 
 import { expect, setDefaultTimeout, test } from 'bun:test'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import type PocketBase from 'pocketbase'
-import { Fleet } from '../support/fleet.ts'
+import type { Fleet } from '../support/fleet.ts'
+import { shopSuperuser as superuser, withShop } from '../support/shop.ts'
 import { until } from '../support/wait.ts'
 
 setDefaultTimeout(120_000)
-
-const superuser = { email: 'root@example.com', password: 'a-long-password' }
-
-async function withFleet(body: (fleet: Fleet, client: PocketBase) => Promise<void>): Promise<void> {
-  const dir = mkdtempSync(join(tmpdir(), 'pf-time-'))
-  const fleet = await Fleet.start({ dir, flags: ['--workers=1'] })
-  try {
-    const { email, password } = superuser
-    await fleet.cli(['tenant', 'create', 'shop', '--superuser', email, '--superuser-password', password])
-    const client = fleet.sdk('shop')
-    await client.collection('_superusers').authWithPassword(email, password)
-    await client.collections.create({
-      name: 'notes',
-      type: 'base',
-      viewRule: '',
-      fields: [
-        { name: 'title', type: 'text' },
-        { name: 'photo', type: 'file', maxSelect: 1, maxSize: 1_000_000 },
-      ],
-    })
-    await body(fleet, client)
-  } finally {
-    await fleet.killTree()
-    rmSync(dir, { recursive: true, force: true })
-  }
-}
 
 const titles = async (client: PocketBase) =>
   (await client.collection('notes').getFullList({ sort: 'title' })).map((record) => record['title'] as string)
@@ -46,7 +19,7 @@ const newestPoint = async (fleet: Fleet) =>
   (await cliJson<{ latest: { at: string }[] }>(fleet, 'tenant', 'restore-points', 'shop')).latest[0]!.at
 
 test('back, undo, and a fork, by the command line', () =>
-  withFleet(async (fleet, client) => {
+  withShop(async (fleet, client) => {
     const photo = new File(['the bytes of a photo'], 'photo.txt')
     const first = await client.collection('notes').create({ title: 'first', photo })
     const before = await newestPoint(fleet)
@@ -105,7 +78,7 @@ test('back, undo, and a fork, by the command line', () =>
   }))
 
 test('a worker killed in the middle of a restore, and writers all along', () =>
-  withFleet(async (fleet, client) => {
+  withShop(async (fleet, client) => {
     await client.collection('notes').create({ title: 'kept' })
     const before = await newestPoint(fleet)
     await client.collection('notes').create({ title: 'too late' })

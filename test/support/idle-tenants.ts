@@ -12,11 +12,11 @@ import { silentLogger as log } from '../../src/lib/obs/log.ts'
 import { systemRng as rng } from '../../src/lib/rng.ts'
 import { openTenantNode } from '../../src/node/supervisor.ts'
 import { FakeFleetControl } from './fake-fleet-control.ts'
+import { nodeConfig, testClusterSecret as secret } from './node-config.ts'
 import { isAlive, processTree } from './processes.ts'
 import { S3Double } from './s3-double.ts'
 import { until } from './wait.ts'
 
-const secret = 'a-cluster-secret-of-idle-tests'
 const nodeId = 'node-idle' as NodeId
 const password = 'a-long-password'
 /** Tenants made at the same time. */
@@ -60,35 +60,22 @@ export async function watchIdleTenants(options: IdleOptions): Promise<IdleOutcom
   await using control = new FakeFleetControl(clusterSecrets(secret))
   await using opened = new AsyncDisposableStack()
   const node = await openTenantNode(
-    {
-      nodeId,
-      dir,
-      http: { host: '127.0.0.1', port: 0 },
-      workers: 1,
-      workerPorts: null,
-      nodeAddress: '127.0.0.1',
-      ipcBind: 'tcp://127.0.0.1:0',
-      ipcAdvertise: null,
-      controlPlane: [control.url],
-      clusterSecret: secret,
-      objectStore: {
-        kind: 's3',
-        endpoint: store.endpoint,
-        region: store.region,
-        bucket: store.bucket,
-        prefix: '',
-        credentials: { accessKeyId: store.accessKey, secretAccessKey: store.secretKey },
+    nodeConfig(
+      {
+        id: nodeId,
+        dir,
+        controlPlane: control.url,
+        objectStore: {
+          kind: 's3',
+          endpoint: store.endpoint,
+          region: store.region,
+          bucket: store.bucket,
+          prefix: '',
+          credentials: { accessKeyId: store.accessKey, secretAccessKey: store.secretKey },
+        },
       },
-      objectPrefix: '',
-      tenantsMax: tenants + 1,
-      region: 'r',
-      zone: 'z',
-      labels: {},
-      idleMs,
-      evictMs: 24 * 3_600_000,
-      logLevel: 'error',
-      logFormat: 'text',
-    },
+      { tenantsMax: tenants + 1, idleMs, evictMs: 24 * 3_600_000 },
+    ),
     { clock, rng, log },
   )
   opened.defer(() => node.close())

@@ -13,10 +13,10 @@ import type { ObjectStoreConfig } from '../../src/lib/object-store/open.ts'
 import { systemRng } from '../../src/lib/rng.ts'
 import type { TenantNodeConfig } from '../../src/node/config.ts'
 import { FakeFleetControl } from './fake-fleet-control.ts'
+import { nodeConfig, testClusterSecret as secret } from './node-config.ts'
 import { killTree, processTree, signal } from './processes.ts'
 import { until } from './wait.ts'
 
-const secret = 'a-cluster-secret-of-tests'
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
 
 export interface NodeProcess {
@@ -52,29 +52,8 @@ export class Nodes implements AsyncDisposable {
   async start(id: string, change: Partial<TenantNodeConfig> = {}): Promise<NodeProcess> {
     const nodeId = id as NodeId
     const objectStore: ObjectStoreConfig = { kind: 'file', dir: this.objects }
-    const config: TenantNodeConfig = {
-      nodeId,
-      dir: join(this.root, id),
-      http: { host: '127.0.0.1', port: 0 },
-      workers: 1,
-      workerPorts: null,
-      nodeAddress: '127.0.0.1',
-      ipcBind: 'tcp://127.0.0.1:0',
-      ipcAdvertise: null,
-      controlPlane: [this.control.url],
-      clusterSecret: secret,
-      objectStore,
-      objectPrefix: '',
-      tenantsMax: 50,
-      region: 'r',
-      zone: id,
-      labels: {},
-      idleMs: 60_000,
-      evictMs: 600_000,
-      logLevel: 'error',
-      logFormat: 'text',
-      ...change,
-    }
+    const facts = { id, dir: join(this.root, id), controlPlane: this.control.url, objectStore }
+    const config = nodeConfig(facts, change)
     this.control.heartbeats.delete(nodeId)
     const child = spawnNode(config)
     this.#running.add(child)

@@ -2,8 +2,9 @@
 // between is left alone. Method: the service on a simulated clock, over real state and a node that plays along.
 
 import { expect, test } from 'bun:test'
+import { registerNode, tenantIdOf, tenantRow } from '../../../test/support/cluster-rows.ts'
 import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
-import type { NodeId, Slug, TenantId } from '../../lib/brand.ts'
+import type { NodeId } from '../../lib/brand.ts'
 import { SimClock } from '../../lib/clock.ts'
 import { AppError } from '../../lib/errors.ts'
 import { silentLogger as log } from '../../lib/obs/log.ts'
@@ -12,15 +13,12 @@ import { seededRng } from '../../lib/rng.ts'
 import { apply } from '../state/apply.ts'
 import type { Command } from '../state/command.ts'
 import { ClusterState, StateBatch } from '../state/state.ts'
-import type { Tenant } from '../state/tenants.ts'
 import { ArchiveService } from './archive.ts'
 import type { NodeService } from './nodes.ts'
 import type { OperationService } from './operations.ts'
 import type { Orders } from './orders.ts'
-import { plans } from './plans.ts'
 
 const dayMs = 86_400_000
-const idOf = (at: number) => `tenant${String(at).padStart(9, '0')}` as TenantId
 
 class InUse extends AppError {
   readonly code = 'tenant_in_use'
@@ -31,38 +29,9 @@ function setUp(tenants: number) {
   const state = new ClusterState()
   const run = (command: Command) => apply(state, new StateBatch(state), command)
   const nodeId = 'n1' as NodeId
-  run({
-    type: 'node.register',
-    node: {
-      id: nodeId,
-      ipcAddress: 'tcp://127.0.0.1:1',
-      region: '',
-      zone: '',
-      labels: {},
-      tenantsMax: 9,
-      version: '',
-      featureLevel: 1,
-      createdAtMs: 1,
-    },
-  })
+  run(registerNode(nodeId))
   for (let at = 0; at < tenants; at++) {
-    const tenant: Tenant = {
-      id: idOf(at),
-      slug: `t${at}` as Slug,
-      domains: [],
-      status: 'created',
-      owner: null,
-      plan: 'small',
-      region: null,
-      ackMode: 'async',
-      lossBoundMs: 5_000,
-      onStoreOutage: 'spool',
-      limits: plans['small']!,
-      metadata: {},
-      createdAtMs: clock.now(),
-      updatedAtMs: clock.now(),
-      pendingSuperuser: null,
-    }
+    const tenant = tenantRow(at, clock.now())
     run({ type: 'tenant.create', tenant, nodeId, worker: 0 })
     run({ type: 'tenant.activate', id: tenant.id, atMs: clock.now() })
   }
@@ -100,27 +69,27 @@ function setUp(tenants: number) {
 test('seven days, ninety days, and nothing for who is used', async () => {
   const { clock, state, service, jobs } = setUp(2)
   await clock.advance(6 * dayMs)
-  service.used(idOf(1))
+  service.used(tenantIdOf(1))
   await service.sweep()
   expect(jobs).toEqual([])
   await clock.advance(1.5 * dayMs)
   await service.sweep()
   await service.sweep()
   expect(jobs).toEqual(['t0 infrequent IA'])
-  expect(state.activities.get(idOf(0))).toMatchObject({ stage: 'infrequent' })
+  expect(state.activities.get(tenantIdOf(0))).toMatchObject({ stage: 'infrequent' })
   for (let day = 0; day < 85; day++) {
     await clock.advance(dayMs)
-    service.used(idOf(1))
+    service.used(tenantIdOf(1))
     await service.sweep()
   }
   expect(jobs).toEqual(['t0 infrequent IA', 't0 archived GIR'])
-  expect(state.tenants.get(idOf(0))?.status).toBe('archived')
-  expect(state.tenants.get(idOf(1))?.status).toBe('active')
+  expect(state.tenants.get(tenantIdOf(0))?.status).toBe('archived')
+  expect(state.tenants.get(tenantIdOf(1))?.status).toBe('active')
 
-  service.used(idOf(0))
-  await service.wake(idOf(0))
-  expect(state.tenants.get(idOf(0))?.status).toBe('active')
-  expect(state.activities.get(idOf(0))).toMatchObject({ stage: 'warm', usedAtMs: clock.now() })
+  service.used(tenantIdOf(0))
+  await service.wake(tenantIdOf(0))
+  expect(state.tenants.get(tenantIdOf(0))?.status).toBe('active')
+  expect(state.activities.get(tenantIdOf(0))).toMatchObject({ stage: 'warm', usedAtMs: clock.now() })
   await clock.advance(8 * dayMs)
   await service.sweep()
   expect(jobs.at(-2)).toBe('t0 infrequent IA') // it starts over, as does the other one
@@ -141,13 +110,13 @@ test('an open tenant is used; an interrupted archiving is gone on with', async (
   }
   const sweeping = service.sweep()
   for (let i = 0; i < 400 && jobs.length < 2; i++) await clock.advance(1_000)
-  expect(state.tenants.get(idOf(0))?.status).toBe('archived')
-  expect(state.activities.get(idOf(0))?.stage).not.toBe('archived')
+  expect(state.tenants.get(tenantIdOf(0))?.status).toBe('archived')
+  expect(state.activities.get(tenantIdOf(0))?.stage).not.toBe('archived')
   control.onJob = () => {}
   for (let i = 0; i < 400; i++) await clock.advance(1_000)
   await sweeping
   await service.sweep()
-  expect(state.activities.get(idOf(0))?.stage).toBe('archived')
+  expect(state.activities.get(tenantIdOf(0))?.stage).toBe('archived')
   const done = jobs.length
   await service.sweep()
   expect(jobs.length).toBe(done)
@@ -158,11 +127,11 @@ test('who comes back while it is archived is warm', async () => {
   await clock.advance(100 * dayMs)
   let waking: Promise<void> | null = null
   control.onJob = () => {
-    waking ??= service.wake(idOf(0))
+    waking ??= service.wake(tenantIdOf(0))
   }
   await service.sweep()
   await waking
   await service.sweep()
-  expect(state.tenants.get(idOf(0))?.status).toBe('active')
-  expect(state.activities.get(idOf(0))?.stage).toBe('warm')
+  expect(state.tenants.get(tenantIdOf(0))?.status).toBe('active')
+  expect(state.activities.get(tenantIdOf(0))?.stage).toBe('warm')
 })

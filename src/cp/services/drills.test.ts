@@ -2,8 +2,9 @@
 // apply, a clock that stands still, nodes that answer as told.
 
 import { expect, test } from 'bun:test'
+import { registerNode, tenantIdOf, tenantRow } from '../../../test/support/cluster-rows.ts'
 import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
-import type { Epoch, NodeId, Slug, TenantId, Txid } from '../../lib/brand.ts'
+import type { Epoch, NodeId, TenantId, Txid } from '../../lib/brand.ts'
 import { SimClock } from '../../lib/clock.ts'
 import { silentLogger } from '../../lib/obs/log.ts'
 import { seededRng } from '../../lib/rng.ts'
@@ -13,11 +14,9 @@ import { type Command, commands } from '../state/command.ts'
 import { ClusterState, StateBatch } from '../state/state.ts'
 import { DrillService } from './drills.ts'
 import type { Candidate } from './placement/strategy.ts'
-import { plans } from './plans.ts'
 
 const day = 24 * 3_600_000
 const nodeIds = ['n1', 'n2', 'n3'] as NodeId[]
-const idOf = (at: number) => `tenant${String(at).padStart(9, '0')}` as TenantId
 
 class World {
   readonly clock = new SimClock()
@@ -29,21 +28,7 @@ class World {
   readonly service: DrillService
 
   constructor(tenants: number) {
-    for (const id of nodeIds)
-      this.run({
-        type: 'node.register',
-        node: {
-          id,
-          ipcAddress: 'tcp://127.0.0.1:1',
-          region: 'local',
-          zone: 'local',
-          labels: {},
-          tenantsMax: 1_000,
-          version: '1',
-          featureLevel: 1,
-          createdAtMs: 1,
-        },
-      })
+    for (const id of nodeIds) this.run(registerNode(id))
     for (let at = 0; at < tenants; at++) this.create(at)
     const candidate = (id: NodeId): Candidate => ({
       id,
@@ -91,23 +76,7 @@ class World {
 
   create(at: number): void {
     const nowMs = this.clock.now()
-    const tenant = {
-      id: idOf(at),
-      slug: `t${at}` as Slug,
-      domains: [],
-      status: 'created',
-      owner: null,
-      plan: 'small',
-      region: null,
-      ackMode: 'async',
-      lossBoundMs: 5_000,
-      onStoreOutage: 'spool',
-      limits: plans['small']!,
-      metadata: {},
-      createdAtMs: nowMs,
-      updatedAtMs: nowMs,
-      pendingSuperuser: null,
-    } as const
+    const tenant = tenantRow(at, nowMs)
     this.run({ type: 'tenant.create', tenant, nodeId: nodeIds[at % nodeIds.length]!, worker: 0 })
     this.run({ type: 'tenant.activate', id: tenant.id, atMs: nowMs })
   }
@@ -132,12 +101,12 @@ test('in thirty days every tenant is proven once, on a node that is not its own'
   expect(world.orders).toEqual([]) // nothing in the first hour
   await world.pass(31 * day - day / 24)
   for (let at = 0; at < 12; at++) {
-    const drilled = world.orders.filter(({ tenant }) => tenant === idOf(at))
+    const drilled = world.orders.filter(({ tenant }) => tenant === tenantIdOf(at))
     expect(drilled.length).toBeGreaterThanOrEqual(1)
     expect(drilled.length).toBeLessThanOrEqual(2)
-    const owner = world.state.placements.get(idOf(at))!.nodeId
+    const owner = world.state.placements.get(tenantIdOf(at))!.nodeId
     for (const { node } of drilled) expect(node).not.toBe(owner)
-    const row = world.state.drills.get(idOf(at))!
+    const row = world.state.drills.get(tenantIdOf(at))!
     expect(row.failure).toBeNull()
     expect(row.proven).toMatchObject({ txid: 7, sizeBytes: 4_096, restoreMs: 2 })
   }
@@ -149,16 +118,16 @@ test('a finding is kept beside the last good restore, and goes with the next one
   const world = new World(1)
   world.service.schedule()
   await world.pass(day)
-  const good = world.state.drills.get(idOf(0))!.proven
+  const good = world.state.drills.get(tenantIdOf(0))!.proven
   expect(good).not.toBeNull()
   world.answer = () => 'drill_failed'
   await world.pass(31 * day)
-  const row = world.state.drills.get(idOf(0))!
+  const row = world.state.drills.get(tenantIdOf(0))!
   expect(row.proven).toEqual(good)
   expect(row.failure).toMatchObject({ code: 'drill_failed', message: 'it is drill_failed' })
   world.answer = () => null
   await world.pass(31 * day)
-  expect(world.state.drills.get(idOf(0))).toMatchObject({ failure: null })
+  expect(world.state.drills.get(tenantIdOf(0))).toMatchObject({ failure: null })
   expect(world.outcomes).toEqual(['proven', 'failed', 'proven'])
   await world.service[Symbol.asyncDispose]()
 }, 60_000)
@@ -169,7 +138,7 @@ test('a node without room says nothing about the history; one that dies is repla
   world.service.schedule()
   await world.pass(3 * 3_600_000)
   expect(world.outcomes).toContain('given_up')
-  expect(world.state.drills.get(idOf(0))).toBeUndefined()
+  expect(world.state.drills.get(tenantIdOf(0))).toBeUndefined()
   world.answer = (_, node) => {
     world.down.add(node)
     return 'lost'
@@ -186,25 +155,25 @@ test('a node without room says nothing about the history; one that dies is repla
 
 test('one that no node has room for does not keep the others from their turn', async () => {
   const world = new World(4)
-  world.answer = (tenant) => (tenant === idOf(0) ? 'drill_space' : null)
+  world.answer = (tenant) => (tenant === tenantIdOf(0) ? 'drill_space' : null)
   world.service.schedule()
   await world.pass(7 * day)
-  expect([1, 2, 3].filter((at) => world.state.drills.get(idOf(at))?.proven)).toEqual([1, 2, 3])
-  expect(world.orders.filter(({ tenant }) => tenant === idOf(0)).length).toBeGreaterThan(1)
+  expect([1, 2, 3].filter((at) => world.state.drills.get(tenantIdOf(at))?.proven)).toEqual([1, 2, 3])
+  expect(world.orders.filter(({ tenant }) => tenant === tenantIdOf(0)).length).toBeGreaterThan(1)
   world.answer = () => null
   await world.pass(day)
-  expect(world.state.drills.get(idOf(0))?.proven).not.toBeNull()
+  expect(world.state.drills.get(tenantIdOf(0))?.proven).not.toBeNull()
   await world.service[Symbol.asyncDispose]()
 }, 60_000)
 
 test('a deleted tenant leaves no row, and a drill of one changes nothing', async () => {
   const world = new World(1)
   const epoch = 1 as Epoch
-  expect(world.state.placements.get(idOf(0))!.epoch).toBe(epoch)
-  const drill = { tenantId: idOf(0), proven: null, failure: null }
+  expect(world.state.placements.get(tenantIdOf(0))!.epoch).toBe(epoch)
+  const drill = { tenantId: tenantIdOf(0), proven: null, failure: null }
   expect(world.run({ type: 'drill.note', drill }).ok).toBe(true)
-  world.run({ type: 'tenant.delete', id: idOf(0), atMs: 5 })
-  expect(world.state.drills.get(idOf(0))).toBeUndefined()
+  world.run({ type: 'tenant.delete', id: tenantIdOf(0), atMs: 5 })
+  expect(world.state.drills.get(tenantIdOf(0))).toBeUndefined()
   expect(world.run({ type: 'drill.note', drill }).ok).toBe(false)
-  expect(world.service.start(idOf(0))).toEqual({ ok: false, error: 'not_found' })
+  expect(world.service.start(tenantIdOf(0))).toEqual({ ok: false, error: 'not_found' })
 })
