@@ -51,7 +51,7 @@ test('the manifest of a new, an open and a closed tenant', async () => {
 })
 
 test('months of a closed tenant: passes from its manifest, until nothing is left to do; deleted files go at its next opening', async () => {
-  const clock = new SimClock(Date.now())
+  const clock = new SimClock()
   const store = new MemoryObjectStore({ clock })
   await using bench = await TenantBench.start(store, clock)
   let due: number | null = null
@@ -91,7 +91,7 @@ test('months of a closed tenant: passes from its manifest, until nothing is left
 })
 
 test('uploads that no record ever named are found, noted, and go a month later; all others stay', async () => {
-  const clock = new SimClock(Date.now())
+  const clock = new SimClock()
   const store = new MemoryObjectStore({ clock })
   await using bench = await TenantBench.start(store, clock)
   let tenant = await bench.create()
@@ -132,7 +132,7 @@ test('uploads that no record ever named are found, noted, and go a month later; 
 })
 
 test('how long every point stays is what the tenant says, open and closed', async () => {
-  const clock = new SimClock(Date.now())
+  const clock = new SimClock()
   await using bench = await TenantBench.start(new MemoryObjectStore({ clock }), clock)
   const asked: (number | undefined)[] = []
   const upkeep = {
@@ -157,7 +157,7 @@ test('how long every point stays is what the tenant says, open and closed', asyn
 })
 
 test('a pass changes nothing of a tenant that was opened meanwhile', async () => {
-  const clock = new SimClock(Date.now())
+  const clock = new SimClock()
   const store = new MemoryObjectStore({ clock })
   await using bench = await TenantBench.start(store, clock)
   const tenant = await bench.create()
