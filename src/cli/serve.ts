@@ -67,9 +67,9 @@ export async function runServe(command: Command, domains: readonly string[]): Pr
   if (lifeLine) console.log(JSON.stringify({ ready: true, banner: running.banner, facts: running.facts ?? {} }))
   else for (const line of running.banner) console.log(line)
   const code = await serveUntilStopped(running, parent, log)
-  // Everything is closed; what still holds the event loop is the life line, which its parent keeps open.
-  if (lifeLine) process.exit(code)
-  return code
+  // Everything is closed; what may still hold the event loop is the life line, which its parent keeps open, or a question
+  // to an authority that cannot be taken back.
+  process.exit(code)
 }
 
 function readConfigFile(path: string): unknown {

@@ -1,14 +1,12 @@
 // One tenant on one directory, without a fleet: the engine and its API, as a PocketBase of its own.
 
-import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs'
+import { accessSync, constants, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { Elysia } from 'elysia'
 import type { Clock } from '../lib/clock.ts'
 import { ConfigError, errorMessage } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import type { Rng } from '../lib/rng.ts'
 import { tenantApp } from './api/app.ts'
-import { listen } from './api/listen.ts'
 import type { TenantHost, TenantLease } from './api/tenant-host.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { needsInstaller } from './engine/auth/superusers.ts'
@@ -18,11 +16,12 @@ import { cronsOf } from './engine/crons/system-jobs.ts'
 import { type Engine, openEngine } from './engine/engine.ts'
 import { LocalStorage } from './engine/files/local-storage.ts'
 import { normalizeRemoteAddress } from './engine/rate-limit/ip.ts'
+import { openListeners, type SocketAddress, type StandaloneHttps } from './standalone-listeners.ts'
 
 export interface StandaloneOptions {
   /** A `pb_data`; made when missing. */
   readonly dir: string
-  readonly http: { readonly host: string; readonly port: number }
+  readonly http: SocketAddress
   /** With it, {@link http} only sends clients over to here. */
   readonly https?: StandaloneHttps | null
   /** 32 characters that encrypt the settings, or null. */
@@ -31,16 +30,6 @@ export interface StandaloneOptions {
   readonly clock: Clock
   readonly rng: Rng
   readonly log: Logger
-}
-
-export interface StandaloneHttps {
-  readonly host: string
-  readonly port: number
-  /** PEM files. */
-  readonly certPath: string
-  readonly keyPath: string
-  /** Hosts that plain HTTP sends over; empty: whatever was asked for. */
-  readonly domains: readonly string[]
 }
 
 export interface Standalone extends AsyncDisposable {
@@ -114,41 +103,10 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
   })
   const { https = null } = options
   const app = tenantApp({ host: host(https === null ? 'http' : 'https') })
-  const listener =
-    https === null
-      ? listen(app, options.http, '--http', clock)
-      : listen(app, https, '--https-addr', clock, readCertificate(https))
-  opened.defer(() => listener.close())
-  if (https !== null) {
-    const plain = listen(redirectApp(https, new URL(listener.url).port), options.http, '--http', clock)
-    opened.defer(() => plain.close())
-  }
+  const listeners = await openListeners({ app, http: options.http, https, dir, clock, rng, log })
+  opened.defer(() => listeners.close())
   const needsSuperuser = needsInstaller(engine)
   const all = opened.move()
   const close = () => all.disposeAsync()
-  return { url: listener.url, engine, needsSuperuser, close, [Symbol.asyncDispose]: close }
-}
-
-function readCertificate({ certPath, keyPath }: StandaloneHttps): { readonly cert: string; readonly key: string } {
-  const read = (path: string, flag: string) => {
-    try {
-      return readFileSync(path, 'utf8')
-    } catch (error) {
-      throw new ConfigError(`${flag}: cannot read ${path}: ${errorMessage(error)}`, { cause: error })
-    }
-  }
-  return { cert: read(certPath, '--tls-cert'), key: read(keyPath, '--tls-key') }
-}
-
-/** Sends safe requests to the same path under HTTPS; a body must not be sent in the clear first. */
-function redirectApp({ domains }: StandaloneHttps, port: string) {
-  return new Elysia().onRequest(({ request }) => {
-    const url = new URL(request.url)
-    const isOurs = domains.length === 0 || domains.includes(url.hostname)
-    if (!isOurs || (request.method !== 'GET' && request.method !== 'HEAD'))
-      return new Response('Use HTTPS', { status: 400 })
-    url.protocol = 'https:'
-    url.port = port
-    return new Response(null, { status: 302, headers: { location: url.href } })
-  })
+  return { url: listeners.url, engine, needsSuperuser, close, [Symbol.asyncDispose]: close }
 }

@@ -69,11 +69,10 @@ test('superusers on a directory that was not there', async () => {
   await expect(superuser('update', 'none@example.com', 'x', '--encryptionEnv=MY_KEY')).rejects.toThrow(/doesn't exist/)
 }, 60_000)
 
-test('domains need a certificate, and then plain HTTP sends over to it', async () => {
-  const refused = await serve(['example.com'])
-  expect(refused).toMatchObject({ code: 2 })
-  expect(refused.text).toContain('needs --tls-cert and --tls-key')
-  expect((await serve(['--https=127.0.0.1:0'])).text).toContain('needs --tls-cert and --tls-key')
+test('with a certificate plain HTTP sends over to it, and www. to the domain', async () => {
+  for (const domain of ['Example.com', 'https://example.com', '*.example.com', '../x'])
+    expect(await serve([domain])).toMatchObject({ code: 2, text: expect.stringContaining('a lower-case domain name') })
+  expect((await serve(['--https=127.0.0.1:0'])).text).toContain('needs --tls-cert and --tls-key, or a domain')
   const [http, https] = [freePort(), freePort()]
   const flags = [`--tls-cert=${join(tls, 'fleet.test.crt')}`, `--tls-key=${join(tls, 'fleet.test.key')}`]
   const served = await serve(
@@ -90,6 +89,12 @@ test('domains need a certificate, and then plain HTTP sends over to it', async (
       ])
       expect((await plain({ method: 'POST', body: 'secret' })).status).toBe(400)
       expect((await plain({}, 'evil.example')).status).toBe(400)
+      const www = await fetch(`https://127.0.0.1:${https}/api/health?a=1`, {
+        tls: { rejectUnauthorized: false },
+        redirect: 'manual',
+        headers: { host: `www.app.fleet.test:${https}` },
+      })
+      expect([www.status, www.headers.get('location')]).toEqual([307, `https://app.fleet.test:${https}/api/health?a=1`])
     },
   )
   expect(served.code).toBe(0)

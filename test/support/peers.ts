@@ -18,6 +18,8 @@ const locations = {
   ltx: [join(folder, 'ltx')],
   /** PocketBase itself, `go install github.com/pocketbase/pocketbase/examples/base`. */
   pocketbase: [join(folder, 'base')],
+  /** ACME authority for tests, `go install github.com/letsencrypt/pebble/v2/cmd/pebble`. */
+  pebble: [join(folder, 'pebble')],
   /** The recorded PocketBase cases: a file of the folder that holds `run.ts` and `fixture/`. */
   conformance: [
     ...(process.env['POCKETFLEET_CONFORMANCE'] ? [join(process.env['POCKETFLEET_CONFORMANCE'], 'run.ts')] : []),

@@ -1,12 +1,17 @@
 // From options to a standalone tenant.
 
 import { systemClock } from '../../lib/clock.ts'
+import { domainName } from '../../lib/config/fleet-options.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { systemRng } from '../../lib/rng.ts'
-import { openStandalone, type StandaloneHttps } from '../../node/standalone.ts'
+import { openStandalone } from '../../node/standalone.ts'
+import type { StandaloneHttps } from '../../node/standalone-listeners.ts'
 import { encryptionKey } from '../encryption-key.ts'
 import { never, type Running } from '../lifetime.ts'
 import type { ModeInput } from '../mode.ts'
+
+/** https://letsencrypt.org/docs/acme-protocol-updates/ */
+const letsEncrypt = 'https://acme-v02.api.letsencrypt.org/directory'
 
 export async function startStandalone(input: ModeInput): Promise<Running> {
   const { options, log } = input
@@ -28,16 +33,21 @@ export async function startStandalone(input: ModeInput): Promise<Running> {
   return { banner, facts: { http: new URL(standalone.url).host }, failed: never, close: () => standalone.close() }
 }
 
-/** TLS with a certificate that was given; none is requested by ourselves. */
+/** TLS with a certificate that was given, or with those that an authority issues for the domains. */
 function httpsOf({ options, domains }: ModeInput): StandaloneHttps | null {
-  const { tlsCert, tlsKey, httpsAddr } = options
+  const { tlsCert, tlsKey, httpsAddr, acmeDirectory } = options
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new ConfigError('--tls-cert and --tls-key belong together')
-  if (tlsCert === undefined || tlsKey === undefined) {
-    const needs = 'needs --tls-cert and --tls-key, for certificates are not issued yet; or put a TLS proxy in front'
-    if (domains.length > 0) throw new ConfigError(`domains: ${domains.join(' ')} ${needs}`)
-    if (httpsAddr !== undefined) throw new ConfigError(`--https-addr: ${needs}`)
-    return null
+  const address = httpsAddr ?? { host: '0.0.0.0', port: 443 }
+  for (const domain of domains) {
+    const name = domainName(domain)
+    if (!name.ok) throw new ConfigError(`domains: got ${domain}, expected ${name.error}`)
   }
-  return { ...(httpsAddr ?? { host: '0.0.0.0', port: 443 }), certPath: tlsCert, keyPath: tlsKey, domains }
+  if (tlsCert !== undefined && tlsKey !== undefined)
+    return { ...address, certificates: { from: 'files', certPath: tlsCert, keyPath: tlsKey }, domains }
+  if (domains.length > 0)
+    return { ...address, certificates: { from: 'acme', directoryUrl: acmeDirectory ?? letsEncrypt }, domains }
+  if (httpsAddr !== undefined)
+    throw new ConfigError('--https-addr: needs --tls-cert and --tls-key, or a domain to get a certificate for')
+  return null
 }

@@ -39,7 +39,7 @@ const raftPeer: ValueParser<{ readonly id: string; readonly address: string }> =
 const nodeId: ValueParser<string> = (text) =>
   isNodeId(text) ? ok(text) : err('1 to 63 characters: letters, digits, dot, dash, underscore')
 
-const baseDomain = matching(
+export const domainName = matching(
   /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
   'a lower-case domain name such as example.com',
 )
@@ -184,7 +184,7 @@ export const fleetOptions = {
     env: 'BASE_DOMAIN',
     placeholder: 'DOMAIN',
     about: 'Tenants answer on {slug}.DOMAIN. Default localhost.',
-    parse: baseDomain,
+    parse: domainName,
   }),
   publicPort: option({
     flag: 'public-port',
@@ -298,7 +298,7 @@ export const fleetOptions = {
     flag: 'https-addr',
     env: 'HTTPS_ADDR',
     placeholder: 'HOST:PORT',
-    about: 'HTTPS listener of the gateway, or of a standalone tenant. Default :443 once a certificate is given.',
+    about: 'HTTPS listener of the gateway, or of a standalone tenant. Default :443 with a certificate or a domain.',
     parse: listenAddress,
   }),
   tlsCert: option({
@@ -314,6 +314,13 @@ export const fleetOptions = {
     placeholder: 'PATH',
     about: 'PEM private key of the gateway, or of a standalone tenant.',
     parse: nonEmpty,
+  }),
+  acmeDirectory: option({
+    flag: 'acme-directory',
+    env: 'ACME_DIRECTORY',
+    placeholder: 'URL',
+    about: 'Standalone with domains: the ACME authority that issues their certificates. Default Let’s Encrypt.',
+    parse: httpUrl,
   }),
   clusterSecret: option({
     flag: 'cluster-secret',

@@ -17,6 +17,25 @@ const drainMs = 5_000
 /** Where the app sets no limit: Bun's own, bytes. */
 const bodyBytesDefault = 128 * 1024 * 1024
 
+/** What Bun calls for a request. */
+export type FetchHandler = (request: Request, server: Bun.Server<undefined>) => Response | Promise<Response>
+
+export interface TlsCertificate {
+  /** PEM, the leaf first. */
+  readonly cert: string
+  /** PEM. */
+  readonly key: string
+  /** The host it is for, where several share the socket; others get the first one. */
+  readonly serverName?: string
+}
+
+export interface ListenExtras {
+  /** None: plain HTTP. */
+  readonly tls?: readonly TlsCertificate[]
+  /** What answers instead of the app itself, such as something before it. */
+  readonly fetch?: FetchHandler
+}
+
 /**
  * Serves `app` on an address of its own.
  *
@@ -28,7 +47,7 @@ export function listen(
   address: { readonly host: string; readonly port: number },
   flag: string,
   clock: Clock,
-  tls: { readonly cert: string; readonly key: string } | null = null,
+  { tls = [], fetch = app.fetch }: ListenExtras = {},
 ): Listener {
   try {
     const server = Bun.serve({
@@ -38,13 +57,13 @@ export function listen(
       port: address.port,
       development: false, // an uncaught error must not send out a page of source code
       reusePort: false,
-      fetch: app.fetch,
-      ...(tls !== null && { tls: { cert: tls.cert, key: tls.key } }),
+      fetch,
+      ...(tls.length > 0 && { tls: tls.length === 1 ? { cert: tls[0]!.cert, key: tls[0]!.key } : [...tls] }),
     })
     app.server = server as unknown as NonNullable<typeof app.server>
     const host = server.hostname?.includes(':') ? `[${server.hostname}]` : server.hostname
     return {
-      url: `${tls === null ? 'http' : 'https'}://${host}:${server.port}`,
+      url: `${tls.length === 0 ? 'http' : 'https'}://${host}:${server.port}`,
       async close() {
         const waiting = new AbortController()
         await Promise.race([server.stop(), sleep(clock, drainMs, waiting.signal).catch(() => {})]) // rejects only when aborted below
@@ -53,7 +72,16 @@ export function listen(
       },
     }
   } catch (error) {
-    const reason = errorCode(error) === 'EADDRINUSE' ? 'the address is in use' : errorMessage(error)
-    throw new ConfigError(`${flag}: cannot listen on ${address.host}:${address.port}: ${reason}`, { cause: error })
+    throw cannotListen(flag, address, error)
   }
+}
+
+/** What to tell of an address that cannot be had, by the flag that gave it. */
+export function cannotListen(
+  flag: string,
+  { host, port }: { readonly host: string; readonly port: number },
+  error: unknown,
+): ConfigError {
+  const reason = errorCode(error) === 'EADDRINUSE' ? 'the address is in use' : errorMessage(error)
+  return new ConfigError(`${flag}: cannot listen on ${host}:${port}: ${reason}`, { cause: error })
 }
