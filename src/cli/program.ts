@@ -60,6 +60,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
 const pocketBaseFlags: Readonly<Record<string, string>> = {
   '--encryptionEnv': '--encryption-env',
   '--https': '--https-addr',
+  '--queryTimeout': '--query-timeout',
 }
 
 /** `--flag=value` as two arguments, or an unknown flag would be compared with its value and get no suggestion. */

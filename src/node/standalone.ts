@@ -27,6 +27,10 @@ export interface StandaloneOptions {
   /** 32 characters that encrypt the settings, or null. */
   readonly encryptionKey: string | null
   readonly isDev: boolean
+  /** Origins whose pages may read answers; default: all. */
+  readonly origins?: readonly string[]
+  /** How long one read may run, ms; default: 30 s. */
+  readonly readDeadlineMs?: number
   readonly clock: Clock
   readonly rng: Rng
   readonly log: Logger
@@ -63,6 +67,7 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
       checkpoint: 'sqlite',
       encryptionKey: options.encryptionKey,
       isDev: options.isDev,
+      ...(options.readDeadlineMs !== undefined && { readDeadlineMs: options.readDeadlineMs }),
     })
     allowRestore(made, (unpacked, scratch) => restart(() => swapContents(dir, unpacked, scratch)))
     cronsOf(made).start()
@@ -102,7 +107,10 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
     },
   })
   const { https = null } = options
-  const app = tenantApp({ host: host(https === null ? 'http' : 'https') })
+  const app = tenantApp({
+    host: host(https === null ? 'http' : 'https'),
+    ...(options.origins !== undefined && { origins: options.origins }),
+  })
   const listeners = await openListeners({ app, http: options.http, https, dir, clock, rng, log })
   opened.defer(() => listeners.close())
   const needsSuperuser = needsInstaller(engine)

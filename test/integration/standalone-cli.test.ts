@@ -100,3 +100,30 @@ test('with a certificate plain HTTP sends over to it, and www. to the domain', a
   expect(served.code).toBe(0)
   expect(existsSync(join(dir, 'data.db'))).toBe(true)
 }, 60_000)
+
+test('--origins bounds which pages may read answers, --queryTimeout how long a read may run', async () => {
+  await superuser('upsert', 'one@example.com', 'a-long-password')
+  const http = freePort()
+  const base = `http://127.0.0.1:${http}`
+  const flags = [`--http=127.0.0.1:${http}`, '--origins=https://a.example,https://*.b.example', '--queryTimeout=1']
+  await serve(flags, async () => {
+    await until('an answer', async () => (await fetch(`${base}/api/health`)).status === 200)
+    const allowed = async (origin: string) =>
+      (await fetch(`${base}/api/health`, { headers: { origin } })).headers.get('access-control-allow-origin')
+    expect(await allowed('https://a.example')).toBe('https://a.example')
+    expect(await allowed('https://x.b.example')).toBe('https://x.b.example')
+    expect(await allowed('https://evil.example')).toBeNull()
+    const post = (path: string, body: object, token = '') =>
+      fetch(base + path, {
+        method: 'POST',
+        body: JSON.stringify(body),
+        headers: { 'content-type': 'application/json', authorization: token },
+      })
+    const identity = { identity: 'one@example.com', password: 'a-long-password' }
+    const signedIn = await post('/api/collections/_superusers/auth-with-password', identity)
+    const { token } = (await signedIn.json()) as { token: string }
+    const endless = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n'
+    const refused = await post('/api/sql', { query: endless }, token)
+    expect(refused.status).toBe(400)
+  })
+}, 60_000)

@@ -23,6 +23,8 @@ export async function startStandalone(input: ModeInput): Promise<Running> {
     https,
     encryptionKey: encryptionKey(options.encryptionEnv),
     isDev: options.dev ?? false,
+    ...(options.origins !== undefined && { origins: options.origins }),
+    ...(options.queryTimeout !== undefined && { readDeadlineMs: options.queryTimeout * 1_000 }),
     clock: systemClock,
     rng: systemRng,
     log,

@@ -44,6 +44,10 @@ export const domainName = matching(
   'a lower-case domain name such as example.com',
 )
 
+/** Origins of CORS: each is compared with every request of a page. */
+const originsMax = 100
+const originName = matching(/^\S{1,300}$/, 'an origin such as https://app.example.com')
+
 const bucketName = matching(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'a bucket name of 3 to 63 characters')
 const keyPrefix = matching(
   /^(?!\/)(?!.*\/\/)(?!.*(^|\/)\.\.?(\/|$))[\w.\-/]{1,256}$/,
@@ -365,6 +369,20 @@ export const fleetOptions = {
     placeholder: 'NAME',
     about: 'Standalone: environment variable with the 32 characters that encrypt the settings.',
     parse: matching(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable'),
+  }),
+  origins: option({
+    flag: 'origins',
+    env: 'ORIGINS',
+    placeholder: 'ORIGIN,…',
+    about: 'Standalone: origins whose pages may read answers (CORS); * stands for any text. Default *.',
+    parse: listOf(originName, originsMax),
+  }),
+  queryTimeout: option({
+    flag: 'query-timeout',
+    env: 'QUERY_TIMEOUT',
+    placeholder: 'SECONDS',
+    about: 'Standalone: how long one read of the database may run. Default 30.',
+    parse: integer(1, 3_600),
   }),
   dev: option({
     flag: 'dev',

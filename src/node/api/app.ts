@@ -14,6 +14,7 @@ import { authRoutes } from './auth-routes.ts'
 import { backupRoutes } from './backups.ts'
 import { batchRoutes } from './batch.ts'
 import { collectionRoutes } from './collections.ts'
+import { Cors } from './cors.ts'
 import { cronRoutes } from './crons.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
 import { extensionRoutes } from './extensions.ts'
@@ -32,6 +33,8 @@ import { Turns } from './turns.ts'
 
 export interface TenantAppOptions {
   readonly host: TenantHost
+  /** Origins whose pages may read answers; default: all. See {@link Cors}. */
+  readonly origins?: readonly string[]
   /** Routes beside the ones of this file. */
   readonly routes?: readonly Route[]
   /** Called after each answer was made, before it is sent; must not throw. */
@@ -71,6 +74,7 @@ export function tenantApp(options: TenantAppOptions) {
 /** Answers requests without a server: what {@link tenantApp} and tests call. */
 export class TenantApi {
   readonly #host: TenantHost
+  readonly #cors: Cors
   readonly #router = new Router()
   readonly #onAnswered: ((answered: Answered) => void) | null
   /** Made with the first request, whose tenant has the clock. */
@@ -78,6 +82,7 @@ export class TenantApi {
 
   constructor(options: TenantAppOptions) {
     this.#host = options.host
+    this.#cors = new Cors(options.origins)
     this.#onAnswered = options.onAnswered ?? null
     for (const routes of [...allRoutes, options.routes ?? []]) for (const route of routes) this.#router.add(route)
   }
@@ -88,7 +93,7 @@ export class TenantApi {
     const queryAt = url.indexOf('?', pathAt)
     const path = queryAt < 0 ? url.slice(pathAt) : url.slice(pathAt, queryAt)
     const rawQuery = queryAt < 0 ? '' : url.slice(queryAt + 1)
-    if (request.method === 'OPTIONS') return preflight(request)
+    if (request.method === 'OPTIONS') return this.#cors.preflight(request)
     if (path.includes('//')) return redirectToClean(request, path, rawQuery)
     const lease = this.#host.acquire(request, connections)
     if (lease instanceof Promise) return lease.then((got) => this.#withLease(got, request, connections, path, rawQuery))
@@ -180,8 +185,7 @@ export class TenantApi {
       headers.set('x-content-type-options', 'nosniff')
       headers.set('x-frame-options', 'SAMEORIGIN')
     }
-    headers.append('vary', 'Origin')
-    if (event.request.headers.has('origin')) headers.set('access-control-allow-origin', '*')
+    this.#cors.allow(event.request, headers)
     const { clock } = event.engine
     const answered: Answered = { event, status: response.status, durationMs: clock.monotonic() - startedMs, error }
     logRequest(answered)
@@ -202,19 +206,6 @@ function errorResponse(event: RequestEvent, error: unknown): Response {
   if (!event.request.signal.aborted)
     event.engine.log.error('request failed', { method: event.method, error: errorMessage(error) })
   return badRequest().toResponse()
-}
-
-function preflight(request: Request): Response {
-  const headers = new Headers({ vary: 'Origin' })
-  if (request.headers.has('origin')) {
-    headers.append('vary', 'Access-Control-Request-Method')
-    headers.append('vary', 'Access-Control-Request-Headers')
-    headers.set('access-control-allow-origin', '*')
-    headers.set('access-control-allow-methods', 'GET,HEAD,PUT,PATCH,POST,DELETE')
-    const asked = request.headers.get('access-control-request-headers')
-    if (asked) headers.set('access-control-allow-headers', asked)
-  }
-  return new Response(null, { status: 204, headers })
 }
 
 /** Go's mux sends doubled slashes to the clean path, method and body kept. */
