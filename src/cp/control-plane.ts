@@ -7,6 +7,7 @@ import type { Directory } from '../ipc/messages/directory.ts'
 import { openPublisher } from '../ipc/pubsub.ts'
 import { openRpcServer } from '../ipc/server.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
+import type { TenantId } from '../lib/brand.ts'
 import { type Cancel, type Clock, sleep } from '../lib/clock.ts'
 import { AppError, ConfigError, errorMessage } from '../lib/errors.ts'
 import { recordId } from '../lib/id.ts'
@@ -28,6 +29,7 @@ import { RocksLogStore } from './raft/storage/rocks-log-store.ts'
 import { noTransport } from './raft/transport/transport.ts'
 import { openRocksDb } from './rocks/db.ts'
 import { AdminService } from './services/admins.ts'
+import { AdoptionService } from './services/adoption.ts'
 import { ArchiveService } from './services/archive.ts'
 import { CostService } from './services/costs.ts'
 import { DrillService } from './services/drills.ts'
@@ -36,9 +38,13 @@ import { NodeService } from './services/nodes.ts'
 import { OperationService } from './services/operations.ts'
 import { NodeOrders } from './services/orders.ts'
 import { OrphanService } from './services/orphans.ts'
+import { TenantMoves } from './services/placement/moves.ts'
+import { StandbyKeeper } from './services/placement/standby-keeper.ts'
+import { Transit } from './services/placement/transit.ts'
 import { proposer } from './services/proposer.ts'
 import { broadcastTopics, routeFeed } from './services/routing/feed.ts'
 import { RouteTable } from './services/routing/table.ts'
+import { TenantOrders } from './services/tenant-orders.ts'
 import { TenantService } from './services/tenants.ts'
 import { TimeTravel } from './services/time-travel.ts'
 import type { Outcome } from './state/apply.ts'
@@ -106,25 +112,23 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
 
   const nodes = new NodeService({ state, propose, clock, log, timings })
   const orders = new NodeOrders({ messaging, clock, log, state })
-  let tellGateways: (id: Parameters<TenantService['isMoving']>[0]) => void = () => {}
-  const tenants = new TenantService({
-    state,
-    propose,
-    orders,
-    nodes,
-    history: tenantHistory(objectStore, config.objectPrefix),
-    clock,
-    rng,
-    log,
-    timings,
-    config,
-    onRouteChange: (tenant) => tellGateways(tenant),
+  let tellGateways: (id: TenantId) => void = () => {}
+  const transit = new Transit((tenant) => tellGateways(tenant))
+  const tenantOrders = new TenantOrders({ state, orders, nodes, timings, log })
+  const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, log })
+  const common = { state, propose, nodes, tenantOrders, standbys, transit, clock, rng, log, config }
+  const moves = new TenantMoves({ ...common, orders, timings })
+  const tenants = new TenantService({ ...common, moves })
+  opened.defer(() => {
+    moves.close()
+    tenants.close()
   })
-  opened.defer(() => tenants.close())
+  const history = tenantHistory(objectStore, config.objectPrefix)
+  const adoption = new AdoptionService({ state, propose, history, moves, clock, config })
   const operations = opened.adopt(new OperationService({ state, propose, orders, nodes, clock, log }), (it) =>
     it.close(),
   )
-  const timeTravel = new TimeTravel({ state, propose, orders, nodes, tenants, operations, clock, rng, log })
+  const timeTravel = new TimeTravel({ state, propose, orders, nodes, tenants, standbys, operations, clock, rng, log })
   const drillOutcomes = metrics.counter({
     name: 'restore_drills_total',
     help: 'Restores that were tried to prove that they work.',
@@ -173,7 +177,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   const routes = new RouteTable(
     state,
     nodes,
-    (tenant) => tenants.isMoving(tenant),
+    (tenant) => transit.isMoving(tenant),
     (tenant) => archive.used(tenant),
   )
   const feed = routeFeed(state, routes, publisher)
@@ -182,9 +186,21 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     for (const tenant of changes.tenants) feed.tenantChanged(tenant)
     for (const node of changes.nodes) feed.nodeChanged(node)
   })
-  serveEndpoints(server, { state, nodes, tenants, routes, timings, read: () => driver.read() })
+  serveEndpoints(server, {
+    state,
+    nodes,
+    tenants,
+    moves,
+    standbys,
+    transit,
+    routes,
+    timings,
+    read: () => driver.read(),
+  })
   opened.use(everyInterval(clock, timings.heartbeatMs, () => nodes.check()))
-  const reconciler = opened.use(startReconciler(tenants, operations, { clock, log, intervalMs: timings.reconcileMs }))
+  const reconciler = opened.use(
+    startReconciler({ tenants, moves, operations }, { clock, log, intervalMs: timings.reconcileMs }),
+  )
   opened.defer(() => orders.close()) // before the reconciler, which waits for them
   nodes.onChange((node) => {
     feed.nodeChanged(node)
@@ -216,6 +232,8 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     clock,
     directory,
     tenants,
+    moves,
+    adoption,
     operations,
     timeTravel,
     drills,
@@ -293,8 +311,11 @@ function everyInterval(clock: Clock, intervalMs: number, work: () => void): Disp
 
 /** Looks for unfinished work at an interval, and at once when told to hurry; one look at a time. */
 function startReconciler(
-  tenants: TenantService,
-  operations: OperationService,
+  {
+    tenants,
+    moves,
+    operations,
+  }: { readonly tenants: TenantService; readonly moves: TenantMoves; readonly operations: OperationService },
   { clock, log, intervalMs }: { readonly clock: Clock; readonly log: Logger; readonly intervalMs: number },
 ): AsyncDisposable & { hurry(): void } {
   const closing = new AbortController()
@@ -321,6 +342,7 @@ function startReconciler(
       wake()
     },
     async [Symbol.asyncDispose]() {
+      moves.close()
       tenants.close()
       closing.abort()
       await running

@@ -4,7 +4,10 @@ import { gatewayConversation, nodeConversation } from '../ipc/conversation.ts'
 import type { RpcServer } from '../ipc/server.ts'
 import type { ControlPlaneTimings } from './config.ts'
 import type { NodeService } from './services/nodes.ts'
+import type { TenantMoves } from './services/placement/moves.ts'
+import type { StandbyKeeper } from './services/placement/standby-keeper.ts'
 import { placementOf } from './services/placement/standbys.ts'
+import type { Transit } from './services/placement/transit.ts'
 import type { RouteTable } from './services/routing/table.ts'
 import type { TenantService } from './services/tenants.ts'
 import { toldTenant } from './services/told-tenant.ts'
@@ -14,6 +17,9 @@ export interface EndpointDeps {
   readonly state: StateReader
   readonly nodes: NodeService
   readonly tenants: TenantService
+  readonly moves: TenantMoves
+  readonly standbys: StandbyKeeper
+  readonly transit: Transit
   readonly routes: RouteTable
   readonly timings: ControlPlaneTimings
   /** A linearizable read: resolves when the state is as new as any acknowledged command. */
@@ -21,7 +27,7 @@ export interface EndpointDeps {
 }
 
 export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
-  const { state, nodes, tenants, routes, timings, read } = deps
+  const { state, nodes, tenants, moves, standbys, transit, routes, timings, read } = deps
   /** An owner without a report for this long has no lease; it is also when its tenants move. */
   const leaseMs = timings.downAfterMs
   server.serve(nodeConversation, {
@@ -34,7 +40,7 @@ export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
       await read() // an old answer could send a tenant back to a node that has lost it
       const tenant = state.tenants.get(tenantId)
       const placement = state.placements.get(tenantId)
-      const isOwner = placement !== undefined && placement.nodeId === nodeId && !tenants.isMoving(tenantId)
+      const isOwner = placement !== undefined && placement.nodeId === nodeId && !transit.isMoving(tenantId)
       if (tenant === undefined || tenant.status === 'deleted' || !isOwner) return { tenant: null }
       return { tenant: toldTenant(state, tenant), placement: placementOf(state, placement) }
     },
@@ -43,11 +49,11 @@ export function serveEndpoints(server: RpcServer, deps: EndpointDeps): void {
       return { counts: isOwner && (await tenants.replicaMoved(tenantId, epoch)) }
     },
     'placement.fenced': async (request) => {
-      await tenants.fenced(request)
+      await moves.fenced(request)
       return { ok: true as const }
     },
     'placement.sealed': async (request) => {
-      await tenants.sealed(request)
+      await standbys.sealed(request)
       return { ok: true as const }
     },
   })

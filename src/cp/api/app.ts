@@ -16,7 +16,7 @@ import { grantRoutes } from './grants.ts'
 import { nodeRoutes } from './nodes.ts'
 import { type OperationsDeps, operationRoutes } from './operations.ts'
 import { orphanRoutes } from './orphans.ts'
-import { tenantRoutes } from './tenants.ts'
+import { type TenantRoutesDeps, tenantRoutes } from './tenants.ts'
 import { type TimeTravelRoutesDeps, timeTravelRoutes } from './time-travel.ts'
 
 /** No request of this API is larger; imports go straight to the worker. */
@@ -26,7 +26,7 @@ const serverBodyBytesMax = 16 * bodyBytesMax
 /** Fields named in one validation error. */
 const fieldErrorsMax = 20
 
-export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps {
+export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps, TenantRoutesDeps {
   readonly admins: AdminService
   readonly costs: CostService
   readonly drills: DrillService
@@ -35,7 +35,7 @@ export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps {
 }
 
 export function controlPlaneApp(deps: AppDeps) {
-  const { auth, log, tenants, admins, nodes } = deps
+  const { auth, log, admins, nodes } = deps
   return new Elysia({ serve: { maxRequestBodySize: serverBodyBytesMax } })
     .onRequest(({ request }) => auth.check(request) ?? checkBody(request))
     .onError({ as: 'global' }, ({ error, code, request }) => {
@@ -50,7 +50,7 @@ export function controlPlaneApp(deps: AppDeps) {
       return errorResponse(500, `Something went wrong while processing your request (${reference}).`)
     })
     .use(operationRoutes(deps))
-    .use(tenantRoutes(tenants, auth))
+    .use(tenantRoutes(deps))
     .use(timeTravelRoutes(deps))
     .use(costRoutes(deps.costs))
     .use(drillRoutes(deps.drills))

@@ -1,7 +1,7 @@
 // Outcomes and errors as HTTP: the only place that knows statuses. Every error has PocketBase's shape.
 
 import { errorCode } from '../../lib/errors.ts'
-import type { TenantRefusal } from '../services/tenants.ts'
+import type { TenantRefusal } from '../services/refusals.ts'
 import type { RejectReason } from '../state/command.ts'
 
 export interface ErrorBody {

@@ -3,6 +3,8 @@
 import { Elysia, t } from 'elysia'
 import { ackModes } from '../../ipc/messages/tenant.ts'
 import type { NodeId } from '../../lib/brand.ts'
+import type { AdoptionService } from '../services/adoption.ts'
+import type { TenantMoves } from '../services/placement/moves.ts'
 import type { CreateTenant, TenantService, TenantView, UpdateTenant } from '../services/tenants.ts'
 import type { TenantActivity } from '../state/activities.ts'
 import type { DrillFailure, ProvenRestore } from '../state/drills.ts'
@@ -135,7 +137,19 @@ function creationOf(body: typeof createBody.static): CreateTenant {
   return { ...rest, slug: lower(id), domains: [...new Set(hostNames)], ...(limits !== undefined && { limits }) }
 }
 
-export const tenantRoutes = (tenants: TenantService, auth: AdminAuth) => {
+export interface TenantRoutesDeps {
+  readonly tenants: TenantService
+  readonly moves: TenantMoves
+  readonly adoption: AdoptionService
+  readonly auth: AdminAuth
+}
+
+export const tenantRoutes = ({ tenants, moves, adoption, auth }: TenantRoutesDeps) => {
+  const bodyOf = (reference: string) => {
+    const found = tenants.find(reference)
+    if (found === null) throw refused('not_found')
+    return tenantBody(found)
+  }
   const update = async ({ params, body }: { params: { id: string }; body: typeof updateBody.static }) => {
     const changed = await tenants.update(params.id, patchOf(body))
     if (!changed.ok) throw refused(changed.error)
@@ -167,17 +181,13 @@ export const tenantRoutes = (tenants: TenantService, auth: AdminAuth) => {
     .post(
       '/adopt',
       async ({ body }) => {
-        const adopted = await tenants.adopt(body.reference)
+        const adopted = await adoption.adopt(body.reference)
         if (!adopted.ok) throw refused(adopted.error)
-        return tenantBody(adopted.value)
+        return bodyOf(adopted.value)
       },
       { body: t.Object({ reference: name }) },
     )
-    .get('/:id', ({ params }) => {
-      const found = tenants.find(params.id)
-      if (found === null) throw refused('not_found')
-      return tenantBody(found)
-    })
+    .get('/:id', ({ params }) => bodyOf(params.id))
     .put('/:id', update, { body: updateBody })
     .patch('/:id', update, { body: updateBody })
     .delete('/:id', async ({ params, status }) => {
@@ -188,9 +198,9 @@ export const tenantRoutes = (tenants: TenantService, auth: AdminAuth) => {
     .post(
       '/:id/migrate',
       async ({ params, body }) => {
-        const moved = await tenants.migrate(params.id, (body?.node as NodeId | undefined) ?? null)
+        const moved = await moves.migrate(params.id, (body?.node as NodeId | undefined) ?? null)
         if (!moved.ok) throw refused(moved.error)
-        return tenantBody(moved.value)
+        return bodyOf(params.id)
       },
       { body: t.Optional(t.Object({ node: t.Optional(name) })) },
     )
@@ -199,9 +209,9 @@ export const tenantRoutes = (tenants: TenantService, auth: AdminAuth) => {
       async ({ params, request }) => {
         const admin = auth.adminOf(request)
         if (admin === null) throw refused('not_found')
-        const forced = await tenants.forceTakeover(params.id, admin)
+        const forced = await moves.forceTakeover(params.id, admin)
         if (!forced.ok) throw refused(forced.error)
-        return tenantBody(forced.value)
+        return bodyOf(params.id)
       },
       // The acceptance is part of the request, so that nobody loses data by a slip.
       { body: t.Object({ acceptLoss: t.Literal(true) }) },

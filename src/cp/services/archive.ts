@@ -21,8 +21,8 @@ import type { OperationService, OperationView } from './operations.ts'
 import type { Orders } from './orders.ts'
 import { placementOf } from './placement/standbys.ts'
 import type { Propose } from './proposer.ts'
+import type { TenantRefusal } from './refusals.ts'
 import { findTenant } from './routing/table.ts'
-import type { TenantRefusal } from './tenants.ts'
 import { toldTenant } from './told-tenant.ts'
 
 export interface ArchiveDeps {

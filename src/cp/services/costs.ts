@@ -10,8 +10,8 @@ import type { StateReader } from '../state/state.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
 import { costOf, type PriceTable, type TenantCost } from './prices.ts'
+import type { TenantRefusal } from './refusals.ts'
 import { findTenant } from './routing/table.ts'
-import type { TenantRefusal } from './tenants.ts'
 import type { TimeTravel } from './time-travel.ts'
 
 export interface CostReport {

@@ -18,8 +18,8 @@ import type { NodeService } from './nodes.ts'
 import type { OperationService, OperationView } from './operations.ts'
 import type { Orders } from './orders.ts'
 import type { Propose } from './proposer.ts'
+import type { TenantRefusal } from './refusals.ts'
 import { findTenant } from './routing/table.ts'
-import type { TenantRefusal } from './tenants.ts'
 
 /** What a drill is for. Everything else that ends one says nothing about the history. */
 const findings: ReadonlySet<string> = new Set([

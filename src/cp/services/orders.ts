@@ -7,6 +7,7 @@ import type { NodeOrder, OrderReplies } from '../../ipc/messages/cp-node.ts'
 import type { Messaging } from '../../ipc/zmq/messaging.ts'
 import type { NodeId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { AppError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { StateReader } from '../state/state.ts'
 
@@ -18,6 +19,11 @@ export interface Orders {
     deadlineMs: number,
   ): Promise<OrderReplies[T]>
   close(): void
+}
+
+/** The decision stands, the node has not carried it out yet; the reconciler goes on trying. */
+export class NodeOrderError extends AppError {
+  readonly code = 'node_order_failed'
 }
 
 export class NodeOrders implements Orders {

@@ -22,16 +22,19 @@ import { runTenantJob } from './jobs.ts'
 import type { NodeService } from './nodes.ts'
 import type { OperationService, OperationView } from './operations.ts'
 import type { Orders } from './orders.ts'
+import type { StandbyKeeper } from './placement/standby-keeper.ts'
 import type { Propose } from './proposer.ts'
+import type { TenantRefusal } from './refusals.ts'
 import { findTenant } from './routing/table.ts'
-import type { CreateTenant, TenantRefusal, TenantService } from './tenants.ts'
+import type { CreateTenant, TenantService } from './tenants.ts'
 
 export interface TimeTravelDeps {
   readonly state: StateReader
   readonly propose: Propose
   readonly orders: Orders
   readonly nodes: NodeService
-  readonly tenants: TenantService
+  readonly tenants: Pick<TenantService, 'prepare'>
+  readonly standbys: Pick<StandbyKeeper, 'ask'>
   readonly operations: OperationService
   readonly clock: Clock
   readonly rng: Rng
@@ -141,7 +144,7 @@ export class TimeTravel {
 
   /** Throws NodeOrderError when standbys of a dead owner do not answer. */
   async cut(tenantId: TenantId, wish: PointWish): Promise<Cut> {
-    await this.#deps.tenants.askStandbys(tenantId)
+    await this.#deps.standbys.ask(tenantId)
     return this.#lookUp(tenantId, { type: 'cut', wish })
   }
 

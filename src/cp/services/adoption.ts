@@ -1,0 +1,72 @@
+// Tenants that the object store knows and this control plane does not: a fleet that lost its control plane takes them over
+// again, one by one.
+
+import type { Epoch, Slug, TenantId } from '../../lib/brand.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { err, ok, type Result } from '../../lib/result.ts'
+import type { ControlPlaneConfig } from '../config.ts'
+import type { StateReader } from '../state/state.ts'
+import type { Tenant } from '../state/tenants.ts'
+import type { TenantHistory } from './history.ts'
+import type { TenantMoves } from './placement/moves.ts'
+import { planDefault, plans } from './plans.ts'
+import type { Propose } from './proposer.ts'
+import type { TenantRefusal } from './refusals.ts'
+import { findTenant } from './routing/table.ts'
+import { lossBoundMsDefault } from './tenants.ts'
+
+export interface AdoptionDeps {
+  readonly state: StateReader
+  readonly propose: Propose
+  readonly history: TenantHistory
+  readonly moves: Pick<TenantMoves, 'waitForPlace'>
+  readonly clock: Clock
+  readonly config: Pick<ControlPlaneConfig, 'isCreateOnlyAtomic'>
+}
+
+export class AdoptionService {
+  readonly #deps: AdoptionDeps
+
+  constructor(deps: AdoptionDeps) {
+    this.#deps = deps
+  }
+
+  /** Takes over a tenant whose history lies in the object store and whose row does not lie here. */
+  async adopt(reference: string): Promise<Result<TenantId, TenantRefusal>> {
+    const { state, history, moves, clock, propose, config } = this.#deps
+    if (findTenant(state, reference) !== undefined) return err('already_known')
+    const identity = await history.find(reference)
+    if (identity === null) return err('history_not_found')
+    if (state.tenants.get(identity.id) !== undefined) return err('already_known')
+    const replicaEpoch = await history.replicaEpoch(identity.id)
+    const epoch = ((await history.highestEpoch(identity.id, replicaEpoch)) + 1) as Epoch
+    const place = await moves.waitForPlace(null)
+    if (place === null) return err('no_node')
+    const plan = identity.plan !== null && plans[identity.plan] !== undefined ? identity.plan : planDefault
+    const nowMs = clock.now()
+    const tenant: Tenant = {
+      id: identity.id,
+      slug: identity.slug as Slug,
+      domains: identity.domains,
+      status: 'active',
+      owner: null,
+      plan,
+      region: null,
+      ackMode: identity.ackMode ?? 'async',
+      lossBoundMs: lossBoundMsDefault,
+      onStoreOutage: 'spool',
+      limits: identity.limits ?? plans[plan]!,
+      metadata: {},
+      createdAtMs: identity.createdAtMs ?? nowMs,
+      updatedAtMs: nowMs,
+      pendingSuperuser: null,
+    }
+    if (replicaEpoch > 0 || !config.isCreateOnlyAtomic)
+      await propose({ type: 'replica.begin', id: tenant.id, epoch: replicaEpoch })
+    const outcome = await propose({ type: 'tenant.adopt', tenant, ...place, epoch })
+    if (!outcome.ok) return err(outcome.error)
+    if (identity.keepEveryMs !== null)
+      await propose({ type: 'tenant.retention', id: tenant.id, keepEveryMs: identity.keepEveryMs })
+    return ok(tenant.id)
+  }
+}

@@ -1,0 +1,233 @@
+// Who owns a tenant, and how that changes: planned moves, moves away from nodes that are down or leaving, owners that were
+// overtaken, takeovers that an admin forces. Each change is one entry in the log that raises the epoch.
+
+import type { Epoch, NodeId, TenantId } from '../../../lib/brand.ts'
+import { type Clock, sleep } from '../../../lib/clock.ts'
+import { errorCode, errorMessage, OverloadedError } from '../../../lib/errors.ts'
+import { recordId } from '../../../lib/id.ts'
+import type { Logger } from '../../../lib/obs/log.ts'
+import { err, ok, type Result } from '../../../lib/result.ts'
+import type { Rng } from '../../../lib/rng.ts'
+import type { ControlPlaneConfig, ControlPlaneTimings } from '../../config.ts'
+import type { Admin } from '../../state/admins.ts'
+import type { RejectReason } from '../../state/command.ts'
+import { type PlacementRow, standbysOf } from '../../state/placements.ts'
+import type { StateReader } from '../../state/state.ts'
+import type { Tenant } from '../../state/tenants.ts'
+import type { NodeService } from '../nodes.ts'
+import { NodeOrderError, type Orders } from '../orders.ts'
+import type { Propose } from '../proposer.ts'
+import type { TenantRefusal } from '../refusals.ts'
+import { findTenant } from '../routing/table.ts'
+import type { TenantOrders } from '../tenant-orders.ts'
+import type { StandbyKeeper } from './standby-keeper.ts'
+import { type Choice, choosePlace } from './strategy.ts'
+import type { Transit } from './transit.ts'
+
+export interface MovesDeps {
+  readonly state: StateReader
+  readonly propose: Propose
+  readonly orders: Orders
+  readonly nodes: NodeService
+  readonly tenantOrders: TenantOrders
+  readonly standbys: StandbyKeeper
+  readonly transit: Transit
+  readonly clock: Clock
+  readonly rng: Rng
+  readonly log: Logger
+  readonly timings: ControlPlaneTimings
+  readonly config: Pick<ControlPlaneConfig, 'isCreateOnlyAtomic'>
+}
+
+/** How long a new tenant waits for a node to register: after a start they come within a second. */
+const nodeWaitMs = 5_000
+const nodePollMs = 50
+/** A copy may take so long before a tenant is moved without one; a person waits for less than a drain does, ms. */
+const copyMsOfMigration = 5_000
+const copyMsOfDrain = 600_000
+/** Copies follow one another until one finds little that came since, and takes no longer than this, ms. */
+const copyMsGood = 500
+const copiesMax = 4
+const copyPollMsMin = 10
+const copyPollMsMax = 500
+
+export class TenantMoves {
+  readonly #deps: MovesDeps
+  #closed = false
+
+  constructor(deps: MovesDeps) {
+    this.#deps = deps
+  }
+
+  close(): void {
+    this.#closed = true
+  }
+
+  /** Moves a tenant: the old node ships and lets go, then the new one has it under the next epoch. */
+  async migrate(reference: string, target: NodeId | null): Promise<Result<null, TenantRefusal>> {
+    const { state, nodes } = this.#deps
+    const tenant = findTenant(state, reference)
+    const placement = tenant && state.placements.get(tenant.id)
+    if (tenant === undefined || placement === undefined) return err('not_found')
+    if (tenant.status !== 'active' && tenant.status !== 'suspended') return err('not_active')
+    if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
+    if (target === placement.nodeId) return err('same_node')
+    const candidates = nodes.candidates().filter(({ id }) => target === null || id === target)
+    if (target !== null && candidates.length === 0)
+      return err(state.nodes.get(target) === undefined ? 'node_not_found' : 'no_node')
+    const wish = { region: target === null ? tenant.region : null, excluded: placement.nodeId }
+    const place = choosePlace(candidates, wish)
+    if (place === null) return err('no_node')
+    return this.#move(tenant.id, placement, place, { copyMs: copyMsOfMigration })
+  }
+
+  /** From a node that is down without asking it: the next slot in the object store is what makes this safe. */
+  async moveAway(tenant: Tenant, placement: PlacementRow, isAlive: boolean): Promise<void> {
+    const wish = { region: tenant.region, excluded: placement.nodeId }
+    const place = choosePlace(this.#deps.nodes.candidates(), wish)
+    if (place === null) return // nobody else: the same node resumes when it returns
+    const copyMs = isAlive && tenant.status !== 'created' ? copyMsOfDrain : null
+    await this.#move(tenant.id, placement, place, { copyMs }).catch((error) => this.shipFirst(error, placement))
+  }
+
+  /** A node that holds commits of a crash or an outage lets go once they are shipped, which opening the tenant does. */
+  async shipFirst(error: unknown, placement: PlacementRow): Promise<never> {
+    const { tenantOrders } = this.#deps
+    if (error instanceof NodeOrderError && errorCode(error.cause) === 'tail_not_shipped')
+      await tenantOrders
+        .open(placement)
+        .catch((cause) => tenantOrders.unfinished('shipping what a crash left', placement.tenantId, cause))
+    throw error // the next look finds it shipped
+  }
+
+  /** The node met a history of a higher epoch than its own: give it one above. */
+  async fenced(request: {
+    readonly nodeId: NodeId
+    readonly tenantId: TenantId
+    readonly seenEpoch: Epoch
+  }): Promise<void> {
+    const placement = this.#deps.state.placements.get(request.tenantId)
+    if (placement === undefined || placement.nodeId !== request.nodeId || placement.epoch > request.seenEpoch) return
+    const { nodeId, worker, epoch } = placement
+    await this.#deps.propose({
+      type: 'tenant.place',
+      id: request.tenantId,
+      nodeId,
+      worker,
+      expected: epoch,
+      seen: request.seenEpoch,
+      standbys: standbysOf(placement),
+      forget: false,
+    })
+  }
+
+  /**
+   * Opens a tenant whose standbys do not answer, without asking them: what they alone hold is lost. For an admin who
+   * knows that they will not come back; the log says who it was.
+   */
+  async forceTakeover(reference: string, by: Admin): Promise<Result<null, TenantRefusal>> {
+    const { state, propose, nodes, standbys: keeper, tenantOrders, log } = this.#deps
+    const tenant = findTenant(state, reference)
+    const placement = tenant && state.placements.get(tenant.id)
+    if (tenant === undefined || placement === undefined) return err('not_found')
+    if (tenant.status !== 'active' && tenant.status !== 'suspended') return err('not_active')
+    const { tenantId: id, nodeId, worker, epoch, standbySets } = placement
+    const isOwnerGone = nodes.stateOf(nodeId) === 'down'
+    const place = isOwnerGone
+      ? choosePlace(nodes.candidates(), { region: tenant.region, excluded: nodeId })
+      : { nodeId, worker }
+    if (place === null) return err('no_node')
+    const standbys = keeper.chooseFor(id, place.nodeId)
+    const outcome = await propose({
+      type: 'tenant.place',
+      id,
+      ...place,
+      expected: epoch,
+      seen: epoch,
+      standbys,
+      forget: true,
+    })
+    if (!outcome.ok) return err(outcome.error)
+    const admin = `${by.id} ${by.email}`
+    log.warn('takeover was forced, standbys were not asked', { tenant: id, admin, epoch, standbySets })
+    await tenantOrders.tell(id)
+    return ok(null)
+  }
+
+  /** A place for a new tenant; waits a while for a node to register. */
+  async waitForPlace(region: string | null): Promise<Choice | null> {
+    const { clock, nodes } = this.#deps
+    const endsAtMs = clock.monotonic() + nodeWaitMs
+    for (;;) {
+      const place = choosePlace(nodes.candidates(), { region })
+      if (place !== null || this.#closed || clock.monotonic() >= endsAtMs) return place
+      await sleep(clock, nodePollMs)
+    }
+  }
+
+  async #move(
+    id: TenantId,
+    from: PlacementRow,
+    to: Choice,
+    /** null: the old node is not asked to let go. Else so long may a copy take before it is. */
+    { copyMs }: { readonly copyMs: number | null },
+  ): Promise<Result<null, RejectReason>> {
+    const { propose, standbys, tenantOrders, transit, clock, log } = this.#deps
+    if (transit.isBusy(id)) throw new OverloadedError(`tenant ${id} is moving already`)
+    if (copyMs !== null) await this.#copyAhead(id, to, copyMs)
+    const isReleased = copyMs !== null
+    const forget = isReleased && (await standbys.askBeforeLettingGo(from))
+    const startedMs = clock.monotonic()
+    // Gateways hold its requests from here on.
+    return transit.whileMoving(id, async () => {
+      if (isReleased) await tenantOrders.release(from)
+      const outcome = await propose({
+        type: 'tenant.place',
+        id,
+        ...to,
+        expected: from.epoch,
+        seen: from.epoch,
+        standbys: standbys.chooseFor(id, to.nodeId),
+        forget,
+      })
+      if (outcome.ok)
+        log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })
+      return outcome
+    })
+  }
+
+  /**
+   * Lets the new node copy the tenant while the old one still serves it, so that the pause does not depend on its size. Only
+   * a kindness: whatever goes wrong, the new node restores what it lacks.
+   */
+  async #copyAhead(id: TenantId, to: Choice, deadlineMs: number): Promise<void> {
+    const { transit, clock, log, config } = this.#deps
+    if (!config.isCreateOnlyAtomic) return // each owner starts a history of its own there
+    const endsAtMs = clock.monotonic() + deadlineMs
+    await transit.whileCopying(id, async () => {
+      for (let copy = 0; copy < copiesMax; copy++) {
+        const startedMs = clock.monotonic()
+        try {
+          await this.#copyOnce(id, to, endsAtMs)
+        } catch (error) {
+          log.warn('tenant moves without a copy', { tenant: id, to: to.nodeId, error: errorMessage(error) })
+          return
+        }
+        if (clock.monotonic() - startedMs < copyMsGood) return
+      }
+    })
+  }
+
+  async #copyOnce(id: TenantId, { nodeId, worker }: Choice, endsAtMs: number): Promise<void> {
+    const { orders, clock, rng, timings } = this.#deps
+    const job = { type: 'warm', worker } as const
+    const order = { type: 'job.run', jobId: recordId(rng), tenantId: id, job } as const
+    for (let pauseMs = copyPollMsMin; ; pauseMs = Math.min(copyPollMsMax, 2 * pauseMs)) {
+      const answer = await orders.give<'job.run'>(nodeId, order, timings.orderMs)
+      if (answer.state === 'done') return
+      if (answer.state === 'failed') throw new NodeOrderError(`${answer.code}: ${answer.message}`)
+      if (this.#closed || clock.monotonic() >= endsAtMs) throw new NodeOrderError('the copy takes too long')
+      await sleep(clock, pauseMs)
+    }
+  }
+}
