@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { AppError, ConfigError, errorCode, errorMessage } from '../lib/errors.ts'
 import { version } from '../version.ts'
 import { registerAdmin } from './admin.ts'
+import { registerAudit } from './audit.ts'
 import { CliError } from './cli-error.ts'
 import { registerDatabaseWork } from './database-work.ts'
 import { exitFailed, exitOk, exitUsage } from './exit-codes.ts'
@@ -37,6 +38,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   registerSuperuser(program)
   registerNode(program)
   registerAdmin(program)
+  registerAudit(program)
   registerWorker(program, setExitCode)
   registerReader(program)
   registerSqlScript(program)

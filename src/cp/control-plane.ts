@@ -31,6 +31,7 @@ import { openRocksDb } from './rocks/db.ts'
 import { AdminService } from './services/admins.ts'
 import { AdoptionService } from './services/adoption.ts'
 import { ArchiveService } from './services/archive.ts'
+import { AuditLog, systemActor } from './services/audit.ts'
 import { CostService } from './services/costs.ts'
 import { DrillService } from './services/drills.ts'
 import { tenantHistory } from './services/history.ts'
@@ -93,7 +94,8 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   await driver.ready(leaderTimeoutMs)
   const propose = proposer((data) => driver.propose(data), clock)
   if (state.config === null) await propose({ type: 'cluster.init', clusterId: recordId(rng), atMs: clock.now() })
-  const admins = new AdminService({ state, propose, clock, rng })
+  const audit = new AuditLog({ state, propose, clock })
+  const admins = new AdminService({ state, propose, audit, clock, rng })
   const firstAdminToken = await firstAdmin(admins, state, config.createAdmin)
 
   const messaging = openMessaging({ role: 'control-plane', secrets: config.secrets, log })
@@ -110,13 +112,13 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   const server = openRpcServer({ messaging, clock, log, bind: config.ipcBind, allow: ['node', 'gateway'] })
   opened.defer(() => server.close())
 
-  const nodes = new NodeService({ state, propose, clock, log, timings })
+  const nodes = new NodeService({ state, propose, audit, clock, log, timings })
   const orders = new NodeOrders({ messaging, clock, log, state })
   let tellGateways: (id: TenantId) => void = () => {}
   const transit = new Transit((tenant) => tellGateways(tenant))
   const tenantOrders = new TenantOrders({ state, orders, nodes, timings, log })
   const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, log })
-  const common = { state, propose, nodes, tenantOrders, standbys, transit, clock, rng, log, config }
+  const common = { state, propose, nodes, tenantOrders, standbys, transit, audit, clock, rng, log, config }
   const moves = new TenantMoves({ ...common, orders, timings })
   const tenants = new TenantService({ ...common, moves })
   opened.defer(() => {
@@ -124,11 +126,23 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     tenants.close()
   })
   const history = tenantHistory(objectStore, config.objectPrefix)
-  const adoption = new AdoptionService({ state, propose, history, moves, clock, config })
-  const operations = opened.adopt(new OperationService({ state, propose, orders, nodes, clock, log }), (it) =>
+  const adoption = new AdoptionService({ state, propose, history, moves, audit, clock, config })
+  const operations = opened.adopt(new OperationService({ state, propose, orders, nodes, audit, clock, log }), (it) =>
     it.close(),
   )
-  const timeTravel = new TimeTravel({ state, propose, orders, nodes, tenants, standbys, operations, clock, rng, log })
+  const timeTravel = new TimeTravel({
+    state,
+    propose,
+    orders,
+    nodes,
+    tenants,
+    standbys,
+    operations,
+    audit,
+    clock,
+    rng,
+    log,
+  })
   const drillOutcomes = metrics.counter({
     name: 'restore_drills_total',
     help: 'Restores that were tried to prove that they work.',
@@ -157,6 +171,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
       orders,
       nodes,
       operations,
+      audit,
       clock,
       rng,
       log,
@@ -239,7 +254,8 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     drills,
     store: config,
     archive,
-    orphans: new OrphanService({ nodes, orders, log }),
+    orphans: new OrphanService({ nodes, orders, audit, log }),
+    audit,
     costs: new CostService({ state, nodes, orders, timeTravel, prices: config.prices, log }),
     admins,
     log,
@@ -265,7 +281,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
 
 async function firstAdmin(admins: AdminService, state: StateReader, email: string): Promise<string | null> {
   if (state.admins.count > 0) return null
-  const made = await admins.create({ email, name: email.split('@')[0]! }, { onlyFirst: true })
+  const made = await admins.create({ email, name: email.split('@')[0]! }, systemActor, { onlyFirst: true })
   return made.ok ? made.value.token : null
 }
 

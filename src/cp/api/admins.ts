@@ -4,7 +4,7 @@ import { Elysia, t } from 'elysia'
 import type { AdminService } from '../services/admins.ts'
 import type { Admin } from '../state/admins.ts'
 import type { AdminAuth } from './admin-auth.ts'
-import { ApiError, refused } from './error-map.ts'
+import { refused } from './error-map.ts'
 import { listQuery, pageOf } from './lists.ts'
 import { pocketBaseTime } from './tenants.ts'
 
@@ -22,17 +22,16 @@ export const adminRoutes = (prefix: string, admins: AdminService, auth: AdminAut
     .get('/', ({ query }) => pageOf(admins.list().map(adminBody), query, ['name', 'email']), { query: listQuery })
     .post(
       '/',
-      async ({ body, status }) => {
-        const made = await admins.create({ email: body.email, name: body.name ?? body.email.split('@')[0]! })
+      async ({ body, request, status }) => {
+        const name = body.name ?? body.email.split('@')[0]!
+        const made = await admins.create({ email: body.email, name }, auth.actorOf(request))
         if (!made.ok) throw refused(made.error)
         return status(201, { ...adminBody(made.value.admin), token: made.value.token })
       },
       { body: createBody },
     )
     .delete('/:id', async ({ params, request, status }) => {
-      const by = auth.adminOf(request)
-      if (by === null) throw new ApiError(401, 'The request requires a valid admin authorization token.')
-      const deleted = await admins.delete(params.id, by)
+      const deleted = await admins.delete(params.id, auth.actorOf(request))
       if (!deleted.ok) throw refused(deleted.error)
       return status(204, undefined)
     })

@@ -5,10 +5,12 @@ import { recordId } from '../../lib/id.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { systemRng } from '../../lib/rng.ts'
 import type { AdminService } from '../services/admins.ts'
+import type { AuditLog } from '../services/audit.ts'
 import type { CostService } from '../services/costs.ts'
 import type { DrillService } from '../services/drills.ts'
 import type { OrphanService } from '../services/orphans.ts'
 import { adminRoutes } from './admins.ts'
+import { auditRoutes } from './audit.ts'
 import { costRoutes } from './costs.ts'
 import { drillRoutes } from './drills.ts'
 import { answerOfError, type ErrorBody, errorResponse } from './error-map.ts'
@@ -31,13 +33,16 @@ export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps, TenantRou
   readonly costs: CostService
   readonly drills: DrillService
   readonly orphans: OrphanService
+  readonly audit: AuditLog
   readonly log: Logger
 }
 
 export function controlPlaneApp(deps: AppDeps) {
   const { auth, log, admins, nodes } = deps
   return new Elysia({ serve: { maxRequestBodySize: serverBodyBytesMax } })
-    .onRequest(({ request }) => auth.check(request) ?? checkBody(request))
+    .onRequest(
+      ({ request, server }) => auth.check(request, server?.requestIP(request)?.address ?? '') ?? checkBody(request),
+    )
     .onError({ as: 'global' }, ({ error, code, request }) => {
       if (code === 'VALIDATION')
         return errorResponse(400, 'Something went wrong while processing your request.', fieldErrors(error))
@@ -54,9 +59,10 @@ export function controlPlaneApp(deps: AppDeps) {
     .use(timeTravelRoutes(deps))
     .use(costRoutes(deps.costs))
     .use(drillRoutes(deps.drills))
-    .use(orphanRoutes(deps.orphans))
+    .use(orphanRoutes(deps.orphans, auth))
+    .use(auditRoutes(deps.audit))
     .use(grantRoutes(deps))
-    .use(nodeRoutes(nodes))
+    .use(nodeRoutes(nodes, auth))
     .use(adminRoutes('/api/cluster/admins', admins, auth))
     .use(adminRoutes('/api/cp/admins', admins, auth))
 }

@@ -16,8 +16,8 @@ export const listQuery = t.Object({
 
 export type ListQuery = typeof listQuery.static
 
-const perPageDefault = 30
-const perPageMax = 1_000
+export const perPageDefault = 30
+export const perPageMax = 1_000
 
 type Body = Readonly<Record<string, unknown>>
 

@@ -3,6 +3,7 @@
 import { Elysia } from 'elysia'
 import type { NodeId } from '../../lib/brand.ts'
 import type { NodeService, NodeView } from '../services/nodes.ts'
+import type { AdminAuth } from './admin-auth.ts'
 import { refused } from './error-map.ts'
 import { listQuery, pageOf } from './lists.ts'
 import { pocketBaseTime } from './tenants.ts'
@@ -27,7 +28,7 @@ function nodeBody({ row, state, draining, workers, load, tenantsPlaced }: NodeVi
   }
 }
 
-export const nodeRoutes = (nodes: NodeService) =>
+export const nodeRoutes = (nodes: NodeService, auth: AdminAuth) =>
   new Elysia({ prefix: '/api/cp/nodes' })
     .get('/', ({ query }) => pageOf(nodes.list().map(nodeBody), query, ['id', 'region', 'zone']), { query: listQuery })
     .get('/:id', ({ params }) => {
@@ -35,13 +36,13 @@ export const nodeRoutes = (nodes: NodeService) =>
       if (view === null) throw refused('node_not_found')
       return nodeBody(view)
     })
-    .post('/:id/drain', async ({ params, status }) => {
-      const drained = await nodes.drain(params.id as NodeId)
+    .post('/:id/drain', async ({ params, request, status }) => {
+      const drained = await nodes.drain(params.id as NodeId, auth.actorOf(request))
       if (!drained.ok) throw refused(drained.error)
       return status(202, nodeBody(nodes.view(params.id as NodeId)!))
     })
-    .delete('/:id', async ({ params, status }) => {
-      const removed = await nodes.remove(params.id as NodeId)
+    .delete('/:id', async ({ params, request, status }) => {
+      const removed = await nodes.remove(params.id as NodeId, auth.actorOf(request))
       if (!removed.ok) throw refused(removed.error)
       return status(204, undefined)
     })

@@ -150,16 +150,20 @@ export const tenantRoutes = ({ tenants, moves, adoption, auth }: TenantRoutesDep
     if (found === null) throw refused('not_found')
     return tenantBody(found)
   }
-  const update = async ({ params, body }: { params: { id: string }; body: typeof updateBody.static }) => {
-    const changed = await tenants.update(params.id, patchOf(body))
+  const update = async (context: {
+    readonly params: { readonly id: string }
+    readonly body: typeof updateBody.static
+    readonly request: Request
+  }) => {
+    const changed = await tenants.update(context.params.id, patchOf(context.body), auth.actorOf(context.request))
     if (!changed.ok) throw refused(changed.error)
     return tenantBody(changed.value)
   }
   return new Elysia({ prefix: '/api/cp/tenants' })
     .post(
       '/',
-      async ({ body, status }) => {
-        const made = await tenants.create(creationOf(body))
+      async ({ body, request, status }) => {
+        const made = await tenants.create(creationOf(body), auth.actorOf(request))
         if (!made.ok) throw refused(made.error)
         const { setupUrl } = made.value
         return status(201, { ...tenantBody(made.value), ...(setupUrl !== null && { setupUrl }) })
@@ -180,8 +184,8 @@ export const tenantRoutes = ({ tenants, moves, adoption, auth }: TenantRoutesDep
     )
     .post(
       '/adopt',
-      async ({ body }) => {
-        const adopted = await adoption.adopt(body.reference)
+      async ({ body, request }) => {
+        const adopted = await adoption.adopt(body.reference, auth.actorOf(request))
         if (!adopted.ok) throw refused(adopted.error)
         return bodyOf(adopted.value)
       },
@@ -190,15 +194,16 @@ export const tenantRoutes = ({ tenants, moves, adoption, auth }: TenantRoutesDep
     .get('/:id', ({ params }) => bodyOf(params.id))
     .put('/:id', update, { body: updateBody })
     .patch('/:id', update, { body: updateBody })
-    .delete('/:id', async ({ params, status }) => {
-      const deleted = await tenants.delete(params.id)
+    .delete('/:id', async ({ params, request, status }) => {
+      const deleted = await tenants.delete(params.id, auth.actorOf(request))
       if (!deleted.ok) throw refused(deleted.error)
       return status(204, undefined)
     })
     .post(
       '/:id/migrate',
-      async ({ params, body }) => {
-        const moved = await moves.migrate(params.id, (body?.node as NodeId | undefined) ?? null)
+      async ({ params, body, request }) => {
+        const target = (body?.node as NodeId | undefined) ?? null
+        const moved = await moves.migrate(params.id, target, auth.actorOf(request))
         if (!moved.ok) throw refused(moved.error)
         return bodyOf(params.id)
       },
@@ -207,9 +212,7 @@ export const tenantRoutes = ({ tenants, moves, adoption, auth }: TenantRoutesDep
     .post(
       '/:id/force-takeover',
       async ({ params, request }) => {
-        const admin = auth.adminOf(request)
-        if (admin === null) throw refused('not_found')
-        const forced = await moves.forceTakeover(params.id, admin)
+        const forced = await moves.forceTakeover(params.id, auth.actorOf(request))
         if (!forced.ok) throw refused(forced.error)
         return bodyOf(params.id)
       },
@@ -218,8 +221,8 @@ export const tenantRoutes = ({ tenants, moves, adoption, auth }: TenantRoutesDep
     )
     .post(
       '/:id/superusers',
-      async ({ params, body }) => {
-        const changed = await tenants.upsertSuperuser(params.id, body)
+      async ({ params, body, request }) => {
+        const changed = await tenants.upsertSuperuser(params.id, body, auth.actorOf(request))
         if (!changed.ok) throw refused(changed.error)
         return { email: body.email, created: changed.value.created }
       },

@@ -120,6 +120,7 @@ export const timeTravelRoutes = ({
   archive,
   tenants,
   store,
+  audit,
   auth,
   secrets,
   clock,
@@ -136,12 +137,12 @@ export const timeTravelRoutes = ({
     )
     .post(
       '/:id/restore',
-      async ({ params, body, status }) => {
+      async ({ params, body, request, status }) => {
         const wish = wishOf(body)
         if (wish.type === 'latest') throw badMoment('Name the moment to go back to: a time or a TXID.')
         const started = body.dryRun
           ? timeTravel.preview(params.id, wish)
-          : await naming(timeTravel.restore(params.id, wish))
+          : await naming(timeTravel.restore(params.id, wish, auth.actorOf(request)))
         if (!started.ok) throw refused(started.error)
         return status(202, operationBody(started.value))
       },
@@ -149,14 +150,19 @@ export const timeTravelRoutes = ({
     )
     .post(
       '/:id/fork',
-      async ({ params, body, status }) => {
+      async ({ params, body, request, status }) => {
         const { id, domain, region } = body
         const started = await naming(
-          timeTravel.fork(params.id, wishOf(body), {
-            slug: id.toLowerCase(),
-            ...(domain !== undefined && { domains: [domain.toLowerCase()] }),
-            ...(region !== undefined && { region }),
-          }),
+          timeTravel.fork(
+            params.id,
+            wishOf(body),
+            {
+              slug: id.toLowerCase(),
+              ...(domain !== undefined && { domains: [domain.toLowerCase()] }),
+              ...(region !== undefined && { region }),
+            },
+            auth.actorOf(request),
+          ),
         )
         if (!started.ok) throw refused(started.error)
         const { tenant, operation } = started.value
@@ -172,8 +178,10 @@ export const timeTravelRoutes = ({
         const admin = auth.adminOf(request)
         if (found === null || admin === null) throw refused('not_found')
         if (found.tenant.status !== 'active') throw refused('not_active')
-        const { id } = found.tenant
+        const { id, slug } = found.tenant
         const cut = await naming(timeTravel.cut(id, wishOf(body)))
+        const details = { at: isoTime(cut.atMs) }
+        await audit.note(auth.actorOf(request), { action: 'tenant.export', target: id, targetName: slug, details })
         const expiresAtMs = clock.now() + grantLifetimeMs
         const query = new URLSearchParams({
           at: String(cut.atMs),
@@ -192,7 +200,7 @@ export const timeTravelRoutes = ({
     )
     .post(
       '/:id/eject',
-      ({ params, body, status }) => {
+      async ({ params, body, request, status }) => {
         const found = tenants.find(params.id)
         if (found === null) throw refused('not_found')
         const wish = wishOf(body)
@@ -208,7 +216,7 @@ export const timeTravelRoutes = ({
           directory,
           atMs,
         })
-        const started = timeTravel.eject(id, body.handOver ?? false)
+        const started = await timeTravel.eject(id, body.handOver ?? false, auth.actorOf(request))
         if (!started.ok) throw refused(started.error)
         return status(202, { tenant: id, ...commands, operation: operationBody(started.value) })
       },
@@ -220,21 +228,22 @@ export const timeTravelRoutes = ({
         }),
       },
     )
-    .post('/:id/archive', async ({ params, status }) => {
-      const started = await archive.archive(params.id)
+    .post('/:id/archive', async ({ params, request, status }) => {
+      const started = await archive.archive(params.id, auth.actorOf(request))
       if (!started.ok) throw refused(started.error)
       return status(202, operationBody(started.value))
     })
-    .post('/:id/resume', async ({ params }) => {
-      const resumed = await archive.resume(params.id)
+    .post('/:id/resume', async ({ params, request }) => {
+      const resumed = await archive.resume(params.id, auth.actorOf(request))
       if (!resumed.ok) throw refused(resumed.error)
       const found = tenants.find(params.id)
       if (found === null) throw refused('not_found')
       return tenantBody(found)
     })
-    .delete('/:id/operations', async ({ params, status }) => {
+    .delete('/:id/operations', async ({ params, request, status }) => {
       const found = tenants.find(params.id)
-      if (found === null || !(await operations.cancel(found.tenant.id))) throw refused('not_found')
+      if (found === null || !(await operations.cancel(found.tenant.id, auth.actorOf(request))))
+        throw refused('not_found')
       return status(204, undefined)
     })
     .get('/:id/operations/:operation', ({ params }) => {

@@ -7,11 +7,13 @@ import type { Rng } from '../../lib/rng.ts'
 import { type Admin, hashToken, tokenMatches, tokenPrefixOf } from '../state/admins.ts'
 import type { RejectReason } from '../state/command.ts'
 import type { StateReader } from '../state/state.ts'
+import type { Actor, AuditLog } from './audit.ts'
 import type { Propose } from './proposer.ts'
 
 export interface AdminServiceDeps {
   readonly state: StateReader
   readonly propose: Propose
+  readonly audit: AuditLog
   readonly clock: Clock
   readonly rng: Rng
 }
@@ -42,9 +44,10 @@ export class AdminService {
   /** Makes an admin; the token is in no other place afterwards. */
   async create(
     input: { readonly email: string; readonly name: string; readonly permissions?: readonly string[] },
+    by: Actor,
     options: { readonly onlyFirst?: boolean } = {},
   ): Promise<Result<{ readonly admin: Admin; readonly token: string }, RejectReason>> {
-    const { rng, clock, propose } = this.#deps
+    const { rng, clock, propose, audit } = this.#deps
     for (let attempt = 1; ; attempt++) {
       const token = `admin_${randomText(rng, tokenLength)}`
       const admin: Admin = {
@@ -56,14 +59,20 @@ export class AdminService {
         permissions: input.permissions ?? ['*'],
         createdAtMs: clock.now(),
       }
-      const outcome = await propose({ type: 'admin.create', admin, onlyFirst: options.onlyFirst ?? false })
+      const record = { action: 'admin.create', target: admin.id, targetName: admin.email }
+      const outcome = await propose(
+        { type: 'admin.create', admin, onlyFirst: options.onlyFirst ?? false },
+        audit.facts(by, record),
+      )
       if (outcome.ok) return ok({ admin, token })
       if (outcome.error !== 'token_prefix_taken' || attempt >= attemptsMax) return err(outcome.error)
     }
   }
 
-  async delete(id: string, by: Admin): Promise<Result<null, RejectReason | 'own_account'>> {
+  async delete(id: string, by: Actor): Promise<Result<null, RejectReason | 'own_account'>> {
     if (id === by.id) return err('own_account')
-    return await this.#deps.propose({ type: 'admin.delete', id })
+    const { state, propose, audit } = this.#deps
+    const record = { action: 'admin.delete', target: id, targetName: state.admins.get(id)?.email ?? '' }
+    return await propose({ type: 'admin.delete', id }, audit.facts(by, record))
   }
 }

@@ -7,6 +7,7 @@ import { err, ok, type Result } from '../../lib/result.ts'
 import type { ControlPlaneConfig } from '../config.ts'
 import type { StateReader } from '../state/state.ts'
 import type { Tenant } from '../state/tenants.ts'
+import type { Actor, AuditLog } from './audit.ts'
 import type { TenantHistory } from './history.ts'
 import type { TenantMoves } from './placement/moves.ts'
 import { planDefault, plans } from './plans.ts'
@@ -20,6 +21,7 @@ export interface AdoptionDeps {
   readonly propose: Propose
   readonly history: TenantHistory
   readonly moves: Pick<TenantMoves, 'waitForPlace'>
+  readonly audit: AuditLog
   readonly clock: Clock
   readonly config: Pick<ControlPlaneConfig, 'isCreateOnlyAtomic'>
 }
@@ -32,8 +34,8 @@ export class AdoptionService {
   }
 
   /** Takes over a tenant whose history lies in the object store and whose row does not lie here. */
-  async adopt(reference: string): Promise<Result<TenantId, TenantRefusal>> {
-    const { state, history, moves, clock, propose, config } = this.#deps
+  async adopt(reference: string, by: Actor): Promise<Result<TenantId, TenantRefusal>> {
+    const { state, history, moves, clock, propose, audit, config } = this.#deps
     if (findTenant(state, reference) !== undefined) return err('already_known')
     const identity = await history.find(reference)
     if (identity === null) return err('history_not_found')
@@ -63,7 +65,8 @@ export class AdoptionService {
     }
     if (replicaEpoch > 0 || !config.isCreateOnlyAtomic)
       await propose({ type: 'replica.begin', id: tenant.id, epoch: replicaEpoch })
-    const outcome = await propose({ type: 'tenant.adopt', tenant, ...place, epoch })
+    const record = { action: 'tenant.adopt', target: tenant.id, targetName: tenant.slug, details: { epoch } }
+    const outcome = await propose({ type: 'tenant.adopt', tenant, ...place, epoch }, audit.facts(by, record))
     if (!outcome.ok) return err(outcome.error)
     if (identity.keepEveryMs !== null)
       await propose({ type: 'tenant.retention', id: tenant.id, keepEveryMs: identity.keepEveryMs })

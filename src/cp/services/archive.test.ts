@@ -14,6 +14,7 @@ import { apply } from '../state/apply.ts'
 import type { Command } from '../state/command.ts'
 import { ClusterState, StateBatch } from '../state/state.ts'
 import { ArchiveService } from './archive.ts'
+import { AuditLog } from './audit.ts'
 import type { NodeService } from './nodes.ts'
 import type { OperationService } from './operations.ts'
 import type { Orders } from './orders.ts'
@@ -56,6 +57,7 @@ function setUp(tenants: number) {
     orders,
     nodes: { stateOf: () => 'healthy', candidates: () => [] } as unknown as NodeService,
     operations: {} as OperationService,
+    audit: new AuditLog({ state, propose: async (command) => run(command), clock }),
     clock,
     rng: seededRng(1),
     log,

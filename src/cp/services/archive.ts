@@ -15,6 +15,7 @@ import type { ArchivePolicy } from '../config.ts'
 import type { TenantActivity } from '../state/activities.ts'
 import type { StateReader } from '../state/state.ts'
 import type { Tenant } from '../state/tenants.ts'
+import type { Actor, AuditLog } from './audit.ts'
 import { runTenantJob } from './jobs.ts'
 import type { NodeService } from './nodes.ts'
 import type { OperationService, OperationView } from './operations.ts'
@@ -31,6 +32,7 @@ export interface ArchiveDeps {
   readonly orders: Orders
   readonly nodes: NodeService
   readonly operations: OperationService
+  readonly audit: AuditLog
   readonly clock: Clock
   readonly rng: Rng
   readonly log: Logger
@@ -102,11 +104,12 @@ export class ArchiveService {
   }
 
   /** Archives a tenant now, whenever it was used last. */
-  async archive(reference: string): Promise<Result<OperationView, TenantRefusal>> {
+  async archive(reference: string, by: Actor): Promise<Result<OperationView, TenantRefusal>> {
     const { state, operations, rng } = this.#deps
     const tenant = findTenant(state, reference)
     if (tenant === undefined) return err('not_found')
     if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
+    await this.#deps.audit.note(by, { action: 'tenant.archive', target: tenant.id, targetName: tenant.slug })
     if (tenant.status !== 'archived') {
       const closed = await this.#takeOffline(tenant)
       if (!closed.ok) return closed
@@ -116,10 +119,11 @@ export class ArchiveService {
   }
 
   /** Brings an archived tenant back; resolves once it answers. */
-  async resume(reference: string): Promise<Result<null, TenantRefusal>> {
+  async resume(reference: string, by: Actor): Promise<Result<null, TenantRefusal>> {
     const tenant = findTenant(this.#deps.state, reference)
     if (tenant === undefined) return err('not_found')
     if (tenant.status !== 'archived') return err('not_archived')
+    await this.#deps.audit.note(by, { action: 'tenant.resume', target: tenant.id, targetName: tenant.slug })
     await this.wake(tenant.id)
     return ok(null)
   }

@@ -9,6 +9,7 @@ import type { ControlPlaneTimings } from '../config.ts'
 import type { RejectReason } from '../state/command.ts'
 import type { NodeRow } from '../state/nodes.ts'
 import type { StateReader } from '../state/state.ts'
+import type { Actor, AuditLog } from './audit.ts'
 import { checked, heard, type Liveness, type NodeState, registered, unheard } from './health/failure-detector.ts'
 import type { Candidate } from './placement/strategy.ts'
 import type { Propose } from './proposer.ts'
@@ -36,6 +37,7 @@ export interface NodeView {
 export interface NodeServiceDeps {
   readonly state: StateReader
   readonly propose: Propose
+  readonly audit: AuditLog
   readonly clock: Clock
   readonly log: Logger
   readonly timings: ControlPlaneTimings
@@ -153,13 +155,15 @@ export class NodeService {
       })
   }
 
-  drain(id: NodeId): Promise<Result<null, RejectReason>> {
-    return this.#deps.propose({ type: 'node.drain', id, draining: true })
+  drain(id: NodeId, by: Actor): Promise<Result<null, RejectReason>> {
+    const { propose, audit } = this.#deps
+    return propose({ type: 'node.drain', id, draining: true }, audit.facts(by, { action: 'node.drain', target: id }))
   }
 
   /** Only a node without tenants can go. */
-  remove(id: NodeId): Promise<Result<null, RejectReason>> {
-    return this.#deps.propose({ type: 'node.remove', id })
+  remove(id: NodeId, by: Actor): Promise<Result<null, RejectReason>> {
+    const { propose, audit } = this.#deps
+    return propose({ type: 'node.remove', id }, audit.facts(by, { action: 'node.remove', target: id }))
   }
 
   #changed(id: NodeId): void {

@@ -9,6 +9,7 @@ import { errorCode, errorMessage, OverloadedError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { TenantOperation } from '../state/operations.ts'
 import type { StateReader } from '../state/state.ts'
+import type { Actor, AuditLog } from './audit.ts'
 import { runTenantJob, TenantJobError } from './jobs.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
@@ -59,6 +60,7 @@ export interface OperationDeps {
   readonly propose: Propose
   readonly orders: Orders
   readonly nodes: NodeService
+  readonly audit: AuditLog
   readonly clock: Clock
   readonly log: Logger
 }
@@ -118,11 +120,12 @@ export class OperationService {
    *
    * @returns false when there was nothing to give up.
    */
-  async cancel(tenantId: TenantId): Promise<boolean> {
-    const { state, nodes, orders, log } = this.#deps
+  async cancel(tenantId: TenantId, by: Actor): Promise<boolean> {
+    const { state, nodes, orders, audit, log } = this.#deps
     const operation = state.operations.get(tenantId)
     if (operation === undefined) return false
     const nodeId = state.placements.get(tenantId)?.nodeId
+    await audit.note(by, { action: 'tenant.cancel', target: tenantId, details: { kind: operation.type } })
     await this.#end(operation, false)
     if (nodeId === undefined || nodes.stateOf(nodeId) === 'down') return true
     const order = { type: 'job.stop', jobId: operation.id, tenantId } as const

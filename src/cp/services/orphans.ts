@@ -4,6 +4,7 @@ import { type Orphan, type OrphanFile, orphanPieceBytesMax } from '../../ipc/mes
 import type { NodeId } from '../../lib/brand.ts'
 import { errorMessage } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
+import type { Actor, AuditLog } from './audit.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
 
@@ -14,10 +15,17 @@ export interface NodeOrphan extends Orphan {
   readonly node: NodeId
 }
 
-export class OrphanService {
-  readonly #deps: { readonly nodes: NodeService; readonly orders: Orders; readonly log: Logger }
+export interface OrphanDeps {
+  readonly nodes: NodeService
+  readonly orders: Orders
+  readonly audit: AuditLog
+  readonly log: Logger
+}
 
-  constructor(deps: { readonly nodes: NodeService; readonly orders: Orders; readonly log: Logger }) {
+export class OrphanService {
+  readonly #deps: OrphanDeps
+
+  constructor(deps: OrphanDeps) {
     this.#deps = deps
   }
 
@@ -41,8 +49,9 @@ export class OrphanService {
   }
 
   /** A file of an orphan, piece by piece. Rejects as `Orders.give` does; RemoteError `orphan_not_found`. */
-  async read(node: NodeId, name: string, file: OrphanFile): Promise<ReadableStream<Uint8Array>> {
-    const { orders } = this.#deps
+  async read(node: NodeId, name: string, file: OrphanFile, by: Actor): Promise<ReadableStream<Uint8Array>> {
+    const { orders, audit } = this.#deps
+    await audit.note(by, { action: 'orphan.read', target: name, details: { node, file } })
     const piece = async (from: number) => {
       const order = { type: 'orphan.read', name, file, from, to: from + orphanPieceBytesMax } as const
       return (await orders.give<'orphan.read'>(node, order, orphanMs)).bytes
@@ -60,7 +69,8 @@ export class OrphanService {
     })
   }
 
-  async remove(node: NodeId, name: string): Promise<void> {
+  async remove(node: NodeId, name: string, by: Actor): Promise<void> {
+    await this.#deps.audit.note(by, { action: 'orphan.delete', target: name, details: { node } })
     await this.#deps.orders.give<'orphan.remove'>(node, { type: 'orphan.remove', name }, orphanMs)
   }
 }

@@ -16,6 +16,7 @@ import type { DrillRow } from '../state/drills.ts'
 import type { PlacementRow } from '../state/placements.ts'
 import type { StateReader } from '../state/state.ts'
 import type { Superuser, Tenant } from '../state/tenants.ts'
+import type { Actor, AuditLog } from './audit.ts'
 import type { NodeService } from './nodes.ts'
 import type { NodeOrderError } from './orders.ts'
 import type { TenantMoves } from './placement/moves.ts'
@@ -76,6 +77,7 @@ export interface TenantServiceDeps {
   readonly moves: TenantMoves
   readonly standbys: StandbyKeeper
   readonly transit: Transit
+  readonly audit: AuditLog
   readonly clock: Clock
   readonly rng: Rng
   readonly log: Logger
@@ -115,15 +117,22 @@ export class TenantService {
    * Makes a tenant and resolves once its first files are durable and it answers. Throws NodeOrderError when the node
    * fails: the tenant exists with status `created` and is finished later.
    */
-  async create(input: CreateTenant): Promise<Result<TenantView & { readonly setupUrl: string | null }, TenantRefusal>> {
+  async create(
+    input: CreateTenant,
+    by: Actor,
+  ): Promise<Result<TenantView & { readonly setupUrl: string | null }, TenantRefusal>> {
     const superuser = input.superuser ? await this.#hashed(input.superuser) : null
     if (superuser === 'password_length') return err(superuser)
     const prepared = await this.prepare(input)
     if (!prepared.ok) return err(prepared.error)
     const { place } = prepared.value
     const tenant: Tenant = { ...prepared.value.tenant, pendingSuperuser: superuser }
-    const { propose, standbys, tenantOrders } = this.#deps
-    const outcome = await propose({ type: 'tenant.create', tenant, nodeId: place.nodeId, worker: place.worker })
+    const { propose, standbys, tenantOrders, audit } = this.#deps
+    const { id: target, slug: targetName, plan, ackMode, region, owner } = tenant
+    const outcome = await propose(
+      { type: 'tenant.create', tenant, nodeId: place.nodeId, worker: place.worker },
+      audit.facts(by, { action: 'tenant.create', target, targetName, details: { plan, ackMode, region, owner } }),
+    )
     if (!outcome.ok) return err(outcome.error)
     const setupPath = await this.#finishCreation(tenant.id)
     await standbys.renew(tenant.id).catch((error) => tenantOrders.unfinished('standbys', tenant.id, error))
@@ -165,26 +174,31 @@ export class TenantService {
     return ok({ tenant, place })
   }
 
-  async update(reference: string, patch: UpdateTenant): Promise<Result<TenantView, TenantRefusal>> {
-    const { standbys, tenantOrders } = this.#deps
+  async update(reference: string, patch: UpdateTenant, by: Actor): Promise<Result<TenantView, TenantRefusal>> {
+    const { standbys, tenantOrders, audit } = this.#deps
     const before = findTenant(this.#deps.state, reference)
     if (before === undefined) return err('not_found')
     const refusal = nameRefusal(patch.slug ?? before.slug, patch.domains ?? [])
     if (refusal !== null) return err(refusal)
     if (patch.plan !== undefined && plans[patch.plan] === undefined) return err('unknown_plan')
     const base = patch.plan === undefined ? before.limits : plans[patch.plan]!
-    const outcome = await this.#deps.propose({
-      type: 'tenant.update',
-      id: before.id,
-      slug: (patch.slug as Slug | undefined) ?? null,
-      domains: patch.domains ?? null,
-      status: patch.status ?? null,
-      plan: patch.plan ?? null,
-      ackMode: patch.ackMode ?? null,
-      limits: patch.plan === undefined && patch.limits === undefined ? null : { ...base, ...patch.limits },
-      metadata: patch.metadata ?? null,
-      atMs: this.#deps.clock.now(),
-    })
+    const act = { action: 'tenant.update', target: before.id, targetName: before.slug }
+    const changes = changesOf(before, this.#deps.state.retentions.get(before.id)?.keepEveryMs ?? null, patch)
+    const outcome = await this.#deps.propose(
+      {
+        type: 'tenant.update',
+        id: before.id,
+        slug: (patch.slug as Slug | undefined) ?? null,
+        domains: patch.domains ?? null,
+        status: patch.status ?? null,
+        plan: patch.plan ?? null,
+        ackMode: patch.ackMode ?? null,
+        limits: patch.plan === undefined && patch.limits === undefined ? null : { ...base, ...patch.limits },
+        metadata: patch.metadata ?? null,
+        atMs: this.#deps.clock.now(),
+      },
+      Object.keys(changes).length === 0 ? null : audit.facts(by, { ...act, details: changes }),
+    )
     if (!outcome.ok) return err(outcome.error)
     if (patch.lossBoundMs !== undefined || patch.onStoreOutage !== undefined) {
       const kept = await this.#deps.propose({
@@ -208,10 +222,14 @@ export class TenantService {
   }
 
   /** Takes it offline and frees its names. Its objects stay. */
-  async delete(reference: string): Promise<Result<null, TenantRefusal>> {
+  async delete(reference: string, by: Actor): Promise<Result<null, TenantRefusal>> {
     const tenant = findTenant(this.#deps.state, reference)
     if (tenant === undefined) return err('not_found')
-    const outcome = await this.#deps.propose({ type: 'tenant.delete', id: tenant.id, atMs: this.#deps.clock.now() })
+    const { propose, audit, clock } = this.#deps
+    const outcome = await propose(
+      { type: 'tenant.delete', id: tenant.id, atMs: clock.now() },
+      audit.facts(by, { action: 'tenant.delete', target: tenant.id, targetName: tenant.slug }),
+    )
     if (!outcome.ok) return err(outcome.error)
     await this.#releaseDeleted(tenant.id).catch((error) =>
       this.#deps.tenantOrders.unfinished('release of a deleted tenant', tenant.id, error),
@@ -223,6 +241,7 @@ export class TenantService {
   async upsertSuperuser(
     reference: string,
     input: { readonly email: string; readonly password: string },
+    by: Actor,
   ): Promise<Result<{ readonly created: boolean }, TenantRefusal>> {
     const tenant = findTenant(this.#deps.state, reference)
     const placement = tenant && this.#deps.state.placements.get(tenant.id)
@@ -230,6 +249,12 @@ export class TenantService {
     if (tenant.status !== 'active') return err('not_active')
     const hashed = await this.#hashed(input)
     if (hashed === 'password_length') return err(hashed)
+    await this.#deps.audit.note(by, {
+      action: 'tenant.superuser',
+      target: tenant.id,
+      targetName: tenant.slug,
+      details: { email: input.email },
+    })
     return ok(await this.#deps.tenantOrders.upsertSuperuser(placement, hashed))
   }
 
@@ -336,6 +361,31 @@ export class TenantService {
     if (password.length < passwordLengthMin || Buffer.byteLength(password) > passwordBytesMax) return 'password_length'
     return { email, passwordHash: await Bun.password.hash(password, { algorithm: 'bcrypt', cost: bcryptCost }) }
   }
+}
+
+/** What a patch changes, for the record: `from → to` of each setting, and only the names of what may be long. */
+function changesOf(tenant: Tenant, keepEveryMs: number | null, patch: UpdateTenant): Record<string, string> {
+  const before = { ...tenant, keepEveryMs }
+  const changes: Record<string, string> = {}
+  for (const name of [
+    'slug',
+    'status',
+    'plan',
+    'ackMode',
+    'lossBoundMs',
+    'onStoreOutage',
+    'keepEveryMs',
+    'domains',
+  ] as const) {
+    const to = patch[name]
+    if (to !== undefined && String(to) !== String(before[name])) changes[name] = `${before[name]} → ${to}`
+  }
+  for (const [name, to] of Object.entries(patch.limits ?? {})) {
+    const from = tenant.limits[name as keyof TenantLimits]
+    if (from !== to) changes[name] = `${from} → ${to}`
+  }
+  if (patch.metadata !== undefined) changes['metadata'] = 'replaced' // its values are the admin's own
+  return changes
 }
 
 function nameRefusal(slug: string, domains: readonly string[]): TenantRefusal | null {

@@ -18,6 +18,7 @@ import { err, ok, type Result } from '../../lib/result.ts'
 import type { Rng } from '../../lib/rng.ts'
 import type { StateReader } from '../state/state.ts'
 import type { Tenant } from '../state/tenants.ts'
+import type { Actor, AuditLog } from './audit.ts'
 import { runTenantJob } from './jobs.ts'
 import type { NodeService } from './nodes.ts'
 import type { OperationService, OperationView } from './operations.ts'
@@ -36,6 +37,7 @@ export interface TimeTravelDeps {
   readonly tenants: Pick<TenantService, 'prepare'>
   readonly standbys: Pick<StandbyKeeper, 'ask'>
   readonly operations: OperationService
+  readonly audit: AuditLog
   readonly clock: Clock
   readonly rng: Rng
   readonly log: Logger
@@ -70,7 +72,7 @@ export class TimeTravel {
   }
 
   /** Throws TenantJobError (`no_such_point`) when there is no such moment. */
-  async restore(reference: string, wish: PointWish): Promise<Result<OperationView, TenantRefusal>> {
+  async restore(reference: string, wish: PointWish, by: Actor): Promise<Result<OperationView, TenantRefusal>> {
     const { state, propose, operations, clock, rng } = this.#deps
     const tenant = this.#find(reference)
     if (tenant === null) return err('not_found')
@@ -78,7 +80,8 @@ export class TimeTravel {
     if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
     const cut = await this.cut(tenant.id, wish)
     const operation = { type: 'restore', id: recordId(rng), tenantId: tenant.id, cut, atMs: clock.now() } as const
-    const outcome = await propose({ type: 'operation.begin', operation })
+    const record = { action: 'tenant.restore', target: tenant.id, targetName: tenant.slug, details: cutDetails(cut) }
+    const outcome = await propose({ type: 'operation.begin', operation }, this.#deps.audit.facts(by, record))
     return outcome.ok ? ok(operations.carryOut(operation)) : err(outcome.error)
   }
 
@@ -86,13 +89,15 @@ export class TimeTravel {
    * Where the databases stand, after everything is shipped. With `isHandedOver` a stopped tenant's histories are left as the
    * official replicator needs them.
    */
-  eject(reference: string, isHandedOver: boolean): Result<OperationView, TenantRefusal> {
+  async eject(reference: string, isHandedOver: boolean, by: Actor): Promise<Result<OperationView, TenantRefusal>> {
     const { operations, state, rng } = this.#deps
     const tenant = this.#find(reference)
     if (tenant === null) return err('not_found')
     // Two kinds of writer on one history would overwrite each other.
     if (isHandedOver && tenant.status !== 'suspended') return err('not_suspended')
     if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
+    const action = isHandedOver ? 'tenant.hand-over' : 'tenant.eject'
+    await this.#deps.audit.note(by, { action, target: tenant.id, targetName: tenant.slug })
     const id = recordId(rng)
     const job = { type: 'eject', isHandedOver } as const
     // Its own node alone can close it: a tenant that somebody has open is not handed over.
@@ -110,6 +115,7 @@ export class TimeTravel {
     reference: string,
     wish: PointWish,
     input: Pick<CreateTenant, 'slug' | 'domains' | 'owner' | 'region'>,
+    by: Actor,
   ): Promise<Result<{ readonly tenant: Tenant; readonly operation: OperationView }, TenantRefusal>> {
     const { propose, operations, tenants, clock, rng } = this.#deps
     const source = this.#find(reference)
@@ -127,13 +133,11 @@ export class TimeTravel {
     const { tenant, place } = prepared.value
     const facts = { id: recordId(rng), tenantId: tenant.id, source: source.id, cut, atMs: clock.now() }
     const operation = { type: 'fork', ...facts } as const
-    const outcome = await propose({
-      type: 'tenant.fork',
-      tenant,
-      nodeId: place.nodeId,
-      worker: place.worker,
-      operation,
-    })
+    const details = { source: source.id, sourceName: source.slug, ...cutDetails(cut) }
+    const outcome = await propose(
+      { type: 'tenant.fork', tenant, nodeId: place.nodeId, worker: place.worker, operation },
+      this.#deps.audit.facts(by, { action: 'tenant.fork', target: tenant.id, targetName: tenant.slug, details }),
+    )
     return outcome.ok ? ok({ tenant, operation: operations.carryOut(operation) }) : err(outcome.error)
   }
 
@@ -189,4 +193,9 @@ export class TimeTravel {
     const owner = state.placements.get(tenantId)?.nodeId
     return owner !== undefined && nodes.stateOf(owner) !== 'down' ? { nodeId: owner, job } : null
   }
+}
+
+/** A moment as the record of an act has it. */
+function cutDetails({ atMs, data }: Cut): { readonly at: string; readonly dataTxid: number } {
+  return { at: new Date(atMs).toISOString(), dataTxid: data }
 }

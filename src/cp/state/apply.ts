@@ -2,10 +2,11 @@
 // proposals can each look valid before either commits.
 
 import { standbySetsMax, standbysMax } from '../../ipc/messages/tenant.ts'
-import { unreachable } from '../../lib/assert.ts'
+import { assert, unreachable } from '../../lib/assert.ts'
 import type { Epoch } from '../../lib/brand.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
-import type { Command, RejectReason } from './command.ts'
+import { type AuditFacts, auditKeepMs, auditRowsMax, auditTrimMax } from './audit.ts'
+import { type Command, commands, type RejectReason } from './command.ts'
 import { tenantsMaxDefault } from './config.ts'
 import { epochMax, prunedSets, withSet } from './placements.ts'
 import type { StateBatch, StateReader } from './state.ts'
@@ -202,6 +203,16 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       batch.removeAdmin(command.id)
       return accepted
     }
+    case 'audit.append':
+      appendAudit(state, batch, command.audit)
+      return accepted
+    case 'audited': {
+      const decision = commands.decode(command.command)
+      assert(decision.type !== 'audited', 'a record of a record')
+      const outcome = apply(state, batch, decision)
+      if (outcome.ok) appendAudit(state, batch, command.audit)
+      return outcome
+    }
     case 'drill.note': {
       const status = state.tenants.get(command.drill.tenantId)?.status
       if (status === undefined || status === 'deleted') return reject('not_found')
@@ -210,6 +221,17 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
     }
     default:
       return unreachable(command)
+  }
+}
+
+/** By the times of the proposers, so that every member removes the same rows. */
+function appendAudit(state: StateReader, batch: StateBatch, facts: AuditFacts): void {
+  batch.putAudit({ number: state.audit.last + 1, ...facts })
+  for (let removed = 0; removed < auditTrimMax; removed++) {
+    const oldest = state.audit.oldest()
+    if (oldest === undefined || oldest.number === state.audit.last) return
+    if (state.audit.count <= auditRowsMax && oldest.atMs >= facts.atMs - auditKeepMs) return
+    batch.removeAudit(oldest.number)
   }
 }
 

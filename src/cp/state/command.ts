@@ -7,6 +7,7 @@ import {
   bool,
   branded,
   brandedNumber,
+  bytes,
   list,
   mapOf,
   nullable,
@@ -19,6 +20,7 @@ import {
 } from '../binary.ts'
 import { activityCodec, type TenantActivity } from './activities.ts'
 import { type Admin, adminCodec } from './admins.ts'
+import { type AuditFacts, auditCodec } from './audit.ts'
 import { type DrillRow, drillCodec } from './drills.ts'
 import type { NodeRow } from './nodes.ts'
 import { operationCodec, type TenantOperation } from './operations.ts'
@@ -124,6 +126,10 @@ export type Command =
   /** The owner under this epoch has copied the newest state to its own path: that one counts. */
   | { readonly type: 'replica.move'; readonly id: TenantId; readonly epoch: Epoch }
   | { readonly type: 'activity.put'; readonly activity: TenantActivity }
+  /** A decision of somebody and the record of it; `command` is encoded, and never another of these. */
+  | { readonly type: 'audited'; readonly audit: AuditFacts; readonly command: Uint8Array }
+  /** The record of what needs no decision. */
+  | { readonly type: 'audit.append'; readonly audit: AuditFacts }
   /** Who was used; tenants that are gone by now are passed over. */
   | {
       readonly type: 'activity.note'
@@ -231,6 +237,8 @@ export const commands = versioned<Command>(
     'tenant.retention': [31, struct<Of<'tenant.retention'>>({ id: tenantId, keepEveryMs: nullable(varint) })],
     'replica.begin': [27, struct<Of<'replica.begin'>>({ id: tenantId, epoch: varint })],
     'replica.move': [28, struct<Of<'replica.move'>>({ id: tenantId, epoch })],
+    audited: [40, struct<Of<'audited'>>({ audit: auditCodec, command: bytes })],
+    'audit.append': [41, struct<Of<'audit.append'>>({ audit: auditCodec })],
     'activity.put': [25, struct<Of<'activity.put'>>({ activity: activityCodec })],
     'activity.note': [
       26,

@@ -7,6 +7,7 @@ import { fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { DecodeError } from '../binary.ts'
 import { activityRows, type TenantActivity } from './activities.ts'
 import { type Admin, adminRows } from './admins.ts'
+import { type AuditRow, auditRows } from './audit.ts'
 import { type ClusterConfig, configRows } from './config.ts'
 import { type DrillRow, drillRows } from './drills.ts'
 import { type NodeRow, nodeRows } from './nodes.ts'
@@ -48,6 +49,14 @@ export interface StateReader {
     all(): Iterable<Admin>
     readonly count: number
   }
+  readonly audit: {
+    oldest(): AuditRow | undefined
+    /** Newest first. */
+    newestFirst(): Iterable<AuditRow>
+    readonly count: number
+    /** Number of the newest row; 0 without any. */
+    readonly last: number
+  }
   readonly config: ClusterConfig | null
 }
 
@@ -75,6 +84,7 @@ const keys = {
   drill: (id: string) => utf8(`s/d/${id}`),
   node: (id: string) => utf8(`s/n/${id}`),
   admin: (id: string) => utf8(`s/a/${id}`),
+  audit: (number: number) => utf8(`s/l/${String(number).padStart(12, '0')}`),
   config: () => utf8('s/c'),
 }
 
@@ -95,6 +105,9 @@ export class ClusterState implements StateReader {
   readonly #nodes = new Map<NodeId, NodeRow>()
   readonly #admins = new Map<string, Admin>()
   readonly #byTokenPrefix = new Map<string, Admin>()
+  /** By number, which is the order in which they come. */
+  readonly #audit = new Map<number, AuditRow>()
+  #auditLast = 0
   #config: ClusterConfig | null = null
 
   readonly tenants: StateReader['tenants']
@@ -106,6 +119,7 @@ export class ClusterState implements StateReader {
   readonly drills: StateReader['drills']
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
+  readonly audit: StateReader['audit']
 
   constructor() {
     const tenants = this.#tenants
@@ -133,6 +147,24 @@ export class ClusterState implements StateReader {
     this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
     this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
     this.nodes = { get: (id) => this.#nodes.get(id), all: () => this.#nodes.values() }
+    const audit = this.#audit
+    const auditLast = () => this.#auditLast
+    this.audit = {
+      oldest: () => audit.values().next().value,
+      *newestFirst() {
+        for (let number = auditLast(); ; number--) {
+          const row = audit.get(number)
+          if (row === undefined) return // rows have no gaps
+          yield row
+        }
+      },
+      get count() {
+        return audit.size
+      },
+      get last() {
+        return auditLast()
+      },
+    }
     const admins = this.#admins
     this.admins = {
       get: (id) => admins.get(id),
@@ -163,6 +195,7 @@ export class ClusterState implements StateReader {
       else if (kind === 'd/') this.setDrill(drillRows.decode(value))
       else if (kind === 'n/') this.setNode(nodeRows.decode(value))
       else if (kind === 'a/') this.setAdmin(adminRows.decode(value))
+      else if (kind === 'l/') this.setAudit(auditRows.decode(value))
       else if (name === 's/c') this.setConfig(configRows.decode(value))
       else throw new DecodeError('rows of this kind are unknown to this version')
     } catch (cause) {
@@ -186,6 +219,7 @@ export class ClusterState implements StateReader {
       yield { key: keys.retention(row.tenantId), value: retentionRows.encode(row) }
     for (const row of this.#activities.values())
       yield { key: keys.activity(row.tenantId), value: activityRows.encode(row) }
+    for (const row of this.#audit.values()) yield { key: keys.audit(row.number), value: auditRows.encode(row) }
     for (const row of this.#drills.values()) yield { key: keys.drill(row.tenantId), value: drillRows.encode(row) }
   }
 
@@ -272,6 +306,15 @@ export class ClusterState implements StateReader {
     const old = this.#admins.get(id)
     this.#admins.delete(id)
     if (old !== undefined) this.#byTokenPrefix.delete(old.tokenPrefix)
+  }
+
+  setAudit(next: AuditRow): void {
+    this.#audit.set(next.number, next)
+    this.#auditLast = Math.max(this.#auditLast, next.number)
+  }
+
+  removeAudit(number: number): void {
+    this.#audit.delete(number)
   }
 
   setConfig(next: ClusterConfig): void {
@@ -385,6 +428,16 @@ export class StateBatch {
   removeAdmin(id: string): void {
     this.#writes.push({ key: keys.admin(id), value: null })
     this.#state.removeAdmin(id)
+  }
+
+  putAudit(row: AuditRow): void {
+    this.#writes.push({ key: keys.audit(row.number), value: auditRows.encode(row) })
+    this.#state.setAudit(row)
+  }
+
+  removeAudit(number: number): void {
+    this.#writes.push({ key: keys.audit(number), value: null })
+    this.#state.removeAudit(number)
   }
 
   putConfig(row: ClusterConfig): void {

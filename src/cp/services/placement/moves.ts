@@ -9,11 +9,12 @@ import type { Logger } from '../../../lib/obs/log.ts'
 import { err, ok, type Result } from '../../../lib/result.ts'
 import type { Rng } from '../../../lib/rng.ts'
 import type { ControlPlaneConfig, ControlPlaneTimings } from '../../config.ts'
-import type { Admin } from '../../state/admins.ts'
+import type { AuditFacts } from '../../state/audit.ts'
 import type { RejectReason } from '../../state/command.ts'
 import { type PlacementRow, standbysOf } from '../../state/placements.ts'
 import type { StateReader } from '../../state/state.ts'
 import type { Tenant } from '../../state/tenants.ts'
+import type { Actor, AuditLog } from '../audit.ts'
 import type { NodeService } from '../nodes.ts'
 import { NodeOrderError, type Orders } from '../orders.ts'
 import type { Propose } from '../proposer.ts'
@@ -32,6 +33,7 @@ export interface MovesDeps {
   readonly tenantOrders: TenantOrders
   readonly standbys: StandbyKeeper
   readonly transit: Transit
+  readonly audit: AuditLog
   readonly clock: Clock
   readonly rng: Rng
   readonly log: Logger
@@ -64,7 +66,7 @@ export class TenantMoves {
   }
 
   /** Moves a tenant: the old node ships and lets go, then the new one has it under the next epoch. */
-  async migrate(reference: string, target: NodeId | null): Promise<Result<null, TenantRefusal>> {
+  async migrate(reference: string, target: NodeId | null, by: Actor): Promise<Result<null, TenantRefusal>> {
     const { state, nodes } = this.#deps
     const tenant = findTenant(state, reference)
     const placement = tenant && state.placements.get(tenant.id)
@@ -78,7 +80,10 @@ export class TenantMoves {
     const wish = { region: target === null ? tenant.region : null, excluded: placement.nodeId }
     const place = choosePlace(candidates, wish)
     if (place === null) return err('no_node')
-    return this.#move(tenant.id, placement, place, { copyMs: copyMsOfMigration })
+    const { id, slug } = tenant
+    const details = { from: placement.nodeId, to: place.nodeId }
+    const record = this.#deps.audit.facts(by, { action: 'tenant.migrate', target: id, targetName: slug, details })
+    return this.#move(id, placement, place, { copyMs: copyMsOfMigration, record })
   }
 
   /** From a node that is down without asking it: the next slot in the object store is what makes this safe. */
@@ -87,7 +92,9 @@ export class TenantMoves {
     const place = choosePlace(this.#deps.nodes.candidates(), wish)
     if (place === null) return // nobody else: the same node resumes when it returns
     const copyMs = isAlive && tenant.status !== 'created' ? copyMsOfDrain : null
-    await this.#move(tenant.id, placement, place, { copyMs }).catch((error) => this.shipFirst(error, placement))
+    await this.#move(tenant.id, placement, place, { copyMs, record: null }).catch((error) =>
+      this.shipFirst(error, placement),
+    )
   }
 
   /** A node that holds commits of a crash or an outage lets go once they are shipped, which opening the tenant does. */
@@ -125,8 +132,8 @@ export class TenantMoves {
    * Opens a tenant whose standbys do not answer, without asking them: what they alone hold is lost. For an admin who
    * knows that they will not come back; the log says who it was.
    */
-  async forceTakeover(reference: string, by: Admin): Promise<Result<null, TenantRefusal>> {
-    const { state, propose, nodes, standbys: keeper, tenantOrders, log } = this.#deps
+  async forceTakeover(reference: string, by: Actor): Promise<Result<null, TenantRefusal>> {
+    const { state, propose, nodes, standbys: keeper, tenantOrders, audit, log } = this.#deps
     const tenant = findTenant(state, reference)
     const placement = tenant && state.placements.get(tenant.id)
     if (tenant === undefined || placement === undefined) return err('not_found')
@@ -138,17 +145,13 @@ export class TenantMoves {
       : { nodeId, worker }
     if (place === null) return err('no_node')
     const standbys = keeper.chooseFor(id, place.nodeId)
-    const outcome = await propose({
-      type: 'tenant.place',
-      id,
-      ...place,
-      expected: epoch,
-      seen: epoch,
-      standbys,
-      forget: true,
-    })
+    const details = { epoch, unasked: standbySets.map(({ nodeIds }) => nodeIds.join('+')).join(' '), to: place.nodeId }
+    const outcome = await propose(
+      { type: 'tenant.place', id, ...place, expected: epoch, seen: epoch, standbys, forget: true },
+      audit.facts(by, { action: 'tenant.force-takeover', target: id, targetName: tenant.slug, details }),
+    )
     if (!outcome.ok) return err(outcome.error)
-    const admin = `${by.id} ${by.email}`
+    const admin = by.name
     log.warn('takeover was forced, standbys were not asked', { tenant: id, admin, epoch, standbySets })
     await tenantOrders.tell(id)
     return ok(null)
@@ -170,7 +173,7 @@ export class TenantMoves {
     from: PlacementRow,
     to: Choice,
     /** null: the old node is not asked to let go. Else so long may a copy take before it is. */
-    { copyMs }: { readonly copyMs: number | null },
+    { copyMs, record }: { readonly copyMs: number | null; readonly record: AuditFacts | null },
   ): Promise<Result<null, RejectReason>> {
     const { propose, standbys, tenantOrders, transit, clock, log } = this.#deps
     if (transit.isBusy(id)) throw new OverloadedError(`tenant ${id} is moving already`)
@@ -181,15 +184,11 @@ export class TenantMoves {
     // Gateways hold its requests from here on.
     return transit.whileMoving(id, async () => {
       if (isReleased) await tenantOrders.release(from)
-      const outcome = await propose({
-        type: 'tenant.place',
-        id,
-        ...to,
-        expected: from.epoch,
-        seen: from.epoch,
-        standbys: standbys.chooseFor(id, to.nodeId),
-        forget,
-      })
+      const chosen = standbys.chooseFor(id, to.nodeId)
+      const outcome = await propose(
+        { type: 'tenant.place', id, ...to, expected: from.epoch, seen: from.epoch, standbys: chosen, forget },
+        record,
+      )
       if (outcome.ok)
         log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })
       return outcome
