@@ -294,10 +294,8 @@ for (const [name, implementation] of Object.entries(implementations)) {
         failure(client.request({ type: 'never' }, { deadlineMs: 60_000 })),
       )
       await client.request({ type: 'echo', text: '' }, { deadlineMs: 5_000 })
-      const startedMs = performance.now()
       client.close()
-      await Promise.all([node.close(), cp.close()])
-      expect(performance.now() - startedMs).toBeLessThan(2_000)
+      await Promise.all([node.close(), cp.close()]) // whatever waits for the deadline goes beyond the limit of a test
       for (const error of await Promise.all(waiting)) expect(error).toMatchObject({ code: 'peer_unreachable' })
     })
   })

@@ -78,9 +78,7 @@ test('2,000 event streams stay open while requests go on', async () => {
   await until('every stream’s first event', () => events === streams, 30_000)
   expect(await openStreams()).toBe(streams)
 
-  const startedMs = performance.now()
   for (let i = 0; i < 200; i++) expect((await fetch(url, { headers })).status).toBe(200)
-  expect(performance.now() - startedMs).toBeLessThan(10_000) // far from stalling; figures are the benches' matter
   expect([events, ended]).toEqual([streams, 0])
 
   for (const socket of sockets) socket.terminate()

@@ -7,12 +7,12 @@ import { join } from 'node:path'
 import type { Gateway, GatewayConfig } from '../../src/gw/config.ts'
 import { openGateway } from '../../src/gw/gateway.ts'
 import { clusterSecrets } from '../../src/ipc/keys.ts'
-import { systemClock } from '../../src/lib/clock.ts'
 import { ConfigError } from '../../src/lib/errors.ts'
 import { silentLogger } from '../../src/lib/obs/log.ts'
 import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { systemRng } from '../../src/lib/rng.ts'
 import { makeRoute, startFakeControlPlane } from '../support/fake-control-plane.ts'
+import { clockWithoutTimers } from '../support/patient-clock.ts'
 import { until } from '../support/wait.ts'
 
 setDefaultTimeout(60_000) // a busy machine is no failure
@@ -46,8 +46,10 @@ const config = (changes: Partial<GatewayConfig> = {}): GatewayConfig => ({
   secrets,
   ...changes,
 })
+/** Nothing of the gateway may need the drain's deadline (`drainMs`) to end. */
+const clock = clockWithoutTimers(5_000)
 const open = (changes?: Partial<GatewayConfig>) =>
-  openGateway(config(changes), { clock: systemClock, rng: systemRng, log: silentLogger, metrics: new Metrics() })
+  openGateway(config(changes), { clock, rng: systemRng, log: silentLogger, metrics: new Metrics() })
 
 let gateway: Gateway
 beforeAll(async () => {
@@ -89,9 +91,7 @@ test('closing ends event streams and what listens', async () => {
   const response = await get('/stream')
   const reader = response.body!.getReader()
   await reader.read()
-  const startedMs = performance.now()
   await gateway.close()
-  expect(performance.now() - startedMs).toBeLessThan(3_000)
   expect((await reader.read()).done).toBe(true)
   await until('the worker to hear of the end', () => streamEnded)
   await expect(fetch(gateway.httpUrl)).rejects.toThrow()

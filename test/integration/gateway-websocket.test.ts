@@ -6,11 +6,11 @@ import type { Gateway } from '../../src/gw/config.ts'
 import { openGateway } from '../../src/gw/gateway.ts'
 import { clusterSecrets } from '../../src/ipc/keys.ts'
 import { routeHeaderKeys, routeHeaderName, verifyRouteHeader } from '../../src/ipc/messages/route-header.ts'
-import { systemClock } from '../../src/lib/clock.ts'
 import { silentLogger } from '../../src/lib/obs/log.ts'
 import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { systemRng } from '../../src/lib/rng.ts'
 import { makeRoute, startFakeControlPlane } from '../support/fake-control-plane.ts'
+import { clockWithoutTimers } from '../support/patient-clock.ts'
 import { until } from '../support/wait.ts'
 
 setDefaultTimeout(60_000) // a busy machine is no failure
@@ -40,6 +40,8 @@ const worker = Bun.serve({
   },
 })
 
+/** Nothing of the gateway may need the drain's deadline (`drainMs`) to end. */
+const clock = clockWithoutTimers(5_000)
 let gateway: Gateway
 beforeAll(async () => {
   controlPlane.replies.set('acme', { found: 'route', route: makeRoute('acme', `http://127.0.0.1:${worker.port}`) })
@@ -51,7 +53,7 @@ beforeAll(async () => {
       baseDomain: 'fleet.test',
       secrets,
     },
-    { clock: systemClock, rng: systemRng, log: silentLogger, metrics: new Metrics() },
+    { clock, rng: systemRng, log: silentLogger, metrics: new Metrics() },
   )
   await until('the gateway to be ready', async () => (await fetch(`${gateway.httpUrl}/health/ready`)).status === 200)
 })
@@ -132,9 +134,7 @@ test('a client that vanishes and a gateway that closes end the worker’s side',
   vanishing.socket.terminate()
   await until('the worker to hear of it', () => closed.length === before + 1)
   const open = await connect('/')
-  const startedMs = performance.now()
   await gateway.close()
-  expect(performance.now() - startedMs).toBeLessThan(4_000)
   await open.ended
   await until('the worker to hear of it', () => closed.length === before + 2)
 })

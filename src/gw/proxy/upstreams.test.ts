@@ -175,7 +175,7 @@ test('an answer that breaks off is an error to its reader, and no half of one', 
   })
   const attempt = await upstreams.ask(question(stream.origin))
   expect(attempt.outcome).toBe('answered')
-  expect(bodyOf(attempt)).rejects.toThrow('closed')
+  await expect(bodyOf(attempt)).rejects.toThrow('closed')
   const nonsense = startWorker(({ socket }) => socket.write('hello\r\n\r\n'))
   expect(await upstreams.ask(question(nonsense.origin))).toMatchObject({
     outcome: 'broken',
