@@ -20,6 +20,13 @@ const locations = {
   pocketbase: [join(folder, 'base')],
   /** ACME authority for tests, `go install github.com/letsencrypt/pebble/v2/cmd/pebble`. */
   pebble: [join(folder, 'pebble')],
+  /** The browser that tests drive: a Debian package, or what `POCKETFLEET_CHROMIUM` names. */
+  chromium: [
+    ...(process.env['POCKETFLEET_CHROMIUM'] ? [process.env['POCKETFLEET_CHROMIUM']] : []),
+    '/usr/bin/chromium',
+    '/usr/bin/chromium-browser',
+    '/usr/bin/google-chrome',
+  ],
   /** The recorded PocketBase cases: a file of the folder that holds `run.ts` and `fixture/`. */
   conformance: [
     ...(process.env['POCKETFLEET_CONFORMANCE'] ? [join(process.env['POCKETFLEET_CONFORMANCE'], 'run.ts')] : []),
