@@ -164,3 +164,62 @@ test('a view whose column was renamed expands to nothing, and holds up the field
   await change('broken', { viewQuery: 'SELECT id, goal FROM others' })
   expect(await shown()).toBe('target000000001')
 })
+
+test('what is read outside the API is a file that is not there', async () => {
+  const missingFile = { data: {}, message: 'File not found.', status: 404 }
+  for (const path of ['/x.txt', '/api', '/api/batch', '/api/health/'])
+    expect((await ask('GET', path)).json).toEqual(missingFile)
+  expect((await ask('POST', '/x.txt')).json.message).toBe("The requested resource wasn't found.")
+})
+
+test('deleting a backup that is not there, or cannot be, is refused with its key', async () => {
+  for (const [path, key] of [
+    ['missing.zip', 'missing.zip'],
+    ['a%2fb.zip', 'a/b.zip'],
+    ['..%2fdata.db', '../data.db'],
+  ]) {
+    const { status, json } = await ask('DELETE', `/api/backups/${path}`)
+    expect(status).toBe(400)
+    expect(json.message).toStartWith(`Invalid or already deleted backup file. Raw error: \n[key: ${key}] remove `)
+    expect(json.message).toEndWith('\nresource not found.')
+  }
+})
+
+test('an import names the collection that failed, and takes no collection twice', async () => {
+  const failureOf = async (collections: readonly unknown[]) => {
+    const { status, json } = await ask('PUT', '/api/collections/import', { collections })
+    expect(status).toBe(400)
+    return json.data.collections.message as string
+  }
+  const failed = 'Failed to import the collections configuration. Raw error:\n'
+  const taken = 'constraint failed: UNIQUE constraint failed: _collections'
+  expect(await failureOf([{ name: 'aa' }, { name: 'aa' }])).toStartWith(
+    `${failed}failed to save collection "aa": ${taken}`,
+  )
+  expect(
+    await failureOf([
+      { id: 'one', name: 'aa' },
+      { id: 'one', name: 'bb' },
+    ]),
+  ).toBe(`${failed}failed to save collection "bb": ${taken}.id (1555).`)
+  expect(
+    await failureOf([
+      { id: 'one', name: 'aa' },
+      { id: 'two', name: 'aa' },
+    ]),
+  ).toBe(`${failed}failed to save collection "aa": ${taken}.name (2067).`)
+  expect(await failureOf([{ name: 'aa', type: 'nope' }])).toContain('"type": "must be a valid value"')
+  expect(await failureOf([null])).toContain('"name": "cannot be blank"')
+  expect(await failureOf([{ name: 'aa', fields: [{ type: 'nope', name: 'q' }] }])).toBe(
+    `${failed}missing or unknown field type in {"name":"q","type":"nope"}.`,
+  )
+  const providers = [{ name: 'nope' }]
+  const provider = await failureOf([{ name: 'aa', type: 'auth', oauth2: { enabled: true, providers } }])
+  expect(provider.indexOf('clientId')).toBeLessThan(provider.indexOf('"name"'))
+  expect((await ask('GET', '/api/collections/aa')).status).toBe(404)
+})
+
+test('the SQL console has nothing to say of an empty query but that', async () => {
+  const { json } = await ask('POST', '/api/sql', { query: '  ' })
+  expect(json.message).toBe('Failed to execute query. Raw error:\nempty query.')
+})

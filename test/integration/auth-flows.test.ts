@@ -421,6 +421,14 @@ describe('OAuth2', () => {
     await user.collection('users').authWithPassword(email, password)
   })
 
+  test('a user without an id signs in nobody, and leaves no account behind', async () => {
+    oidc.user = { sub: '', email: `o-${email}`, email_verified: true }
+    const { response } = await refusalOf(byHand(client()))
+    expect(response).toMatchObject({ message: 'Failed to authenticate.', data: { providerId: {} } })
+    const found = await root.collection('users').getList(1, 1, { filter: `email = "o-${email}"` })
+    expect(found.totalItems).toBe(0)
+  })
+
   test('create data is held to the rules of a create', async () => {
     oidc.user = { sub: `sub-${email}`, email: `o-${email}`, email_verified: true }
     expect((await refusalOf(byHand(client(), { verified: true }))).response['data']).toHaveProperty('verified')

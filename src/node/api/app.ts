@@ -167,7 +167,8 @@ export class TenantApi {
     const match = this.#router.find(event.method, event.path)
     if (match === null) {
       checkPathLimit(event)
-      throw notFound()
+      // What is read and no part of the API is looked for among PocketBase's public files, of which a tenant has none.
+      throw notFound(event.method === 'GET' ? 'File not found.' : undefined)
     }
     const { route, params } = match
     event.params = params

@@ -17,7 +17,7 @@ import { downloadAvatar } from './auth-avatar.ts'
 import { check, readBody, readTexts, refuseIf, unreadable } from './auth-forms.ts'
 import { authCollectionOf } from './auth-guards.ts'
 import { answerSignIn } from './auth-response.ts'
-import { ApiError, badRequest, forbidden } from './error-map.ts'
+import { ApiError, badRequest, forbidden, toApiError } from './error-map.ts'
 import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
 
@@ -123,6 +123,8 @@ async function refuseWith<T>(event: RequestEvent, message: string, work: () => P
   }
 }
 
+const signInFailed = 'Failed to authenticate.'
+
 async function findOrCreate(signIn: SignIn): Promise<{ readonly record: EngineRecord; readonly isNew: boolean }> {
   const { event, collection, provider, user } = signIn
   const { engine } = event
@@ -151,7 +153,7 @@ async function findOrCreate(signIn: SignIn): Promise<{ readonly record: EngineRe
   } catch (error) {
     if (error instanceof ApiError) throw error
     engine.log.warn('OAuth2 sign-in failed', { collection: collection.name, provider, error })
-    throw error
+    throw toApiError(error, signInFailed) ?? badRequest(signInFailed)
   }
 }
 

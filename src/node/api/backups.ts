@@ -118,9 +118,22 @@ async function remove(event: RequestEvent): Promise<Response> {
   const { engine } = event
   const key = event.param('key')
   if (runningBackup(engine) === key) throw badRequest('The backup is currently being used and cannot be deleted.')
-  if (!(await engine.backups.delete(key)))
-    throw badRequest('Invalid or already deleted backup file. Raw error: \nblob not found')
+  if (!(await deleteBackup(event, key)))
+    // PocketBase shows the whole path on its disk; where a tenant's backups lie is nobody's business.
+    throw badRequest(
+      `Invalid or already deleted backup file. Raw error: \n[key: ${key}] remove backups/${key}: no such file or directory\nresource not found`,
+    )
   return event.noContent()
+}
+
+/** A name that no backup can have is that of a missing one. */
+async function deleteBackup({ engine }: RequestEvent, key: string): Promise<boolean> {
+  try {
+    return await engine.backups.delete(key)
+  } catch (error) {
+    if (error instanceof FileKeyError) return false
+    throw error
+  }
 }
 
 async function restore(event: RequestEvent): Promise<Response> {

@@ -250,7 +250,8 @@ async function importAll(event: RequestEvent): Promise<Response> {
   const { collections = null, deleteMissing = false } = await readBody(event)
   if ((collections !== null && !Array.isArray(collections)) || typeof deleteMissing !== 'boolean')
     throw badRequest('An error occurred while loading the submitted data.')
-  const list: unknown[] = collections ?? []
+  // A null among them is a collection without anything.
+  const list: unknown[] = (collections ?? []).map((each: unknown) => each ?? {})
   if (!list.every(isObject)) throw badRequest('An error occurred while loading the submitted data.')
   check({ collections: [list, required] })
   const facts = { requestEvent: event, collectionsData: list, deleteMissing }

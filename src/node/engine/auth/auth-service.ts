@@ -134,6 +134,7 @@ export class AuthService {
   }
 
   findExternalAuth(collection: Collection, provider: string, providerId: string): EngineRecord | null {
+    if (providerId === '') return null // a user without an id is nobody's, whatever the rows say
     const links = this.#host.collections.require(externalAuthsName)
     const row = this.#host.data.get<Row>(
       `SELECT * FROM ${quoteName(externalAuthsName)} WHERE \`collectionRef\` = ? AND \`provider\` = ? AND \`providerId\` = ? LIMIT 1`,

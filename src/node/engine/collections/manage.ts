@@ -1,11 +1,12 @@
 // What superusers do to collections: create, change, delete, truncate, import, try out a view.
 // PocketBase: apis/collection.go, core/collection_import.go.
 
+import { SQLiteError } from 'bun:sqlite'
 import { errorMessage } from '../../../lib/errors.ts'
 import { randomText } from '../../../lib/id.ts'
 import { findOAuth2Provider } from '../auth/oauth2/catalog.ts'
 import { deleteRecordsOfCollection } from '../auth/system-records.ts'
-import { viewQueryMessage } from '../db/driver-words.ts'
+import { driverMessage, viewQueryMessage } from '../db/driver-words.ts'
 import { quoteName, type Row } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
 import { RefusedError, ValidationFailed } from '../errors.ts'
@@ -15,7 +16,7 @@ import { createDeletedFilesTable } from '../files/deleted-files.ts'
 import { FilterCompiler, ruleExpressionsMax } from '../filter/compile.ts'
 import { Parameters } from '../filter/operand.ts'
 import { FilterError } from '../filter/resolver.ts'
-import { toJson } from '../json/json-text.ts'
+import { toSortedJson } from '../json/json-text.ts'
 import { EngineRecord } from '../records/record.ts'
 import { blankCollection } from '../schema/fresh.ts'
 import type { ValidationError, ValidationErrors } from '../settings/checks.ts'
@@ -94,7 +95,9 @@ function merge(current: CollectionData, json: Json): CollectionData {
     throw new CollectionFormatError('a member has another type than a collection has there')
   const merged = mergeCollection(current, json)
   if (!merged.ok)
-    throw new CollectionFormatError(`missing or unknown field type in ${toJson(fieldAt(json, merged.error.field))}`)
+    throw new CollectionFormatError(
+      `missing or unknown field type in ${toSortedJson(fieldAt(json, merged.error.field))}`,
+    )
   return merged.value
 }
 
@@ -327,10 +330,13 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
       const chains = before.has(data.id) ? updateChains : createChains
       const save = async () => (changed: Collection) => collections.save(changed.data)
       try {
+        // A list may name a new collection twice; the second one is no change of the first.
+        if (!before.has(data.id) && collections.find(data.id)?.id === data.id)
+          throw new RefusedError('constraint failed: UNIQUE constraint failed: _collections.id (1555)')
         await changeCollection(engine, chains, new Collection(data), save)
       } catch (error) {
-        if (!(error instanceof RefusedError)) throw error
-        throw new RefusedError(`failed to save collection ${JSON.stringify(data.name)}: ${error.message}`, {
+        if (!(error instanceof RefusedError || error instanceof SQLiteError)) throw error
+        throw new RefusedError(`failed to save collection ${JSON.stringify(data.name)}: ${driverMessage(error)}`, {
           cause: error,
         })
       }
@@ -350,10 +356,14 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
 /** Errors with their words only, as they are shown inside a message. */
 function messages(errors: ValidationErrors): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(errors).map(([name, error]) => [
-      name,
-      typeof error['message'] === 'string' ? plainWords(error as ValidationError) : messages(error as ValidationErrors),
-    ]),
+    Object.entries(errors)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, error]) => [
+        name,
+        typeof error['message'] === 'string'
+          ? plainWords(error as ValidationError)
+          : messages(error as ValidationErrors),
+      ]),
   )
 }
 
@@ -377,7 +387,8 @@ function importedCollection(engine: Engine, json: Json, deleteMissing: boolean):
     const id = toText(json['id'])
     const type = typeOf(json)
     const made = merge(blankCollection(type, toText(json['name']), engine.rng, id || undefined), json)
-    return engine.collections.normalize(id === '' ? withFreeId(engine, { ...made, type }) : made)
+    const typed = toText(json['type']) === '' ? { ...made, type } : made
+    return engine.collections.normalize(id === '' ? withFreeId(engine, typed) : typed)
   }
   const clears = (json['fields'] === undefined || json['fields'] === null) && deleteMissing
   const merged = merge(existing.data, clears ? { ...json, fields: [] } : json)

@@ -46,8 +46,8 @@ export async function runSql(data: Database, clock: Clock, raw: string): Promise
   const startedMs = clock.monotonic()
   const elapsed = () => Math.floor(clock.monotonic() - startedMs)
   const upper = query.toUpperCase()
+  if (query === '') throw new SqlConsoleError('empty query')
   try {
-    if (query === '') throw new Error('empty query')
     if (/^vacuum[\s;]*$/i.test(query)) {
       await vacuumDatabase(data)
       return { execTime: elapsed(), affectedRows: 0, columns: [], rows: [] }

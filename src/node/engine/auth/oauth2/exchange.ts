@@ -131,7 +131,6 @@ export async function fetchUser(provider: OAuth2Provider, token: OAuth2Token, de
     idTokenClaims: () => claimsOrNull(text(token.raw, 'id_token'), deps.nowMs),
   })
   if ('refused' in identity) throw new OAuth2Error(identity.refused)
-  if (identity.id === '') throw new OAuth2Error(`${provider.name} answered with a user that has no id`)
   const emailRequest = provider.emailRequest?.(provider, identity) ?? null
   const email = emailRequest === null ? (identity.email ?? '') : await fetchEmail(emailRequest, token, deps)
   return {
