@@ -12,9 +12,11 @@ import type { Field } from '../engine/fields/field.ts'
 import { fileBytesDefault } from '../engine/fields/file.ts'
 import { kindOf } from '../engine/fields/kinds.ts'
 import { UploadedFile } from '../engine/files/uploaded-file.ts'
+import { toJson } from '../engine/json/json-text.ts'
 import { triggerRecord } from '../engine/records/events.ts'
 import { listRecords, perPageDefault, perPageMax, type RecordPage } from '../engine/records/list.ts'
 import { EngineRecord } from '../engine/records/record.ts'
+import { shownText } from '../engine/records/shown-texts.ts'
 import { findByRule, isFilterFailure, matchesUnstored } from '../engine/rules/rules.ts'
 import { showAllTo } from '../engine/rules/visibility.ts'
 import type { ValidationError } from '../engine/settings/checks.ts'
@@ -102,12 +104,33 @@ async function answerFilterErrors<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-async function view(event: RequestEvent): Promise<Response> {
+function view(event: RequestEvent): MaybePromise<Response> {
   const collection = collectionOf(event)
   checkCollectionLimit(event, collection, 'view')
   const { viewRule } = collection.data
   if (viewRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
-  const record = await findAllowed(event, collection, event.param('id'), viewRule)
+  return isSameForAll(event, collection) ? viewAsAll(event, collection) : viewAsCaller(event, collection)
+}
+
+/** Nothing of the request decides what is shown, and nobody but the engine. */
+function isSameForAll({ engine, isSuperuser, rawQuery }: RequestEvent, collection: Collection): boolean {
+  const { onRecordViewRequest, onRecordEnrich } = engine.chains
+  if (collection.type !== 'base' || collection.data.viewRule !== '' || isSuperuser || rawQuery !== '') return false
+  return onRecordViewRequest.isEmpty && onRecordEnrich.isEmpty
+}
+
+function viewAsAll(event: RequestEvent, collection: Collection): MaybePromise<Response> {
+  const id = event.param('id')
+  const text = shownText(event.engine, collection, id, () => {
+    const record = event.engine.records.findById(collection, id)
+    return record === null ? null : toJson(record)
+  })
+  if (text === null) throw notFound()
+  return event.jsonText(200, text)
+}
+
+async function viewAsCaller(event: RequestEvent, collection: Collection): Promise<Response> {
+  const record = await findAllowed(event, collection, event.param('id'), collection.data.viewRule)
   if (record === null) throw notFound()
   const facts = { requestEvent: event, collection, record }
   return hooked(event.engine.chains.onRecordViewRequest, facts, async (e) => {

@@ -1,6 +1,7 @@
 // One log entry per request, as the tenant's settings want it. PocketBase: apis/middlewares.go, activityLogger.
 
 import { errorMessage } from '../../../lib/errors.ts'
+import { JsonText, toJson, toSortedJson } from '../../engine/json/json-text.ts'
 import { logLevel, logsOf } from '../../engine/logs/log-store.ts'
 import type { Answered } from '../answered.ts'
 import { ApiError } from '../error-map.ts'
@@ -22,29 +23,28 @@ export function logRequest({ event, status, durationMs, error }: Answered): void
   const url = event.isSecretPath
     ? event.path
     : `${event.path}${event.rawQuery === '' ? '' : `?${event.rawQuery}`}`.slice(0, urlMax)
-  const data: Record<string, unknown> = {
-    type: 'request',
-    execTime: Math.round(durationMs * 1_000_000) / 1_000_000,
-    url,
-    method,
-    status,
-    referer: (request.headers.get('referer') ?? '').slice(0, headerMax),
-    userAgent: (request.headers.get('user-agent') ?? '').slice(0, headerMax),
+  const { headers } = request
+  // Keys in their order: most requests are logged.
+  const data = toJson({
     auth: event.auth?.collection.name ?? '',
-  }
-  if (event.auth !== null && logs.logAuthId) data['authId'] = event.auth.id
-  if (logs.logIP) {
-    data['userIP'] = event.realIp
-    data['remoteIP'] = event.lease.remoteAddress
-  }
-  if (error !== null) {
-    data['error'] = errorMessage(error)
-    data['details'] = error instanceof ApiError ? error.data : {}
-  }
+    authId: event.auth !== null && logs.logAuthId ? event.auth.id : undefined,
+    details: error === null ? undefined : new JsonText(toSortedJson(error instanceof ApiError ? error.data : {})),
+    error: error === null ? undefined : errorMessage(error),
+    execTime: Math.round(durationMs * 1_000_000) / 1_000_000,
+    method,
+    referer: (headers.get('referer') ?? '').slice(0, headerMax),
+    remoteIP: logs.logIP ? event.lease.remoteAddress : undefined,
+    status,
+    type: 'request',
+    url,
+    userAgent: (headers.get('user-agent') ?? '').slice(0, headerMax),
+    userIP: logs.logIP ? event.realIp : undefined,
+  })
   logsOf(engine).add({ level, message: `${method} ${readable(url)}`, data, atMs: engine.clock.now() })
 }
 
 function readable(url: string): string {
+  if (!url.includes('%')) return url
   try {
     return decodeURIComponent(url)
   } catch {

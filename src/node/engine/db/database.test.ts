@@ -1,11 +1,12 @@
 // Goal: one writer, readers that see only what is committed, and nothing half-done.
 
+import { Database as Sqlite } from 'bun:sqlite'
 import { afterEach, beforeEach, expect, test } from 'bun:test'
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from '../../../../test/support/wait.ts'
-import { systemClock } from '../../../lib/clock.ts'
+import { afterArrivals, systemClock } from '../../../lib/clock.ts'
 import { CorruptDatabaseError, Database } from './database.ts'
 import { ReaderPool } from './reader-process.ts'
 
@@ -126,3 +127,41 @@ test('a large WAL is checkpointed by a process, and the next write starts it ove
     pool.close()
   }
 }, 30_000)
+
+test('reads of one round of the event loop see the same commits of others, and every one of our own', async () => {
+  const count = () => db.get<{ n: number }>('SELECT count(*) AS n FROM t')!.n
+  const other = new Sqlite(db.path)
+  other.run('PRAGMA wal_autocheckpoint = 0')
+  expect(count()).toBe(0)
+  other.run("INSERT INTO t (v) VALUES ('theirs')")
+  expect(count()).toBe(0)
+  await new Promise<void>(afterArrivals)
+  expect(count()).toBe(1)
+  await db.transaction(() => db.run("INSERT INTO t (v) VALUES ('ours')"))
+  expect(count()).toBe(2)
+  other.run("INSERT INTO t (v) VALUES ('theirs')")
+  other.close()
+  await db.changedElsewhere(async () => {})
+  expect(count()).toBe(3)
+})
+
+test('a checkpoint is not kept back by who read in the same round', async () => {
+  await db.transaction(() => db.run("INSERT INTO t (v) VALUES ('a')"))
+  db.all('SELECT * FROM t')
+  await db.transaction(() => db.run("INSERT INTO t (v) VALUES ('b')"))
+  db.all('SELECT * FROM t')
+  const truncated = await db.exclusively(() => db.checkpoint('TRUNCATE'))
+  expect(truncated.busy).toBe(false)
+  expect(statSync(db.walPath).size).toBe(0)
+})
+
+test('a transaction may have a larger cache, and nobody else', async () => {
+  expect(() => db.enlargeCache(8_192)).toThrow('only a transaction')
+  await db.transaction(() => {
+    const before = db.get('PRAGMA cache_size')
+    const end = db.enlargeCache(8_192)
+    expect(db.get('PRAGMA cache_size')).toEqual({ cache_size: -8_192 })
+    end()
+    expect(db.get('PRAGMA cache_size')).toEqual(before)
+  })
+})

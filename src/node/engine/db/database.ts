@@ -4,7 +4,7 @@
 import { constants, Database as Sqlite, type Statement } from 'bun:sqlite'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { statSync } from 'node:fs'
-import type { Clock } from '../../../lib/clock.ts'
+import { afterArrivals, type Clock } from '../../../lib/clock.ts'
 import { AppError } from '../../../lib/errors.ts'
 import { LruMap } from '../../../lib/lru.ts'
 import { Mutex } from '../../../lib/mutex.ts'
@@ -109,6 +109,8 @@ export class Database {
   readonly #options: DatabaseOptions
   readonly #writer: Connection
   #reader: Connection | null = null
+  /** The reader holds the locks of a read: see {@link #view}. */
+  #isViewing = false
   readonly #mutex = new Mutex(writersWaitingMax)
   #commitSeq = 0
   #onCommit: (() => void) | null = null
@@ -230,6 +232,13 @@ export class Database {
     this.#router?.noteChanges(rows.length)
   }
 
+  /** Gives the running transaction a larger page cache, until what this returns is called; before the transaction ends. */
+  enlargeCache(kiB: number): () => void {
+    if (this.#scope() === null) throw new Error('only a transaction may have a larger cache')
+    this.#writer.sqlite.run(`PRAGMA cache_size = -${kiB}`)
+    return () => this.#writer.sqlite.run(`PRAGMA cache_size = -${cacheKiB}`)
+  }
+
   /**
    * Runs one statement, DDL mostly; only inside {@link transaction}. What follows its semicolon is not run: names and
    * queries of tenants stand in such statements, and none of them may smuggle in another one.
@@ -268,6 +277,7 @@ export class Database {
       this.#writer.sqlite.run('BEGIN IMMEDIATE')
       try {
         result = await scopes.run([...(scopes.getStore() ?? []), scope], body)
+        this.#endView() // or SQLite's checkpoint would stop where the reader is
         this.#timed(() => this.#writer.sqlite.run('COMMIT'))
       } catch (error) {
         if (this.#writer.sqlite.inTransaction) this.#writer.sqlite.run('ROLLBACK')
@@ -326,6 +336,7 @@ export class Database {
 
   #checkpointHere(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
     // A cached statement of the reader that was not run to its end would pin the WAL; `all`, `get` and `values` reset.
+    this.#endView()
     const result = checkpointResult(this.#writer.sqlite.query(`PRAGMA wal_checkpoint(${mode})`).get())
     this.#makeRoomForReset(result)
     return result
@@ -367,6 +378,7 @@ export class Database {
       } finally {
         // Whoever was ended may have committed just before.
         if (isDone || this.#contentVersion() !== before) {
+          this.#endView()
           this.#router?.forget()
           this.#commitSeq++
           this.#onCommit?.()
@@ -376,6 +388,7 @@ export class Database {
   }
 
   #contentVersion(): unknown {
+    this.#endView()
     return rowsOnce<{ data_version: number }>(this.#readerConnection().sqlite, 'PRAGMA data_version')[0]?.data_version
   }
 
@@ -404,6 +417,7 @@ export class Database {
     await this.#mutex.acquire()
     this.#closed = true
     await this.#options.readers?.pool.release(this.path)
+    this.#endView()
     this.#reader?.close()
     this.#writer.close()
     this.#mutex.release()
@@ -423,7 +437,27 @@ export class Database {
   }
 
   #connection(): Connection {
-    return this.#scope() === null ? this.#readerConnection() : this.#writer
+    if (this.#scope() !== null) return this.#writer
+    const reader = this.#readerConnection()
+    if (!this.#isViewing) this.#view(reader)
+    return reader
+  }
+
+  /**
+   * Has all reads of one round of the event loop see the same commits: the locks, and the look at what is new, are most of
+   * what a look-up by key costs. A commit of this process ends it at once, one of another process is seen a round later.
+   */
+  #view(reader: Connection): void {
+    reader.statement('BEGIN').run()
+    this.#isViewing = true
+    afterArrivals(() => this.#endView())
+  }
+
+  #endView(): void {
+    if (!this.#isViewing) return
+    this.#isViewing = false
+    const reader = this.#reader!
+    if (reader.sqlite.inTransaction) reader.statement('COMMIT').run() // errors such as a full disk end it too
   }
 
   #readerConnection(): Connection {

@@ -5,6 +5,7 @@ import { LruMap } from '../../../lib/lru.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
 import { quoteName, type SqlParams } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
+import { contentVersion } from './content-version.ts'
 
 /** Numbers kept per tenant. */
 const totalsMax = 64
@@ -20,7 +21,7 @@ const kept = new WeakMap<Engine, LruMap<string, Total>>()
 
 /** The one number that `sql` gives, as `n`. */
 export function total(engine: Engine, sql: string, params: SqlParams): MaybePromise<number> {
-  const version = contentVersion(engine)
+  const version = contentVersion(engine.data)
   const key = version === null || !dependsOnContentAlone(engine, sql) ? null : keyOf(sql, params)
   if (version === null || key === null) return count(engine, sql, params)
   let totals = kept.get(engine)
@@ -34,15 +35,6 @@ export function total(engine: Engine, sql: string, params: SqlParams): MaybeProm
   }
   const counted = count(engine, sql, params)
   return counted instanceof Promise ? counted.then(keep) : keep(counted)
-}
-
-/**
- * Another number after each commit to the file, whoever makes it; what was read under one number holds while it is the
- * same. Null inside a transaction, which sees writes that have none yet.
- */
-function contentVersion({ data }: Engine): number | null {
-  if (data.inTransaction) return null
-  return data.get<{ data_version: number }>('PRAGMA data_version')?.data_version ?? null
 }
 
 function count(engine: Engine, sql: string, params: SqlParams): MaybePromise<number> {

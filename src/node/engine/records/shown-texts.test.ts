@@ -1,0 +1,44 @@
+// Goal: a kept answer is the one that reading again would give, and what is kept is bounded.
+
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { openTestEngine, saveUser, type TestEngine } from '../../../../test/support/engine.ts'
+import { shownText } from './shown-texts.ts'
+
+let opened: TestEngine
+let made: number
+
+beforeEach(async () => {
+  opened = await openTestEngine()
+  made = 0
+})
+afterEach(() => opened[Symbol.asyncDispose]())
+
+const ask = (id: string, text: string | null = id) =>
+  shownText(opened.engine, opened.engine.collections.find('users')!, id, () => {
+    made++
+    return text
+  })
+
+test('it is made once between two commits', async () => {
+  expect([ask('a'), ask('a'), ask('b'), made]).toEqual(['a', 'a', 'b', 2])
+  await saveUser(opened.engine, 'users', { email: 'a@example.com' })
+  expect([ask('a'), ask('a'), made]).toEqual(['a', 'a', 3])
+})
+
+test('what is not there is asked for again, and so is everything in a transaction', async () => {
+  expect([ask('a', null), ask('a', null), made]).toEqual([null, null, 2])
+  await opened.engine.data.transaction(() => {
+    expect([ask('b'), ask('b'), made]).toEqual(['b', 'b', 4])
+  })
+})
+
+test('long texts are not kept, and the oldest of many go', () => {
+  const long = 'x'.repeat(10_000)
+  expect([ask('long', long), ask('long', long), made]).toEqual([long, long, 2])
+  for (let i = 0; i < 100; i++) ask(`many ${i}`, 'y'.repeat(5_000))
+  made = 0
+  ask('many 99')
+  expect(made).toBe(0)
+  ask('many 0')
+  expect(made).toBe(1)
+})
