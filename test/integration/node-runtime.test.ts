@@ -189,7 +189,10 @@ describe('rest', () => {
     const { id, client } = await createTenant(started)
     await client.collection('notes').create({ text: 'x' })
     const pid = started.node.workerPids[0]!
-    expect(openFiles(pid, started.dir).length).toBeGreaterThan(0)
+    await until('files to be open', async () => {
+      await client.collection('notes').getList(1, 1)
+      return openFiles(pid, started.dir).length > 0
+    })
     await until('every file to be closed', () => openFiles(pid, started.dir).length === 0)
     await until('the tail to be shipped', () => existsSync(join(started.dir, 'tenants', id, 'clean')))
     const objectsAtRest = objectCount()

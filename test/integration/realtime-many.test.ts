@@ -145,7 +145,6 @@ test('a client that does not read is sent away; the others do not notice', async
   })
   await until('the client id', () => clientId !== '')
   await call('/api/realtime', { clientId, subscriptions: ['open/*'] }, '')
-  const before = process.memoryUsage.rss()
   const open = descriptors()
   const title = 'x'.repeat(4_900)
   let sent = 0
@@ -158,7 +157,6 @@ test('a client that does not read is sent away; the others do not notice', async
   expect(engine.realtime.size).toBe(0)
   // Its own backlog of 1 MiB, and what the system's socket buffers take.
   expect(sent * title.length).toBeLessThan(32 * 1024 * 1024)
-  expect(process.memoryUsage.rss() - before).toBeLessThan(256 * 1024 * 1024)
   await until('its connection is cut, although it still does not read', () => descriptors() < open)
   expect(closed).toBe(false) // it has not heard of it yet
   idle.terminate()

@@ -135,7 +135,6 @@ test('inside a transaction reads see its own writes, however large the table', a
 })
 
 test('queries that never end are ended at the deadline; a neighbour does not notice', async () => {
-  const startedMs = performance.now()
   const wild = [
     list('wild', { filter: 'id = "none"', skipTotal: '1' }), // the total would end at the limit of memory
     ask(tenant, 'GET', '/api/collections/wild/records/x'),
@@ -150,20 +149,14 @@ test('queries that never end are ended at the deadline; a neighbour does not not
   ]
   let ended = 0
   for (const each of wild) void each.then(() => ended++)
-  let worstMs = 0
-  let asked = 0
-  // The first process starts, and the first queries reach it, within this time.
-  while (performance.now() - startedMs < deadlineMs - 500) {
-    const sentMs = performance.now()
+  let meanwhile = 0
+  // A query in place would hold the neighbour for ever.
+  while (ended === 0) {
     expect((await ask(neighbour, 'GET', '/api/health')).status).toBe(200)
-    worstMs = Math.max(worstMs, performance.now() - sentMs)
-    asked++
+    meanwhile++
     await new Promise<void>((resolve) => void systemClock.setTimer(1, resolve))
   }
-  expect(ended).toBe(0)
-  expect(asked).toBeGreaterThan(10)
-  // A query in place would have held it for ever; the bound only has to tell the two apart on a busy machine.
-  expect(worstMs).toBeLessThan(1_500)
+  expect(meanwhile).toBeGreaterThan(10)
   const answers = await Promise.all(wild)
   expect(answers.map((each) => each.status)).toEqual([400, 400, 400, 400])
   for (const { json } of answers) expect(json.message).toMatch(/too long|ran longer/)
