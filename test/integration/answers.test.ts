@@ -223,3 +223,29 @@ test('the SQL console has nothing to say of an empty query but that', async () =
   const { json } = await ask('POST', '/api/sql', { query: '  ' })
   expect(json.message).toBe('Failed to execute query. Raw error:\nempty query.')
 })
+
+test('half of a surrogate pair is the replacement character', async () => {
+  const response = await fetch(`${server.url}/api/collections/notes/records?fields=title,data`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: token },
+    body: '{"title":"a\\ud800b","data":{"x":"\\udc00"}}',
+  })
+  expect(await response.json()).toEqual({ title: 'a\ufffdb', data: { x: '\ufffd' } })
+})
+
+test('a text for a json field is quoted as Go quotes, which control characters do not survive', async () => {
+  const create = (data: unknown) => ask('POST', '/api/collections/notes/records', { data })
+  for (const text of ['\u0007', 'a\u007f', '\u{e0001}'])
+    expect((await create(text)).json.data.data.code).toBe('validation_invalid_json')
+  expect((await create('\t "x" é 😀')).json.data).toBe('\t "x" é 😀')
+  expect((await create({ x: '\u0007' })).json.data).toEqual({ x: '\u0007' })
+})
+
+test('a form field keeps its byte order mark', async () => {
+  const form = new FormData()
+  form.set('title', '\ufeffx')
+  const headers = { authorization: token }
+  const address = `${server.url}/api/collections/notes/records?fields=title`
+  const response = await fetch(address, { method: 'POST', headers, body: form })
+  expect((await response.json()).title).toBe('\ufeffx')
+})

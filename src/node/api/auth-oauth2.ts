@@ -56,7 +56,8 @@ export async function authWithOAuth2(event: RequestEvent): Promise<Response> {
     'An error occurred while loading the submitted data.',
   )
   const definition = findOAuth2Provider(form.provider)
-  if (config === undefined || definition === undefined) throw badRequest(message)
+  if (config === undefined) throw badRequest(message)
+  if (definition === undefined) throw new ApiError(500, `Failed to init provider ${form.provider}.`)
   const providerClient = configureProvider(definition, config)
   const user = await identify(event, providerClient, {
     code: form.code,

@@ -110,7 +110,9 @@ async function download(event: RequestEvent): Promise<Response> {
   const key = event.param('key')
   const file = await engine.backups.open(key)
   if (file === null) throw notFound()
-  return serveFile(event.request, file, { name: key, download: event.query.get('download') ?? '' })
+  const answer = await serveFile(event.request, file, { name: key, download: event.query.get('download') ?? '' })
+  answer.headers.set('x-frame-options', 'SAMEORIGIN') // only files of records may stand in any frame
+  return answer
 }
 
 async function remove(event: RequestEvent): Promise<Response> {

@@ -84,13 +84,13 @@ export function parseJsonObject(text: string): Readonly<Record<string, unknown>>
   checkDepth(text)
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = parseWellFormed(text)
   } catch (error) {
     const end = endOfFirstValue(text)
     if (end === null || text.slice(end).trim() === '')
       throw new BodyError('bad_body', 'malformed JSON', { cause: error })
     try {
-      value = JSON.parse(text.slice(0, end))
+      value = parseWellFormed(text.slice(0, end))
     } catch (inner) {
       throw new BodyError('bad_body', 'malformed JSON', { cause: inner })
     }
@@ -99,6 +99,12 @@ export function parseJsonObject(text: string): Readonly<Record<string, unknown>>
   if (typeof value !== 'object' || Array.isArray(value))
     throw new BodyError('bad_body', 'the body must be a JSON object')
   return value as Record<string, unknown>
+}
+
+/** Half of a surrogate pair is no character: Go's decoder puts U+FFFD in its place, and so does SQLite later. */
+function parseWellFormed(text: string): unknown {
+  if (!/\\u[dD][89a-fA-F]/.test(text)) return JSON.parse(text)
+  return JSON.parse(text, (_, value: unknown) => (typeof value === 'string' ? value.toWellFormed() : value))
 }
 
 /** Where the first object of `text` ends, or null when it does not. */

@@ -14,6 +14,8 @@ const memoryBytesMax = 256 * 1024
 const fieldBytesMax = 20 * 1024 * 1024
 const headerBytesMax = 8 * 1024
 const partsMax = 1_000
+/** A mark at the beginning is part of a value. */
+const fieldDecoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
 export interface MultipartForm {
   readonly fields: ReadonlyMap<string, readonly string[]>
@@ -34,15 +36,16 @@ function boundaryOf(contentType: string): string {
   return match[1] ?? match[2]!
 }
 
-/** A parameter of Content-Disposition; browsers escape quotes as `%22` or `\"`. */
+/** A parameter of Content-Disposition. PocketBase leaves the `%22` of browsers as it is. */
 function parameter(header: string, name: string): string | null {
   const match =
     new RegExp(`;\\s*${name}="((?:[^"\\\\]|\\\\.)*)"`, 'i').exec(header) ??
     new RegExp(`;\\s*${name}=([^;\\s"]+)`, 'i').exec(header)
-  return match === null ? null : match[1]!.replace(/\\(.)/g, '$1').replaceAll('%22', '"')
+  return match === null ? null : match[1]!.replace(/\\(.)/g, '$1')
 }
 
 function parseHeader(text: string): PartHeader {
+  if (text.includes('\0')) throw new BodyError('bad_body', 'a header of the multipart body has a zero byte')
   const disposition = text.split('\r\n').find((line) => /^content-disposition:/i.test(line)) ?? ''
   const filename = parameter(disposition, 'filename') ?? ''
   // Only the last part of what may be a path.
@@ -163,7 +166,7 @@ async function readAll(reader: PartReader, delimiter: Buffer, bytesMax: number):
     if (bytes > bytesMax) throw new BodyError('body_too_large', 'a part of the multipart body is too large')
     chunks.push(chunk.slice())
   })
-  return fromUtf8(concat(chunks))
+  return fieldDecoder.decode(concat(chunks))
 }
 
 async function readFile(

@@ -200,17 +200,15 @@ export const zeroAuthOptions: AuthOptions = {
   confirmEmailChangeTemplate: zeroTemplate,
 }
 
-function authToStored(auth: AuthOptions): unknown {
+function authToStored(auth: AuthOptions): Readonly<Record<string, unknown>> {
   const token = ({ secret, duration }: { secret: string; duration: number }) => ({
     secret: secret || undefined,
     duration,
   })
+  const providers = auth.oauth2.providers.map((each) => ({ ...each, clientSecret: each.clientSecret || undefined }))
   return {
     ...auth,
-    oauth2: {
-      ...auth.oauth2,
-      providers: auth.oauth2.providers.map((each) => ({ ...each, clientSecret: each.clientSecret || undefined })),
-    },
+    oauth2: { ...auth.oauth2, providers: providers.length > 0 ? providers : null }, // a list that Go never filled
     authToken: token(auth.authToken),
     passwordResetToken: token(auth.passwordResetToken),
     emailChangeToken: token(auth.emailChangeToken),
@@ -220,10 +218,8 @@ function authToStored(auth: AuthOptions): unknown {
 }
 
 function authToPublic(auth: AuthOptions): Record<string, unknown> {
-  const hidden = authToStored({
-    ...auth,
-    oauth2: { ...auth.oauth2, providers: auth.oauth2.providers.map((each) => ({ ...each, clientSecret: '' })) },
-  }) as Record<string, unknown>
+  const providers = auth.oauth2.providers.map((each) => ({ ...each, clientSecret: undefined }))
+  const hidden = { ...authToStored(auth), oauth2: { ...auth.oauth2, providers } } as Record<string, unknown>
   for (const key of ['authToken', 'passwordResetToken', 'emailChangeToken', 'verificationToken', 'fileToken'])
     hidden[key] = { duration: (hidden[key] as { duration: number }).duration }
   return hidden

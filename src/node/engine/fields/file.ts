@@ -1,5 +1,6 @@
 // file: names of stored files, and uploads until the record is saved. PocketBase: core/field_file.go.
 
+import { isSameType } from '../files/content-type.ts'
 import { UploadedFile } from '../files/uploaded-file.ts'
 import { toText, toTexts } from './cast.ts'
 import { type FileField, isMultiple } from './field.ts'
@@ -104,7 +105,7 @@ function validateUpload(field: FileField, file: UploadedFile) {
       `Failed to upload ${file.originalName.slice(0, 300)} - the maximum allowed file size is ${maxBytes} bytes.`,
       { file: file.originalName.slice(0, 300), maxSize: maxBytes },
     )
-  if (field.mimeTypes?.length && !field.mimeTypes.includes(file.contentType.split(';')[0]!.trim()))
+  if (field.mimeTypes?.length && !field.mimeTypes.some((allowed) => isSameType(file.contentType, allowed)))
     return invalid(
       'validation_invalid_mime_type',
       `"${file.name}" mime type must be one of: ${field.mimeTypes.join(', ')}.`,

@@ -20,7 +20,31 @@ function castText(text: string): JsonText {
     const parsed = new JsonText(text)
     if (parsed.isValid) return new JsonText(compact(text))
   }
-  return new JsonText(JSON.stringify(text))
+  return new JsonText(quoted(text))
+}
+
+const escapes: Readonly<Record<string, string>> = {
+  '"': '\\"',
+  '\\': '\\\\',
+  '\b': '\\b',
+  '\f': '\\f',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+}
+
+/**
+ * A text as Go's strconv.Quote writes it, which PocketBase stores: JSON for every text but those with control characters
+ * or with what cannot be printed beyond the first 65,536, which its validation then refuses.
+ */
+function quoted(text: string): string {
+  const inner = text.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]|["\\]/gu, (char) => {
+    const code = char.codePointAt(0)!
+    if (escapes[char] !== undefined) return escapes[char]
+    if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, '0')}`
+    return code < 0x10000 ? `\\u${code.toString(16).padStart(4, '0')}` : `\\U${code.toString(16).padStart(8, '0')}`
+  })
+  return `"${inner}"`
 }
 
 export function castJson(raw: unknown): JsonText {

@@ -7,6 +7,9 @@ import type { BoolField, DateField, GeoPointField, NumberField } from './field.t
 import { type FieldKind, invalid, plainKind, requiredError } from './kind.ts'
 import type { GeoPoint } from './value.ts'
 
+/** Of what PocketBase's integers hold, 64 bits with a sign. */
+const integerBound = 2 ** 63
+
 export const numberKind: FieldKind<NumberField> = {
   ...plainKind<NumberField, number>(toNumber),
   columnType: () => 'NUMERIC DEFAULT 0 NOT NULL',
@@ -22,7 +25,7 @@ export const numberKind: FieldKind<NumberField> = {
     if (!Number.isFinite(value))
       return invalid('validation_not_a_number', 'The submitted number is not properly formatted')
     if (value === 0) return field.required ? requiredError : null
-    if (field.onlyInt && !Number.isInteger(value))
+    if (field.onlyInt && !(Number.isInteger(value) && value >= -integerBound && value < integerBound))
       return invalid('validation_only_int_constraint', 'Decimal numbers are not allowed')
     if (field.min !== null && value < field.min)
       return invalid('validation_min_number_constraint', `Must be greater or equal than ${field.min}`, {

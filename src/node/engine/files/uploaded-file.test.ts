@@ -2,7 +2,7 @@
 
 import { expect, test } from 'bun:test'
 import { seededRng } from '../../../lib/rng.ts'
-import { sniffContentType } from './content-type.ts'
+import { isSameType, sniffContentType } from './content-type.ts'
 import { assertFileKey } from './storage.ts'
 import { storedName } from './uploaded-file.ts'
 
@@ -33,4 +33,43 @@ test('content speaks before its name', () => {
   expect(sniffContentType(Buffer.from('<script>alert(1)</script>'), 'a.png')).toBe('text/html; charset=utf-8')
   expect(sniffContentType(Buffer.from('plain'), 'a.png')).toBe('text/plain; charset=utf-8')
   expect(sniffContentType(Buffer.from([0, 1, 2]), 'a.png')).toBe('application/octet-stream')
+})
+
+/** Told apart as PocketBase v0.39 does. */
+test.each([
+  ['ftypheic', 4, 'image/heic'],
+  ['ftypqt  ', 4, 'video/quicktime'],
+  ['ftypM4A ', 4, 'audio/x-m4a'],
+  ['ftyp3gp4', 4, 'video/3gpp'],
+  ['ftypisom', 4, 'video/mp4'],
+  ['ustar', 257, 'application/x-tar'],
+  ['Rar!\x1a\x07\x00', 0, 'application/x-rar-compressed'],
+  ['OggS\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0OpusHead', 0, 'audio/ogg'],
+])('%j at %i is %s', (magic, at, type) => {
+  const head = Buffer.alloc(512)
+  head.write(magic, at, 'latin1')
+  expect(sniffContentType(head, 'sample')).toBe(type)
+})
+
+test.each([
+  ['{"a":1}', 'a.txt', 'application/json'],
+  ['{"a":', 'a.json', 'text/plain; charset=utf-8'],
+  ['a,b\n1,"2,3"\n', 'a.txt', 'text/csv; charset=utf-8'],
+  ['a,b\n1,2,3\n', 'a.txt', 'text/plain; charset=utf-8'],
+  ['a\tb\n1\t2', 'a', 'text/tab-separated-values; charset=utf-8'],
+  ['\ufeff <DIV>x', 'a.txt', 'text/html; charset=utf-8'],
+  ['<article>', 'a.html', 'text/plain; charset=utf-8'],
+  ['body{}', 'a.css', 'text/plain; charset=utf-8'],
+  ['PK\x03\x04', 'a.docx', 'application/vnd.openxmlformats-officedocument.wordprocessingml.document'],
+  ['x', 'a', 'text/plain; charset=utf-8'],
+])('the text %j as %s is %s', (text, name, type) => {
+  expect(sniffContentType(Buffer.from(text), name)).toBe(type)
+})
+
+test('allowed types may have parameters, another case, or another name of the same', () => {
+  expect(isSameType('text/plain; charset=utf-8', 'text/plain')).toBe(true)
+  expect(isSameType('text/plain; charset=utf-8', 'Text/Plain; charset=UTF-16')).toBe(true)
+  expect(isSameType('audio/mpeg', 'audio/mp3')).toBe(true)
+  expect(isSameType('audio/mp3', 'audio/mpeg')).toBe(false)
+  expect(isSameType('image/png', 'image/jpeg')).toBe(false)
 })
