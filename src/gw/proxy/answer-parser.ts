@@ -36,6 +36,17 @@ type State = 'head' | 'counted' | 'size' | 'chunk' | 'chunk-end' | 'trailer' | '
 const lineEnd = Buffer.from('\r\n')
 const headEnd = Buffer.from('\r\n\r\n')
 const nothing = Buffer.alloc(0)
+const carriageReturn = 0x0d
+const lineFeed = 0x0a
+/** Digits of a chunk's size that are read one by one; longer ones take the long way. */
+const plainSizeDigits = 7
+
+/** The value of a hexadecimal digit, or -1. */
+function hexDigit(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30
+  const lower = byte | 0x20
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
+}
 
 export class AnswerParser {
   readonly #sink: AnswerSink
@@ -114,8 +125,14 @@ export class AnswerParser {
       case 'until-close':
         this.#sink.onData(bytes)
         return nothing
-      case 'size':
       case 'chunk-end':
+        if (bytes.length < lineEnd.length) return null
+        if (bytes[0] !== carriageReturn || bytes[1] !== lineFeed)
+          throw new AnswerError('a chunk is longer than it said')
+        this.#state = 'size'
+        return bytes.subarray(lineEnd.length)
+      case 'size':
+        return this.#takeSize(bytes)
       case 'trailer':
         return this.#takeLine(bytes)
       case 'done':
@@ -123,22 +140,37 @@ export class AnswerParser {
     }
   }
 
+  /** A size alone, as nearly all are written: events of a stream are small, and each brings one. */
+  #takeSize(bytes: Buffer): Buffer | null {
+    let size = 0
+    let at = 0
+    for (; at < bytes.length && at < plainSizeDigits; at++) {
+      const digit = hexDigit(bytes[at]!)
+      if (digit < 0) break
+      size = size * 16 + digit
+    }
+    if (at === 0 || bytes[at] !== carriageReturn || bytes[at + 1] !== lineFeed) return this.#takeLine(bytes)
+    this.#beginChunk(size)
+    return bytes.subarray(at + lineEnd.length)
+  }
+
+  #beginChunk(size: number): void {
+    this.#left = size
+    this.#state = size === 0 ? 'trailer' : 'chunk'
+  }
+
   #takeLine(bytes: Buffer): Buffer | null {
     const end = bytes.indexOf(lineEnd)
     if (end > lineBytesMax || (end < 0 && bytes.length > lineBytesMax)) throw new AnswerError('a line is too long')
     if (end < 0) return null
     const line = bytes.toString('latin1', 0, end)
-    if (this.#state === 'chunk-end') {
-      if (line !== '') throw new AnswerError('a chunk is longer than it said')
-      this.#state = 'size'
-    } else if (this.#state === 'trailer') {
+    if (this.#state === 'trailer') {
       if (line === '') this.#end()
       else if (++this.#trailerLines > trailerLinesMax) throw new AnswerError('the trailer is too long')
     } else {
       const size = /^([0-9a-fA-F]{1,12})[ \t]*(?:;.*)?$/.exec(line)
       if (size === null) throw new AnswerError('a chunk does not say its size')
-      this.#left = Number.parseInt(size[1]!, 16)
-      this.#state = this.#left === 0 ? 'trailer' : 'chunk'
+      this.#beginChunk(Number.parseInt(size[1]!, 16))
     }
     return bytes.subarray(end + lineEnd.length)
   }

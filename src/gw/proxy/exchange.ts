@@ -75,6 +75,7 @@ export class Exchange implements AnswerSink {
   /** Takes what arrived. Throws what makes the connection useless; the caller then calls {@link fail}. */
   push(bytes: Buffer): void {
     this.#parser.push(bytes)
+    this.#handOn()
     const head = this.#head
     if (head === null || this.#reader !== null || this.#parser.isDone || head.status === misdirectedRequest) return
     if (head.bodyBytes === null || head.bodyBytes > wholeBytesMax) this.#stream(head)
@@ -98,16 +99,20 @@ export class Exchange implements AnswerSink {
   }
 
   onData(bytes: Uint8Array): void {
-    if (this.#reader === null) {
-      if (this.#head?.status !== misdirectedRequest) this.#parts.push(bytes)
-      return
-    }
-    this.#reader.enqueue(bytes)
+    if (this.#head?.status !== misdirectedRequest) this.#parts.push(bytes)
+  }
+
+  /** Gives the reader what arrived together as one part: each costs it a write. */
+  #handOn(): void {
+    if (this.#reader === null || this.#parts.length === 0) return
+    this.#reader.enqueue(this.#whole())
+    this.#parts = []
     if ((this.#reader.desiredSize ?? 0) <= 0) this.#line.pause()
   }
 
   onEnd(): void {
     this.#end()
+    this.#handOn()
     const reader = this.#reader
     this.#reader = null
     if (reader !== null) {

@@ -166,13 +166,15 @@ export class RealtimeBroker {
     await gate.pass()
     const isHooked = chains?.onRealtimeMessageSend.isEmpty === false
     let served = 0
+    let nowMs = clock.monotonic()
     for (const { clients, name, data, message } of deliveries)
       for (const client of clients) {
         if (isHooked) await this.#sendHooked(client, { name, data })
-        else client.sendEncoded(message, clock.monotonic())
+        else client.sendEncoded(message, nowMs)
         if (++served % chunkSize > 0) continue
         usage.add(chunkSize * messageMs)
         await new Promise<void>(afterArrivals)
+        nowMs = clock.monotonic()
       }
   }
 

@@ -143,18 +143,28 @@ interface Group {
 /** Clients that must see the same are judged once. */
 function groupsOf(engine: RealtimeHost, base: string, record: EngineRecord, rule: Rule): Iterable<Group> {
   const groups = new Map<string, Group>()
-  const audiences = new Map<string, Audience>()
+  const topics = new Map<string, { readonly audience: Audience; guests: Group | null }>()
   for (const [client, subscribed] of engine.realtime.listeners(base)) {
     if (client.auth !== null) client.checkAuth(engine.collections.find(client.auth.collection.id))
     const { auth } = client
     for (const topic of subscribed) {
-      const options = client.subscriptions.get(topic)
-      let audience = audiences.get(topic)
-      if (audience === undefined) audiences.set(topic, (audience = audienceFor(engine, record, rule, options)))
-      const key = `${keyOfClient(audience, auth, record)} ${topic}`
-      const group = groups.get(key)
-      if (group === undefined) groups.set(key, { topic, options, auth, clients: [client] })
-      else group.clients.push(client)
+      let known = topics.get(topic)
+      if (known === undefined) {
+        const audience = audienceFor(engine, record, rule, client.subscriptions.get(topic))
+        topics.set(topic, (known = { audience, guests: null }))
+      }
+      if (auth === null && known.guests !== null) {
+        known.guests.clients.push(client) // guests are many, and all alike
+        continue
+      }
+      const key = `${keyOfClient(known.audience, auth, record)} ${topic}`
+      let group = groups.get(key)
+      if (group === undefined) {
+        group = { topic, options: client.subscriptions.get(topic), auth, clients: [] }
+        groups.set(key, group)
+      }
+      group.clients.push(client)
+      if (auth === null) known.guests = group
     }
   }
   return groups.values()
