@@ -2,7 +2,7 @@
 
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { ArchivePolicy } from '../cp/config.ts'
+import type { ArchivePolicy, SweepPolicy } from '../cp/config.ts'
 import { defaultPrices, type PriceTable, parsePrices } from '../cp/services/prices.ts'
 import { type ClusterSecrets, clusterSecrets } from '../ipc/keys.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -131,4 +131,17 @@ export function archivePolicyOf(options: FleetOptions): ArchivePolicy {
     infrequentClass: classOf(options.s3InfrequentClass, 'STANDARD_IA'),
     archiveClass: classOf(options.s3ArchiveClass, 'GLACIER_IR'),
   }
+}
+
+/** Everything of a month can be asked for: what is deleted may be wanted back as long, and a day longer. */
+const deletedKeepDaysMin = 31
+const dayMs = 86_400_000
+
+/** Throws ConfigError. */
+export function sweepPolicyOf({ deletedKeepDays }: FleetOptions): Partial<SweepPolicy> {
+  if (deletedKeepDays === undefined) return {}
+  if (deletedKeepDays === 0) return { graceMs: null }
+  if (deletedKeepDays < deletedKeepDaysMin)
+    throw new ConfigError(`--deleted-keep-days: got ${deletedKeepDays}, expected 0 or ${deletedKeepDaysMin} and more`)
+  return { graceMs: deletedKeepDays * dayMs }
 }

@@ -14,6 +14,7 @@ import { registerReader } from './reader.ts'
 import { registerServe } from './serve.ts'
 import { registerSqlScript } from './sql-script.ts'
 import { registerSuperuser } from './superuser.ts'
+import { registerSweep } from './sweep.ts'
 import { registerTenant } from './tenant.ts'
 import { registerUpkeep } from './upkeep.ts'
 import { registerWorker } from './worker.ts'
@@ -39,6 +40,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   registerNode(program)
   registerAdmin(program)
   registerAudit(program)
+  registerSweep(program)
   registerWorker(program, setExitCode)
   registerReader(program)
   registerSqlScript(program)

@@ -49,6 +49,27 @@ export interface ControlPlaneConfig {
   readonly timings?: Partial<ControlPlaneTimings>
   /** How often restores are proven. */
   readonly drills?: Partial<DrillPolicy>
+  /** When objects that nobody needs go. */
+  readonly sweep?: Partial<SweepPolicy>
+}
+
+export interface SweepPolicy {
+  /** From the deletion of a tenant, and without a write, until its objects may go, ms; null: they stay. */
+  readonly graceMs: number | null
+  /** Between naming what goes and deleting it, ms. */
+  readonly namedMs: number
+  /** Between two rounds, ms. */
+  readonly everyMs: number
+  /** Age at which an upload that was never finished is given up, ms. */
+  readonly uploadMs: number
+}
+
+/** The longest promise of retention is a month; a week more is for holidays. */
+export const defaultSweepPolicy: SweepPolicy = {
+  graceMs: 37 * 24 * 3_600_000,
+  namedMs: 24 * 3_600_000,
+  everyMs: 3_600_000,
+  uploadMs: 2 * 24 * 3_600_000,
 }
 
 export interface DrillPolicy {

@@ -20,6 +20,7 @@ import {
   type ControlPlaneConfig,
   type ControlPlaneDeps,
   defaultDrillPolicy,
+  defaultSweepPolicy,
   defaultTimings,
 } from './config.ts'
 import { serveEndpoints } from './ipc-endpoints.ts'
@@ -45,6 +46,7 @@ import { Transit } from './services/placement/transit.ts'
 import { proposer } from './services/proposer.ts'
 import { broadcastTopics, routeFeed } from './services/routing/feed.ts'
 import { RouteTable } from './services/routing/table.ts'
+import { SweepService } from './services/sweep.ts'
 import { TenantOrders } from './services/tenant-orders.ts'
 import { TenantService } from './services/tenants.ts'
 import { TimeTravel } from './services/time-travel.ts'
@@ -189,6 +191,25 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     (it) => it.close(),
   )
   archive.start()
+  const sweep = opened.adopt(
+    new SweepService({
+      state,
+      propose,
+      orders,
+      nodes,
+      audit,
+      store: objectStore,
+      objectPrefix: config.objectPrefix,
+      clock,
+      rng,
+      log,
+      policy: { ...defaultSweepPolicy, ...config.sweep },
+      isLeader: () => driver.status.role === 'leader',
+      ...sweepMetrics(metrics),
+    }),
+    (it) => it.close(),
+  )
+  sweep.start()
   const routes = new RouteTable(
     state,
     nodes,
@@ -256,6 +277,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     archive,
     orphans: new OrphanService({ nodes, orders, audit, log }),
     audit,
+    sweep,
     costs: new CostService({ state, nodes, orders, timeTravel, prices: config.prices, log }),
     admins,
     log,
@@ -385,6 +407,18 @@ function registerMetrics(
     for (const { status } of state.tenants.all()) counts[status] = (counts[status] ?? 0) + 1
     for (const [name, count] of Object.entries(counts)) set(count, { status: name })
   })
+}
+
+function sweepMetrics(metrics: Metrics) {
+  return {
+    objectsDeleted: metrics.counter({
+      name: 'sweep_objects_deleted_total',
+      help: 'Objects that nobody needed any more.',
+    }),
+    bytesDeleted: metrics.counter({ name: 'sweep_bytes_deleted_total', help: 'Bytes of objects that nobody needed.' }),
+    uploadsEnded: metrics.counter({ name: 'sweep_uploads_ended_total', help: 'Uploads that were never finished.' }),
+    kept: metrics.counter({ name: 'sweep_kept_total', help: 'Leftovers that turned out to be in use.' }),
+  }
 }
 
 /** Read at each scrape from the state: every member says the same. */

@@ -44,7 +44,12 @@ export class S3Double implements AsyncDisposable {
   ignoresConditions = false
   /** Decides about each request before it is done; null lets it pass. */
   fault: ((operation: S3Operation, key: string) => S3Fault | null) | null = null
-  readonly #uploads = new Map<string, { readonly key: string; readonly parts: Map<number, Buffer> }>()
+  readonly #uploads = new Map<
+    string,
+    { readonly key: string; readonly parts: Map<number, Buffer>; readonly initiatedAtMs: number }
+  >()
+  /** Uploads of one answer; S3 has 1,000. */
+  uploadsPerPage = 1_000
   readonly #server = createServer((request, response) => {
     this.#serve(request, response).catch(() => request.socket.destroy())
   })
@@ -148,9 +153,10 @@ export class S3Double implements AsyncDisposable {
   }
 
   #multipart(request: IncomingMessage, key: string, params: URLSearchParams, body: Buffer): Answer {
+    if (params.has('uploads') && request.method === 'GET') return this.#listUploads(params)
     if (params.has('uploads')) {
       const id = crypto.randomUUID()
-      this.#uploads.set(id, { key, parts: new Map() })
+      this.#uploads.set(id, { key, parts: new Map(), initiatedAtMs: Date.now() })
       return {
         status: 200,
         body: `<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`,
@@ -174,6 +180,35 @@ export class S3Double implements AsyncDisposable {
     return {
       status: 200,
       body: `<CompleteMultipartUploadResult><ETag>${stored.etag}</ETag></CompleteMultipartUploadResult>`,
+    }
+  }
+
+  /** Keys of uploads that were begun and not finished. */
+  get uploadKeys(): string[] {
+    return [...this.#uploads.values()].map(({ key }) => key).sort()
+  }
+
+  /** By key, then by id, as S3 orders and marks them. */
+  #listUploads(params: URLSearchParams): Answer {
+    const marks = [params.get('key-marker') ?? '', params.get('upload-id-marker') ?? ''] as const
+    const found = [...this.#uploads]
+      .map(([id, { key, initiatedAtMs }]) => ({ id, key, initiatedAtMs }))
+      .filter(({ key }) => key.startsWith(params.get('prefix') ?? ''))
+      .sort((a, b) => (a.key === b.key ? (a.id < b.id ? -1 : 1) : a.key < b.key ? -1 : 1))
+      .filter(({ id, key }) => key > marks[0] || (key === marks[0] && id > marks[1]))
+    const page = found.slice(0, this.uploadsPerPage)
+    const isTruncated = page.length < found.length
+    const last = page.at(-1)
+    const uploads = page.map(
+      ({ id, key, initiatedAtMs }) =>
+        `<Upload><Key>${escapeXml(key)}</Key><UploadId>${id}</UploadId><Initiated>${new Date(initiatedAtMs).toISOString()}</Initiated></Upload>`,
+    )
+    const next = isTruncated
+      ? `<NextKeyMarker>${escapeXml(last!.key)}</NextKeyMarker><NextUploadIdMarker>${last!.id}</NextUploadIdMarker>`
+      : ''
+    return {
+      status: 200,
+      body: `<ListMultipartUploadsResult><IsTruncated>${isTruncated}</IsTruncated>${next}${uploads.join('')}</ListMultipartUploadsResult>`,
     }
   }
 

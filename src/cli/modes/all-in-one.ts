@@ -62,6 +62,7 @@ export async function startAllInOne({ options, log }: ModeInput): Promise<AllInO
         ...(options.prices && { prices: resolve(options.prices) }),
         ...(options.infrequentAfterDays !== undefined && { 'infrequent-after-days': options.infrequentAfterDays }),
         ...(options.archiveAfterDays !== undefined && { 'archive-after-days': options.archiveAfterDays }),
+        ...(options.deletedKeepDays !== undefined && { 'deleted-keep-days': options.deletedKeepDays }),
         ...(options.s3InfrequentClass && { 's3-infrequent-class': options.s3InfrequentClass }),
         ...(options.s3ArchiveClass && { 's3-archive-class': options.s3ArchiveClass }),
       },

@@ -13,6 +13,7 @@ import {
   objectStoreConfig,
   openProbedStore,
   pricesOf,
+  sweepPolicyOf,
 } from '../fleet-config.ts'
 import type { Running } from '../lifetime.ts'
 import type { ModeInput } from '../mode.ts'
@@ -36,6 +37,7 @@ export async function startControlPlane({ options, log }: ModeInput): Promise<Ru
       publicUrl: { scheme: options.publicPort === undefined ? 'https' : 'http', port: options.publicPort ?? null },
       objectPrefix: '', // the store adds its own
       archive: archivePolicyOf(options),
+      sweep: sweepPolicyOf(options),
       isCreateOnlyAtomic,
       prices: pricesOf(options),
       storeLocation: locationOf(objectStoreConfig(options)),

@@ -9,6 +9,7 @@ import type { AuditLog } from '../services/audit.ts'
 import type { CostService } from '../services/costs.ts'
 import type { DrillService } from '../services/drills.ts'
 import type { OrphanService } from '../services/orphans.ts'
+import type { SweepService } from '../services/sweep.ts'
 import { adminRoutes } from './admins.ts'
 import { auditRoutes } from './audit.ts'
 import { costRoutes } from './costs.ts'
@@ -18,6 +19,7 @@ import { grantRoutes } from './grants.ts'
 import { nodeRoutes } from './nodes.ts'
 import { type OperationsDeps, operationRoutes } from './operations.ts'
 import { orphanRoutes } from './orphans.ts'
+import { sweepRoutes } from './sweep.ts'
 import { type TenantRoutesDeps, tenantRoutes } from './tenants.ts'
 import { type TimeTravelRoutesDeps, timeTravelRoutes } from './time-travel.ts'
 
@@ -33,6 +35,7 @@ export interface AppDeps extends OperationsDeps, TimeTravelRoutesDeps, TenantRou
   readonly costs: CostService
   readonly drills: DrillService
   readonly orphans: OrphanService
+  readonly sweep: SweepService
   readonly audit: AuditLog
   readonly log: Logger
 }
@@ -61,6 +64,7 @@ export function controlPlaneApp(deps: AppDeps) {
     .use(drillRoutes(deps.drills))
     .use(orphanRoutes(deps.orphans, auth))
     .use(auditRoutes(deps.audit))
+    .use(sweepRoutes(deps))
     .use(grantRoutes(deps))
     .use(nodeRoutes(nodes, auth))
     .use(adminRoutes('/api/cluster/admins', admins, auth))

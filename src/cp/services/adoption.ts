@@ -39,9 +39,14 @@ export class AdoptionService {
     if (findTenant(state, reference) !== undefined) return err('already_known')
     const identity = await history.find(reference)
     if (identity === null) return err('history_not_found')
-    if (state.tenants.get(identity.id) !== undefined) return err('already_known')
+    const before = state.tenants.get(identity.id)
+    // A deleted one may be wanted back, as long as its objects are there.
+    if (before !== undefined && before.status !== 'deleted') return err('already_known')
     const replicaEpoch = await history.replicaEpoch(identity.id)
-    const epoch = ((await history.highestEpoch(identity.id, replicaEpoch)) + 1) as Epoch
+    const epoch = (Math.max(
+      await history.highestEpoch(identity.id, replicaEpoch),
+      state.sweeps.get(identity.id)?.epoch ?? 0,
+    ) + 1) as Epoch
     const place = await moves.waitForPlace(null)
     if (place === null) return err('no_node')
     const plan = identity.plan !== null && plans[identity.plan] !== undefined ? identity.plan : planDefault

@@ -53,7 +53,8 @@ export async function runTenantJob<T extends TenantJob['type']>(
     if (place !== null) {
       try {
         const job: TenantJob = place.job
-        const about = job.type === 'fork' ? [tenantId, job.source] : [tenantId]
+        // A sweep is about the paths themselves.
+        const about = job.type === 'fork' ? [tenantId, job.source] : job.type === 'sweep' ? [] : [tenantId]
         const replicas = about.flatMap((id) => {
           const replica = state.replicas.get(id)
           return replica === undefined || replica.epoch === 0 ? [] : [replica]

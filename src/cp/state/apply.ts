@@ -3,7 +3,7 @@
 
 import { standbySetsMax, standbysMax } from '../../ipc/messages/tenant.ts'
 import { assert, unreachable } from '../../lib/assert.ts'
-import type { Epoch } from '../../lib/brand.ts'
+import type { Epoch, TenantId } from '../../lib/brand.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
 import { type AuditFacts, auditKeepMs, auditRowsMax, auditTrimMax } from './audit.ts'
 import { type Command, commands, type RejectReason } from './command.ts'
@@ -105,9 +105,12 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
     }
     case 'tenant.adopt': {
       const { tenant, nodeId, worker, epoch } = command
-      const refused = newTenantRefusal(state, tenant) ?? nodeRefusal(state, command.nodeId)
+      const isWantedBack = canComeBack(state, tenant.id)
+      const taken = isWantedBack ? nameRefusal(state, tenant) : newTenantRefusal(state, tenant)
+      const refused = taken ?? nodeRefusal(state, command.nodeId)
       if (refused !== null) return reject(refused)
       if (epoch < 1 || epoch > epochMax) return reject('stale_epoch')
+      if (state.sweeps.get(tenant.id) !== undefined) batch.removeSweep(tenant.id)
       batch.putTenant({ ...tenant, pendingSuperuser: null })
       batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch, standbySets: [] })
       return accepted
@@ -166,8 +169,14 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       return accepted
     }
     case 'placement.remove': {
-      if (state.tenants.get(command.id)?.status !== 'deleted') return reject('wrong_status')
-      if (state.placements.get(command.id) !== undefined) batch.removePlacement(command.id)
+      const tenant = state.tenants.get(command.id)
+      if (tenant?.status !== 'deleted') return reject('wrong_status')
+      const placement = state.placements.get(command.id)
+      if (placement === undefined) return accepted
+      batch.removePlacement(command.id)
+      const { epoch } = placement
+      const left = { tenantId: command.id, phase: 'released', atMs: tenant.updatedAtMs, epoch } as const
+      batch.putSweep({ ...left, objects: 0, bytes: 0 })
       return accepted
     }
     case 'node.register': {
@@ -203,6 +212,8 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       batch.removeAdmin(command.id)
       return accepted
     }
+    case 'sweep.put':
+      return applySweep(state, batch, command)
     case 'audit.append':
       appendAudit(state, batch, command.audit)
       return accepted
@@ -222,6 +233,32 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
     default:
       return unreachable(command)
   }
+}
+
+/** A deleted tenant whose objects are all there, and that no node has any more. */
+function canComeBack(state: StateReader, id: TenantId): boolean {
+  const phase = state.sweeps.get(id)?.phase
+  const isWhole = phase === undefined || phase === 'released' || phase === 'named'
+  return state.tenants.get(id)?.status === 'deleted' && state.placements.get(id) === undefined && isWhole
+}
+
+/** Deleting objects is decided here, so that nobody takes the tenant back at the same time. */
+function applySweep(
+  state: StateReader,
+  batch: StateBatch,
+  { sweep, expected }: Omit<Extract<Command, { readonly type: 'sweep.put' }>, 'type'>,
+): Outcome {
+  const { tenantId, epoch } = sweep
+  const tenant = state.tenants.get(tenantId)
+  if (tenant === undefined) return reject('not_found')
+  if ((state.sweeps.get(tenantId)?.phase ?? null) !== expected) return reject('wrong_status')
+  if (tenant.status === 'deleted') {
+    if (state.placements.get(tenantId) !== undefined) return reject('wrong_status')
+    for (const operation of state.operations.all())
+      if (operation.type === 'fork' && operation.source === tenantId) return reject('operation_pending')
+  } else if (epoch > (state.replicas.get(tenantId)?.epoch ?? 0)) return reject('stale_epoch')
+  batch.putSweep(sweep)
+  return accepted
 }
 
 /** By the times of the proposers, so that every member removes the same rows. */
@@ -262,6 +299,10 @@ function applyPlace(
 
 function newTenantRefusal(state: StateReader, tenant: Tenant): RejectReason | null {
   if (state.tenants.get(tenant.id) !== undefined) return 'id_taken' // also of a deleted tenant
+  return nameRefusal(state, tenant)
+}
+
+function nameRefusal(state: StateReader, tenant: Tenant): RejectReason | null {
   if (state.tenants.count >= (state.config?.tenantsMax ?? tenantsMaxDefault)) return 'tenant_quota'
   if (state.tenants.bySlug(tenant.slug) !== undefined) return 'slug_taken'
   if (tenant.domains.some((domain) => state.tenants.byDomain(domain) !== undefined)) return 'domain_taken'

@@ -24,6 +24,7 @@ import { type AuditFacts, auditCodec } from './audit.ts'
 import { type DrillRow, drillCodec } from './drills.ts'
 import type { NodeRow } from './nodes.ts'
 import { operationCodec, type TenantOperation } from './operations.ts'
+import { type SweepPhase, type SweepRow, sweepCodec, sweepPhases } from './sweeps.ts'
 import { limitsCodec, outageModes, type Tenant, tenantCodec } from './tenants.ts'
 
 export type Command =
@@ -126,6 +127,8 @@ export type Command =
   /** The owner under this epoch has copied the newest state to its own path: that one counts. */
   | { readonly type: 'replica.move'; readonly id: TenantId; readonly epoch: Epoch }
   | { readonly type: 'activity.put'; readonly activity: TenantActivity }
+  /** How far the deletion of what nobody needs is; `expected` null: there was no row. */
+  | { readonly type: 'sweep.put'; readonly sweep: SweepRow; readonly expected: SweepPhase | null }
   /** A decision of somebody and the record of it; `command` is encoded, and never another of these. */
   | { readonly type: 'audited'; readonly audit: AuditFacts; readonly command: Uint8Array }
   /** The record of what needs no decision. */
@@ -237,6 +240,7 @@ export const commands = versioned<Command>(
     'tenant.retention': [31, struct<Of<'tenant.retention'>>({ id: tenantId, keepEveryMs: nullable(varint) })],
     'replica.begin': [27, struct<Of<'replica.begin'>>({ id: tenantId, epoch: varint })],
     'replica.move': [28, struct<Of<'replica.move'>>({ id: tenantId, epoch })],
+    'sweep.put': [42, struct<Of<'sweep.put'>>({ sweep: sweepCodec, expected: nullable(oneOf(sweepPhases)) })],
     audited: [40, struct<Of<'audited'>>({ audit: auditCodec, command: bytes })],
     'audit.append': [41, struct<Of<'audit.append'>>({ audit: auditCodec })],
     'activity.put': [25, struct<Of<'activity.put'>>({ activity: activityCodec })],

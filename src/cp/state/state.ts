@@ -15,6 +15,7 @@ import { operationRows, type TenantOperation } from './operations.ts'
 import { type PlacementRow, placementRows } from './placements.ts'
 import { type ReplicaRow, replicaRows } from './replicas.ts'
 import { type RetentionRow, retentionRows } from './retentions.ts'
+import { type SweepRow, sweepRows } from './sweeps.ts'
 import { type Tenant, tenantRows } from './tenants.ts'
 
 /** Synchronous reads of what is applied on this member. */
@@ -25,6 +26,8 @@ export interface StateReader {
     byDomain(domain: string): Tenant | undefined
     /** Of all but the deleted, by id. */
     all(): Iterable<Tenant>
+    /** The deleted: their rows stay, since ids are never used again. */
+    deleted(): Iterable<Tenant>
     /** All but the deleted. */
     readonly count: number
   }
@@ -41,6 +44,8 @@ export interface StateReader {
   /** What was decided about tenants and is not done. */
   readonly operations: { get(id: TenantId): TenantOperation | undefined; all(): Iterable<TenantOperation> }
   readonly drills: { get(id: TenantId): DrillRow | undefined; all(): Iterable<DrillRow> }
+  /** How far the deletion of what a tenant leaves behind is. */
+  readonly sweeps: { get(id: TenantId): SweepRow | undefined; all(): Iterable<SweepRow> }
   readonly nodes: { get(id: NodeId): NodeRow | undefined; all(): Iterable<NodeRow> }
   readonly admins: {
     get(id: string): Admin | undefined
@@ -81,6 +86,7 @@ const keys = {
   retention: (id: string) => utf8(`s/k/${id}`),
   activity: (id: string) => utf8(`s/u/${id}`),
   operation: (id: string) => utf8(`s/o/${id}`),
+  sweep: (id: string) => utf8(`s/w/${id}`),
   drill: (id: string) => utf8(`s/d/${id}`),
   node: (id: string) => utf8(`s/n/${id}`),
   admin: (id: string) => utf8(`s/a/${id}`),
@@ -102,6 +108,7 @@ export class ClusterState implements StateReader {
   readonly #activities = new Map<TenantId, TenantActivity>()
   readonly #operations = new Map<TenantId, TenantOperation>()
   readonly #drills = new Map<TenantId, DrillRow>()
+  readonly #sweeps = new Map<TenantId, SweepRow>()
   readonly #nodes = new Map<NodeId, NodeRow>()
   readonly #admins = new Map<string, Admin>()
   readonly #byTokenPrefix = new Map<string, Admin>()
@@ -117,6 +124,7 @@ export class ClusterState implements StateReader {
   readonly replicas: StateReader['replicas']
   readonly retentions: StateReader['retentions']
   readonly drills: StateReader['drills']
+  readonly sweeps: StateReader['sweeps']
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
   readonly audit: StateReader['audit']
@@ -132,6 +140,9 @@ export class ClusterState implements StateReader {
       *all() {
         for (const tenant of tenants.values()) if (tenant.status !== 'deleted') yield tenant
       },
+      *deleted() {
+        for (const tenant of tenants.values()) if (tenant.status === 'deleted') yield tenant
+      },
       get count() {
         return countOf()
       },
@@ -146,6 +157,7 @@ export class ClusterState implements StateReader {
     this.activities = { get: (id) => this.#activities.get(id) }
     this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
     this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
+    this.sweeps = { get: (id) => this.#sweeps.get(id), all: () => this.#sweeps.values() }
     this.nodes = { get: (id) => this.#nodes.get(id), all: () => this.#nodes.values() }
     const audit = this.#audit
     const auditLast = () => this.#auditLast
@@ -193,6 +205,7 @@ export class ClusterState implements StateReader {
       else if (kind === 'u/') this.setActivity(activityRows.decode(value))
       else if (kind === 'o/') this.setOperation(operationRows.decode(value))
       else if (kind === 'd/') this.setDrill(drillRows.decode(value))
+      else if (kind === 'w/') this.setSweep(sweepRows.decode(value))
       else if (kind === 'n/') this.setNode(nodeRows.decode(value))
       else if (kind === 'a/') this.setAdmin(adminRows.decode(value))
       else if (kind === 'l/') this.setAudit(auditRows.decode(value))
@@ -219,6 +232,7 @@ export class ClusterState implements StateReader {
       yield { key: keys.retention(row.tenantId), value: retentionRows.encode(row) }
     for (const row of this.#activities.values())
       yield { key: keys.activity(row.tenantId), value: activityRows.encode(row) }
+    for (const row of this.#sweeps.values()) yield { key: keys.sweep(row.tenantId), value: sweepRows.encode(row) }
     for (const row of this.#audit.values()) yield { key: keys.audit(row.number), value: auditRows.encode(row) }
     for (const row of this.#drills.values()) yield { key: keys.drill(row.tenantId), value: drillRows.encode(row) }
   }
@@ -306,6 +320,14 @@ export class ClusterState implements StateReader {
     const old = this.#admins.get(id)
     this.#admins.delete(id)
     if (old !== undefined) this.#byTokenPrefix.delete(old.tokenPrefix)
+  }
+
+  setSweep(next: SweepRow): void {
+    this.#sweeps.set(next.tenantId, next)
+  }
+
+  removeSweep(id: TenantId): void {
+    this.#sweeps.delete(id)
   }
 
   setAudit(next: AuditRow): void {
@@ -428,6 +450,16 @@ export class StateBatch {
   removeAdmin(id: string): void {
     this.#writes.push({ key: keys.admin(id), value: null })
     this.#state.removeAdmin(id)
+  }
+
+  putSweep(row: SweepRow): void {
+    this.#writes.push({ key: keys.sweep(row.tenantId), value: sweepRows.encode(row) })
+    this.#state.setSweep(row)
+  }
+
+  removeSweep(id: TenantId): void {
+    this.#writes.push({ key: keys.sweep(id), value: null })
+    this.#state.removeSweep(id)
   }
 
   putAudit(row: AuditRow): void {

@@ -44,6 +44,18 @@ export type TenantJob =
   | { readonly type: 'eject'; readonly isHandedOver: boolean }
   /** Proves that all histories can be restored; best on another node than the tenant's. */
   | { readonly type: 'drill' }
+  /**
+   * Deletes what nobody needs, or only looks at it: of a deleted tenant everything (`belowEpoch` null), of a living one the
+   * paths of epochs below. What was written after `unchangedSinceMs` is in use, and so is a history of a higher epoch
+   * than `knownEpoch` (0: none is known).
+   */
+  | {
+      readonly type: 'sweep'
+      readonly belowEpoch: number | null
+      readonly knownEpoch: number
+      readonly unchangedSinceMs: number
+      readonly isDryRun: boolean
+    }
   /** Copies the tenant to a node that is about to get it, for a worker of it; may be repeated for what came since. */
   | { readonly type: 'warm'; readonly worker: number }
 
@@ -51,6 +63,13 @@ export type TenantJob =
 export interface EjectReport {
   readonly databases: readonly { readonly name: string; readonly txid: Txid; readonly atMs: number }[]
   readonly isHandedOver: boolean
+}
+
+export interface SweepReport {
+  readonly objects: number
+  readonly bytes: number
+  /** How many of them are deleted; a dry run deletes none. */
+  readonly objectsDeleted: number
 }
 
 export interface WarmReport {
@@ -156,6 +175,7 @@ export interface JobReports {
   usage: UsageReport
   archive: ArchiveReport
   drill: DrillReport
+  sweep: SweepReport
   warm: WarmReport
 }
 

@@ -175,6 +175,13 @@ const job = anyOf<TenantJob>(
   object<Of<TenantJob, 'usage'>>({ type: oneOf('usage') }),
   object<Of<TenantJob, 'eject'>>({ type: oneOf('eject'), isHandedOver: boolean }),
   object<Of<TenantJob, 'drill'>>({ type: oneOf('drill') }),
+  object<Of<TenantJob, 'sweep'>>({
+    type: oneOf('sweep'),
+    belowEpoch: nullable(integer(1, 0xffff_ffff)),
+    knownEpoch: integer(0, 0xffff_ffff),
+    unchangedSinceMs: integer(),
+    isDryRun: boolean,
+  }),
   object<Of<TenantJob, 'warm'>>({ type: oneOf('warm'), worker: integer(0, workersMax) }),
   object<Of<TenantJob, 'fork'>>({ type: oneOf('fork'), tenant, placement, source: tenantId, cut }),
 )

@@ -270,6 +270,14 @@ export const fleetOptions = {
       'A tenant without requests for this long is archived: merged, moved to --s3-archive-class; 0: never. Default 90.',
     parse: integer(0, 36_500),
   }),
+  deletedKeepDays: option({
+    flag: 'deleted-keep-days',
+    env: 'DELETED_KEEP_DAYS',
+    placeholder: 'DAYS',
+    about:
+      'Objects of a deleted tenant, and of paths that it left, go after this long; 31 or more, 0: never. Default 37.',
+    parse: integer(0, 36_500),
+  }),
   s3InfrequentClass: option({
     flag: 's3-infrequent-class',
     env: 'S3_INFREQUENT_CLASS',

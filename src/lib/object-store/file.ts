@@ -19,6 +19,7 @@ import {
   type ObjectStore,
   ObjectStoreError,
   type PutOptions,
+  uploadsEndedMax,
 } from './object-store.ts'
 
 /** Temporary names end so; they are no objects, and the official tool ignores them too. */
@@ -188,6 +189,25 @@ export class FileObjectStore implements ObjectStore {
     }
   }
 
+  async endUploads({ prefix, beforeMs, signal }: Parameters<ObjectStore['endUploads']>[0]): Promise<number> {
+    const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1)
+    let ended = 0
+    for await (const path of this.#temporaries(folder)) {
+      signal?.throwIfAborted()
+      if (!path.startsWith(join(this.#dir, prefix))) continue
+      try {
+        if ((await stat(path)).mtimeMs >= beforeMs) continue
+        await unlink(path)
+      } catch (error) {
+        if (errorCode(error) === 'ENOENT') continue // finished meanwhile
+        throw this.#failure('delete', path, error)
+      }
+      ended++
+      if (ended === uploadsEndedMax) break
+    }
+    return ended
+  }
+
   async close(): Promise<void> {}
 
   async #write(
@@ -263,6 +283,19 @@ export class FileObjectStore implements ObjectStore {
     for (const entry of await this.#entries(folder)) {
       if (entry.isDirectory) yield* this.#walk(`${folder}${entry.name}/`)
       else yield folder + entry.name
+    }
+  }
+
+  /** Paths of files that are being written, or that a killed process left. */
+  async *#temporaries(folder: string): AsyncGenerator<string> {
+    const at = join(this.#dir, folder)
+    const entries = await readdir(at, { withFileTypes: true }).catch((error: unknown) => {
+      if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return []
+      throw this.#failure('list', folder, error)
+    })
+    for (const entry of entries) {
+      if (entry.isDirectory()) yield* this.#temporaries(`${folder}${entry.name}/`)
+      else if (entry.isFile() && entry.name.endsWith(temporarySuffix)) yield join(at, entry.name)
     }
   }
 

@@ -75,6 +75,10 @@ export class MappedObjectStore implements ObjectStore {
     )
   }
 
+  endUploads(options: Parameters<ObjectStore['endUploads']>[0]): ReturnType<ObjectStore['endUploads']> {
+    return this.#inner.endUploads({ ...options, prefix: this.#map(options.prefix) })
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

@@ -135,6 +135,11 @@ export class MemoryObjectStore implements ObjectStore {
     })
   }
 
+  /** Nothing is uploaded in parts here. */
+  async endUploads(): Promise<number> {
+    return 0
+  }
+
   async close(): Promise<void> {}
 
   #entry(key: string): Entry {

@@ -100,6 +100,10 @@ export class MeteredObjectStore implements ObjectStore {
     return this.#count('delete', () => this.#inner.delete(...args))
   }
 
+  endUploads(...args: Parameters<ObjectStore['endUploads']>): ReturnType<ObjectStore['endUploads']> {
+    return this.#count('delete', () => this.#inner.endUploads(...args))
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

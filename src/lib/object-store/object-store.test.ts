@@ -5,6 +5,7 @@ import { afterAll, expect, test } from 'bun:test'
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { CreateMultipartUploadCommand, S3Client } from '@aws-sdk/client-s3'
 import { startMinio } from '../../../test/support/minio.ts'
 import { testWithPeers } from '../../../test/support/peers.ts'
 import { S3Double } from '../../../test/support/s3-double.ts'
@@ -226,6 +227,88 @@ test('a long listing goes on page by page', async () => {
     if (next === null) break
   }
   expect(keys).toEqual(store.keys)
+})
+
+/** A client of the official SDK, which begins uploads and forgets them. */
+function sdkOf(
+  endpoint: string,
+  credentials: { readonly accessKeyId: string; readonly secretAccessKey: string },
+): S3Client {
+  return new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, credentials })
+}
+
+test('uploads that were never finished are ended, once they are old', async () => {
+  await using double = await S3Double.start()
+  double.uploadsPerPage = 2
+  const credentials = { accessKeyId: double.accessKey, secretAccessKey: double.secretKey }
+  const sdk = sdkOf(double.endpoint, credentials)
+  const begin = (Key: string) => sdk.send(new CreateMultipartUploadCommand({ Bucket: double.bucket, Key }))
+  for (const key of ['p/t/a/1', 'p/t/a/1', 'p/t/a/2', 'p/t/b/1', 'p/other', 'q/t/a/1']) await begin(key)
+  const store = await openObjectStore({
+    kind: 's3',
+    endpoint: double.endpoint,
+    region: 'us-east-1',
+    bucket: double.bucket,
+    prefix: 'p',
+    credentials,
+  })
+  expect(await store.endUploads({ prefix: 't/', beforeMs: Date.now() - 60_000 })).toBe(0)
+  expect(double.uploadKeys.length).toBe(6)
+  expect(await store.endUploads({ prefix: 't/', beforeMs: Date.now() + 60_000 })).toBe(4)
+  expect(double.uploadKeys).toEqual(['p/other', 'q/t/a/1'])
+  await store.close()
+  sdk.destroy()
+})
+
+test('what a killed writer left in a directory is ended, once it is old', async () => {
+  const dir = await folder()
+  const store = await openObjectStore({ kind: 'file', dir })
+  await store.put('t/a/one', utf8('1'))
+  await store.put('u/one', utf8('1'))
+  const left = ['t/a/two.0123456789abcdef.tmp', 't/b/three.tmp', 'u/four.tmp']
+  for (const name of left) await Bun.write(join(dir, name), 'cut off')
+  expect(await store.endUploads({ prefix: 't/', beforeMs: Date.now() - 60_000 })).toBe(0)
+  expect(await store.endUploads({ prefix: 't/', beforeMs: Date.now() + 60_000 })).toBe(2)
+  expect((await readdir(dir, { recursive: true })).filter((name) => name.endsWith('.tmp'))).toEqual(['u/four.tmp'])
+  expect(await store.endUploads({ prefix: 'none/', beforeMs: Date.now() + 60_000 })).toBe(0)
+  expect(fromUtf8(await store.get('t/a/one'))).toBe('1')
+})
+
+testWithPeers(['minio'], 'storage classes, and unfinished uploads, of a real server', async ({ minio }) => {
+  await using server = await startMinio(minio, await folder())
+  const credentials = { accessKeyId: server.accessKey, secretAccessKey: server.secretKey }
+  const location = { endpoint: server.endpoint, region: 'us-east-1', bucket: server.bucket, prefix: '' }
+  const store = await openObjectStore({ kind: 's3', ...location, credentials })
+  const timestamp = '2026-08-04T12:00:00.123Z'
+  const classOf = async (key: string) => (await store.list({ prefix: key })).objects[0]?.storageClass
+  await store.put('plain', utf8('1'), { metadata: { 'litestream-timestamp': timestamp } })
+  await store.put('rare', utf8('2'), { storageClass: 'REDUCED_REDUNDANCY', createOnly: true })
+  expect([await classOf('plain'), await classOf('rare')]).toEqual(['STANDARD', 'REDUCED_REDUNDANCY'])
+  // Onto itself: another class, the same bytes and metadata; and back.
+  await store.copy('plain', 'plain', { storageClass: 'REDUCED_REDUNDANCY' })
+  expect(await classOf('plain')).toBe('REDUCED_REDUNDANCY')
+  expect(fromUtf8(await store.get('plain'))).toBe('1')
+  expect((await store.head('plain'))?.metadata['litestream-timestamp']).toBe(timestamp)
+  await store.copy('plain', 'plain', { storageClass: 'STANDARD' })
+  expect(await classOf('plain')).toBe('STANDARD')
+  // In parts, which name their class when they begin.
+  const large = join(await folder(), 'large')
+  await Bun.write(large, new Uint8Array(9 << 20))
+  await store.putFile('large', large, { storageClass: 'REDUCED_REDUNDANCY' })
+  expect(await classOf('large')).toBe('REDUCED_REDUNDANCY')
+  // A class that the store does not know is an error that does not pass, not another class.
+  const refusal = await store.put('odd', utf8('3'), { storageClass: 'NO_SUCH_CLASS' }).catch((error) => error)
+  expect(refusal).toBeInstanceOf(ObjectStoreError)
+  expect([refusal.retryable, refusal.status]).toEqual([false, 400])
+
+  const sdk = sdkOf(server.endpoint, credentials)
+  await sdk.send(new CreateMultipartUploadCommand({ Bucket: server.bucket, Key: 't/a/upload' }))
+  // MinIO shows them to those who name the whole key.
+  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: Date.now() - 60_000 })).toBe(0)
+  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: Date.now() + 60_000 })).toBe(1)
+  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: Date.now() + 60_000 })).toBe(0)
+  sdk.destroy()
+  await store.close()
 })
 
 testWithPeers(['minio'], 'S3 (MinIO) keeps the contract', async ({ minio }) => {

@@ -81,8 +81,22 @@ export interface ObjectStore {
   }): Promise<ListPage>
   /** Deletes up to 1,000 keys; missing ones are no error. */
   delete(keys: readonly string[], options?: { readonly signal?: AbortSignal }): Promise<void>
+  /**
+   * Ends uploads below a prefix that were begun before a time and never finished: what they hold is stored and no listing
+   * shows it. At most {@link uploadsEndedMax} a call.
+   *
+   * @returns how many. MinIO lists only those of a prefix that is a whole key, and ends all of a day by itself.
+   */
+  endUploads(options: {
+    readonly prefix: string
+    readonly beforeMs: number
+    readonly signal?: AbortSignal
+  }): Promise<number>
   close(): Promise<void>
 }
+
+/** Uploads that one call ends; each is a request. */
+export const uploadsEndedMax = 1_000
 
 /** A create-only write met an object that is already there. It may be our own, after a lost reply. */
 export class ObjectExistsError extends AppError {

@@ -14,6 +14,8 @@ import {
   DeleteObjectsCommand,
   GetObjectCommand,
   HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  type ListMultipartUploadsCommandOutput,
   ListObjectsV2Command,
   PutObjectCommand,
   S3Client,
@@ -35,6 +37,7 @@ import {
   type ObjectStore,
   ObjectStoreError,
   type PutOptions,
+  uploadsEndedMax,
 } from './object-store.ts'
 
 export interface S3StoreConfig {
@@ -308,6 +311,46 @@ class S3ObjectStore implements ObjectStore {
         retryable: true,
         status: null,
       })
+  }
+
+  async endUploads({ prefix, beforeMs, signal }: Parameters<ObjectStore['endUploads']>[0]): Promise<number> {
+    let ended = 0
+    let marker: { readonly key: string | undefined; readonly id: string | undefined } | null = null
+    do {
+      const from = marker
+      const page: ListMultipartUploadsCommandOutput = await this.#request(
+        'list',
+        prefix,
+        signal,
+        attemptMs,
+        (abortSignal) =>
+          this.#client.send(
+            new ListMultipartUploadsCommand({
+              Bucket: this.#bucket,
+              Prefix: this.#prefix + prefix,
+              ...(from !== null && { KeyMarker: from.key, UploadIdMarker: from.id }),
+            }),
+            { abortSignal },
+          ),
+      )
+      for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
+        if (Key === undefined || !Key.startsWith(this.#prefix + prefix) || UploadId === undefined) continue
+        if (Initiated === undefined || Initiated.getTime() >= beforeMs) continue
+        if (ended === uploadsEndedMax) return ended
+        const input = { Bucket: this.#bucket, Key, UploadId }
+        try {
+          await this.#request('delete', this.#stripped(Key), signal, attemptMs, (abortSignal) =>
+            this.#client.send(new AbortMultipartUploadCommand(input), { abortSignal }),
+          )
+        } catch (error) {
+          if (error instanceof ObjectNotFoundError) continue // finished or ended meanwhile
+          throw error
+        }
+        ended++
+      }
+      marker = page.IsTruncated ? { key: page.NextKeyMarker, id: page.NextUploadIdMarker } : null
+    } while (marker !== null)
+    return ended
   }
 
   async close(): Promise<void> {

@@ -78,6 +78,11 @@ export class ThrottledObjectStore implements ObjectStore {
     return this.#inner.delete(...args)
   }
 
+  async endUploads(options: Parameters<ObjectStore['endUploads']>[0]): ReturnType<ObjectStore['endUploads']> {
+    await this.#pass(options.signal)
+    return this.#inner.endUploads(options)
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

@@ -31,6 +31,9 @@ const unheardMsMax = 5_000
 /** Outcomes that are remembered. */
 const outcomesMax = 500
 
+/** Jobs about what the store has, whatever this node still holds. */
+const aboutTheStore: ReadonlySet<TenantJob['type']> = new Set(['fork', 'drill', 'archive', 'sweep'])
+
 /** What is only done to tenants that nobody uses. */
 export class TenantInUseError extends AppError {
   readonly code = 'tenant_in_use'
@@ -172,8 +175,9 @@ export class JobDesk {
     }
     // A drill is about what the store has, on whatever node.
     // Nor is archiving, which harms nobody who opens the tenant meanwhile.
-    if (job.type === 'archive' && pool.peek(tenantId) !== null) throw new TenantInUseError(`tenant ${tenantId} is open`)
-    if (job.type !== 'fork' && job.type !== 'drill' && job.type !== 'archive') await this.#shipAll(tenantId, job)
+    const isUnused = job.type === 'archive' || (job.type === 'sweep' && job.belowEpoch === null)
+    if (isUnused && pool.peek(tenantId) !== null) throw new TenantInUseError(`tenant ${tenantId} is open`)
+    if (!aboutTheStore.has(job.type)) await this.#shipAll(tenantId, job)
     // Who takes a history over writes to it without a fence.
     const mustBeClosed = job.type === 'restore' || (job.type === 'eject' && job.isHandedOver)
     if (!mustBeClosed) return start()

@@ -19,6 +19,7 @@ import { previewRestore } from './preview.ts'
 import { moveReplica } from './replica-path.ts'
 import { whileReserved } from './reserve-cut.ts'
 import { rollBack } from './roll-back.ts'
+import { sweepTenant } from './sweep.ts'
 import { databaseNames } from './tenant-files.ts'
 import { measureUsage } from './usage.ts'
 
@@ -84,6 +85,8 @@ async function perform(tenantId: TenantId, job: WorkerJob, context: JobContext):
       return ejectTenant(histories, job.isHandedOver, context)
     case 'drill':
       return drillTenant(histories, context)
+    case 'sweep':
+      return sweepTenant(tenantId, job, context)
     case 'move-replica':
       return moveReplica(tenantId, job, context)
     case 'export':

@@ -166,6 +166,10 @@ export class SimClient implements ObjectStore {
     return this.#ask('delete', keys[0] ?? '', signal, () => this.#sim.delete(keys))
   }
 
+  async endUploads(): Promise<number> {
+    return 0
+  }
+
   async close(): Promise<void> {}
 
   #ask<T>(operation: MemoryOperation, key: string, signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
