@@ -39,11 +39,17 @@ function folder(): string {
   return mkdtempSync(join(tmpdir(), 'pf-cp-'))
 }
 
-async function start(
-  dir: string,
-  objectStore = new MemoryObjectStore(),
-  memberLog: Logger = log,
-): Promise<ControlPlane> {
+/** A node that is silent for so long is down, ms: only where a test stops one, since a busy machine is silent, too. */
+const downAfterMs = 1_500
+
+interface StartOptions {
+  readonly objectStore?: MemoryObjectStore
+  readonly log?: Logger
+  readonly downAfterMs?: number
+}
+
+async function start(dir: string, options: StartOptions = {}): Promise<ControlPlane> {
+  const { objectStore = new MemoryObjectStore(), downAfterMs = 60_000 } = options
   const member = await openControlPlane(
     {
       nodeId: 'cp-1',
@@ -62,9 +68,9 @@ async function start(
       isCreateOnlyAtomic: true,
       archive: { infrequentAfterDays: 7, archiveAfterDays: 90, infrequentClass: 'IA', archiveClass: 'GIR' },
       createAdmin: 'root@fleet.test',
-      timings: { heartbeatMs: 50, degradedAfterMs: 300, downAfterMs: 600, reconcileMs: 100, orderMs: 3_000 },
+      timings: { heartbeatMs: 50, degradedAfterMs: downAfterMs / 2, downAfterMs, reconcileMs: 100, orderMs: 3_000 },
     },
-    { clock, rng, log: memberLog, metrics: new Metrics(), objectStore },
+    { clock, rng, log: options.log ?? log, metrics: new Metrics(), objectStore },
   )
   opened.push(() => member[Symbol.asyncDispose]())
   return member
@@ -279,7 +285,9 @@ test('a tenant is made, found, changed, survives a restart, and is deleted', asy
   expect(list.body.items[0].slug).toBe('bare')
   const node2 = await playNode(again, 'node-1')
   expect((await callAgain('DELETE', '/api/cp/tenants/acme2')).status).toBe(204)
-  expect(node2.orders).toMatchObject([{ type: 'tenant.release', tenantId: id, epoch: 1 }])
+  // The reconciler may find it half deleted, and order the same again.
+  expect(node2.orders.length).toBeGreaterThan(0)
+  for (const each of node2.orders) expect(each).toMatchObject({ type: 'tenant.release', tenantId: id, epoch: 1 })
   expect((await callAgain('GET', `/api/cp/tenants/${id}`)).status).toBe(404)
   expect((await callAgain('POST', '/api/cp/tenants', { id: 'acme2' })).status).toBe(201)
 })
@@ -322,7 +330,7 @@ test('strangers and bad input get a clear error', async () => {
 test('a second process cannot open the directory; several members are refused', async () => {
   const dir = folder()
   await start(dir)
-  expect(start(dir)).rejects.toMatchObject({ code: 'rocksdb' })
+  await expect(start(dir)).rejects.toMatchObject({ code: 'rocksdb' })
 })
 
 test('admins come and go, but neither oneself nor the last', async () => {
@@ -355,7 +363,7 @@ test('a creation that the node failed is finished later, with the same superuser
 })
 
 test('tenants leave a node that is drained or down, under a higher epoch', async () => {
-  const member = await start(folder())
+  const member = await start(folder(), { downAfterMs })
   const call = api(member, member.firstAdminToken)
   const one = await playNode(member, 'node-1')
   await call('POST', '/api/cp/tenants', { id: 'a' })
@@ -414,7 +422,7 @@ test('a node that holds commits of a crash ships them before it lets go', async 
 }, 30_000)
 
 test('standbys of a dead owner are not forgotten before its successor has asked them', async () => {
-  const member = await start(folder())
+  const member = await start(folder(), { downAfterMs })
   const call = api(member, member.firstAdminToken)
   // Whichever is the heir, its first attempts fail.
   const job = ({ type }: TenantJob) => (type === 'cut' ? { state: 'done' as const, report: cut } : null)
@@ -448,11 +456,9 @@ test('standbys of a dead owner are not forgotten before its successor has asked 
 test('a forced takeover needs the word for it, and the log says whose it was', async () => {
   const lines: string[] = []
   const sink = { write: (line: string) => void lines.push(line) }
-  const member = await start(
-    folder(),
-    new MemoryObjectStore(),
-    createLogger({ level: 'warn', format: 'json', now: clock.now, sink }),
-  )
+  const member = await start(folder(), {
+    log: createLogger({ level: 'warn', format: 'json', now: clock.now, sink }),
+  })
   const call = api(member, member.firstAdminToken)
   await playNode(member, 'node-1')
   await call('POST', '/api/cp/tenants', { id: 'acme' })
@@ -464,7 +470,7 @@ test('a forced takeover needs the word for it, and the log says whose it was', a
 })
 
 test('orphans of all nodes are listed, downloaded piece by piece, and removed where they are', async () => {
-  const member = await start(folder())
+  const member = await start(folder(), { downAfterMs })
   const call = api(member, member.firstAdminToken)
   await playNode(member, 'node-1')
   const two = await playNode(member, 'node-2')
@@ -489,7 +495,7 @@ test('a tenant is adopted from the object store above its highest epoch', async 
   const id = 'abcdefghij12345' as TenantId
   const tenant = { id, slug: 'old', domains: [], plan: 'small', ackMode: 'sync', createdAtMs: 1_700_000_000_000 }
   await store.put(`t/${id}/manifest.json`, utf8(JSON.stringify({ version: 1, tenant })))
-  const member = await start(folder(), store)
+  const member = await start(folder(), { objectStore: store })
   const call = api(member, member.firstAdminToken)
   await playNode(member, 'node-1')
   expect((await call('POST', '/api/cp/tenants/adopt', { reference: 'old' })).status).toBe(409) // no history
@@ -622,7 +628,7 @@ test('a fork is made by its operation; one that is impossible leaves no tenant',
 })
 
 test('the cost of a tenant is that of all nodes that answer, by the price table', async () => {
-  const member = await start(folder())
+  const member = await start(folder(), { downAfterMs })
   const call = api(member, member.firstAdminToken)
   const stored = [{ kind: 'history', storageClass: 'STANDARD', objects: 3, bytes: 1e9 }] as const
   const job = (each: TenantJob) =>
