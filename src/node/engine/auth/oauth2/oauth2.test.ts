@@ -233,6 +233,7 @@ describe('the catalog', () => {
       for (const url of [definition.authURL, definition.tokenURL, definition.userInfoURL])
         if (url !== '') expect(new URL(url).protocol).toBe('https:')
       expect(logoOf(definition)).toStartWith('<svg ')
+      expect(logoOf(definition)).toMatch(/^[\x20-\x7e]+$/) // or the dashboard cannot encode it
     }
     expect(findOAuth2Provider('missing')).toBeUndefined()
     expect(findOAuth2Provider('__proto__')).toBeUndefined()

@@ -147,7 +147,8 @@ export function codeChallengeOf(codeVerifier: string): string {
 
 /** A plain mark for lists of providers: the brand's colour and its first letter. */
 export function logoOf({ displayName, color }: ProviderDefinition): string {
-  const letter = displayName.charAt(0).toUpperCase()
+  // The official dashboard encodes logos with `btoa`, which throws for anything beyond Latin-1.
+  const letter = `&#${displayName.toUpperCase().codePointAt(0)};`
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 48 48"><rect width="48" height="48" rx="12" fill="${color}"/>` +
     `<text x="24" y="33" fill="#fff" font-family="sans-serif" font-size="26" font-weight="700" text-anchor="middle">` +
