@@ -247,5 +247,18 @@ test('a form field keeps its byte order mark', async () => {
   const headers = { authorization: token }
   const address = `${server.url}/api/collections/notes/records?fields=title`
   const response = await fetch(address, { method: 'POST', headers, body: form })
-  expect((await response.json()).title).toBe('\ufeffx')
+  expect(await response.json()).toEqual({ title: '\ufeffx' })
+})
+
+test('a record that hangs on nobody is told all that it lacks', async () => {
+  const { json } = await ask('POST', '/api/collections/_externalAuths/records', {})
+  expect(Object.keys(json.data)).toEqual(['collectionRef', 'provider', 'providerId', 'recordRef'])
+})
+
+test('pages are whole numbers of 64 bits', async () => {
+  const list = (query: string) => ask('GET', `/api/collections/notes/records?${query}`)
+  for (const query of ['page=9223372036854775807', 'perPage=9223372036854775807', 'page=-9223372036854775807'])
+    expect((await list(query)).status).toBe(200)
+  for (const query of ['page=9223372036854775808', 'page=1e3', 'perPage=1.5', 'skipTotal=yes'])
+    expect((await list(query)).status).toBe(400)
 })

@@ -53,7 +53,8 @@ test('wrong methods, trailing slashes and other cases of the path are 404', asyn
   ] as const) {
     const response = await ask(method, path)
     expect([path, response.status]).toEqual([path, 404])
-    expect(await response.text()).toBe('{"data":{},"message":"The requested resource wasn\'t found.","status":404}')
+    const message = method === 'GET' ? 'File not found.' : "The requested resource wasn't found."
+    expect(await response.text()).toBe(`{"data":{},"message":"${message}","status":404}`)
   }
   expect(leases).toBe(0)
 })

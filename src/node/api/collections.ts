@@ -30,6 +30,7 @@ import { check, readBody, readTexts } from './auth-forms.ts'
 import { requireSuperuser } from './auth-guards.ts'
 import { ApiError, badRequest, notFound, toApiError } from './error-map.ts'
 import { hooked } from './hooked.ts'
+import { booleanParameter, integerParameter } from './query-parameters.ts'
 import type { RequestEvent } from './request-event.ts'
 import type { Handler, Route } from './router.ts'
 
@@ -46,33 +47,10 @@ function pathCollection(event: RequestEvent): Collection {
   return collection
 }
 
-function wholeParameter(event: RequestEvent, name: string): number {
-  const text = event.query.get(name) ?? ''
-  if (text !== '' && !/^[+-]?\d{1,15}$/.test(text)) throw badRequest()
-  return Number(text)
-}
-
-const booleans: Readonly<Record<string, boolean>> = {
-  '': false,
-  '0': false,
-  f: false,
-  F: false,
-  false: false,
-  FALSE: false,
-  False: false,
-  '1': true,
-  t: true,
-  T: true,
-  true: true,
-  TRUE: true,
-  True: true,
-}
-
 export function listCollections(event: RequestEvent): Response | Promise<Response> {
   requireSuperuser(event)
   const { engine, query } = event
-  const skipTotal = booleans[query.get('skipTotal') ?? '']
-  if (skipTotal === undefined) throw badRequest()
+  const skipTotal = booleanParameter(event, 'skipTotal')
   const params = new Parameters()
   let where = ''
   let order = ''
@@ -84,8 +62,8 @@ export function listCollections(event: RequestEvent): Response | Promise<Respons
     throw error
   }
   const from = `\`_collections\`${where}`
-  const page = Math.max(wholeParameter(event, 'page'), 1)
-  const asked = wholeParameter(event, 'perPage')
+  const page = Math.max(integerParameter(event, 'page'), 1)
+  const asked = integerParameter(event, 'perPage')
   const perPage = asked <= 0 ? perPageDefault : Math.min(asked, perPageMax)
   let totalItems = -1
   let totalPages = -1

@@ -5,17 +5,18 @@ import { findLog, listLogs, logStats } from '../engine/logs/log-query.ts'
 import { perPageDefault, perPageMax } from '../engine/records/list.ts'
 import { requireSuperuser } from './auth-guards.ts'
 import { badRequest, notFound } from './error-map.ts'
+import { booleanParameter, integerParameter } from './query-parameters.ts'
 import type { RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
 
 async function list(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
   const { engine, query } = event
-  const perPage = integer(query.get('perPage'))
+  const perPage = integerParameter(event, 'perPage')
   const asked = {
-    page: Math.max(1, integer(query.get('page'))),
+    page: Math.max(1, integerParameter(event, 'page')),
     perPage: perPage <= 0 ? perPageDefault : Math.min(perPage, perPageMax),
-    skipTotal: boolean(query.get('skipTotal')),
+    skipTotal: booleanParameter(event, 'skipTotal'),
     filter: query.get('filter') ?? '',
     sort: query.get('sort') ?? '',
   }
@@ -46,19 +47,6 @@ async function orBadRequest<T>(body: () => Promise<T>, message?: string): Promis
     if (error instanceof FilterError) throw badRequest(message)
     throw error
   }
-}
-
-function integer(text: string | null): number {
-  if (text === null || text === '') return 0
-  if (!/^[+-]?\d{1,15}$/.test(text)) throw badRequest()
-  return Number(text)
-}
-
-/** As Go's ParseBool. */
-function boolean(text: string | null): boolean {
-  if (text === null || ['', '0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text)) return false
-  if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true
-  throw badRequest()
 }
 
 export const logRoutes: readonly Route[] = [

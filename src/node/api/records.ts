@@ -23,6 +23,7 @@ import type { ValidationError } from '../engine/settings/checks.ts'
 import { checkCollectionLimit } from './auth-guards.ts'
 import { ApiError, badRequest, forbidden, notFound, toApiError } from './error-map.ts'
 import { hooked, hookedWork } from './hooked.ts'
+import { booleanParameter, integerParameter } from './query-parameters.ts'
 import { bodyBytesDefault, type RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
 
@@ -36,21 +37,6 @@ export function collectionOf(event: RequestEvent): Collection {
   const collection = event.engine.collections.find(event.param('collection'))
   if (collection === undefined) throw notFound('Missing collection context.')
   return collection
-}
-
-/** A query parameter as Go's strconv reads booleans; 400 for other words. */
-function booleanParameter(event: RequestEvent, name: string): boolean {
-  const text = event.query.get(name) ?? ''
-  if (['', '0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text)) return false
-  if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true
-  throw badRequest()
-}
-
-function integerParameter(event: RequestEvent, name: string): number {
-  const text = event.query.get(name) ?? ''
-  if (text === '') return 0
-  if (!/^[+-]?\d{1,15}$/.test(text)) throw badRequest()
-  return Number(text)
 }
 
 /** `@request.*` and `@collection.*` in a filter or sort of a client would probe what rules hide. */

@@ -88,9 +88,9 @@ export function bindSystemRecords(host: AuthHost): void {
     id: 'pfSystemReferences',
     tags: systemNames,
     priority: 99,
-    handle: (event) => {
+    handle: async (event) => {
+      await event.next() // what the fields say of themselves comes first, all of it
       checkReferences(host, event.record)
-      return event.next()
     },
   })
   chains.onRecordDeleteExecute.bind({
