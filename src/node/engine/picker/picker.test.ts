@@ -60,3 +60,20 @@ test('a text full of beginnings that do not end takes no hours', () => {
   for (const begin of ['<!--', '<form>', '<a ', '</a', '<'])
     expect(pickFields({ html: begin.repeat(400_000) }, 'html:excerpt(5)')).toStartWith('{"html":')
 })
+
+test('a parameter that came before is answered as the first time, whatever data it met', () => {
+  for (const fields of ['a,b.c', 'a.c,b', '*,b.c:excerpt(1)', 'a.*:excerpt(1),b'])
+    for (const data of [{ a: { c: 'long', d: 'text' }, b: { c: 'more', e: 1 } }, { a: 1, b: [{ c: 'x' }], z: 'long' }]) {
+      const first = pickFields(data, fields)
+      pickFields({ a: { q: 'other' }, c: 1, 'a.c': 2, b: null }, fields)
+      expect([fields, pickFields(data, fields)]).toEqual([fields, first])
+    }
+})
+
+test('an excerpt counts characters, not units, and blanks of any kind as one', () => {
+  const excerptOf = (text: string) => JSON.parse(pickFields({ t: text }, 't:excerpt(3,true)')).t
+  expect(excerptOf('\u{1f600}\u{1f601}\u{1f602}\u{1f603}')).toBe('\u{1f600}\u{1f601}\u{1f602}...')
+  expect(excerptOf('\u{1f600}\u{1f601}\u{1f602}')).toBe('\u{1f600}\u{1f601}\u{1f602}')
+  expect(excerptOf('a\n\tb\u00a0 c')).toBe('a b...')
+  expect(excerptOf(' ab ')).toBe('ab')
+})

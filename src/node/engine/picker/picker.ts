@@ -1,13 +1,69 @@
 // The `fields` parameter: `*,expand.author.name,body:excerpt(200,true)`. PocketBase: tools/picker.
 
+import { LruMap } from '../../../lib/lru.ts'
 import { JsonText, toSortedJson } from '../json/json-text.ts'
 
 /** Parts of one parameter. */
 const partsMax = 500
 
+/** Members of one level whose treatment is remembered. */
+const cutsMax = 200
+/** Parameters that are kept parsed, and characters of one: clients send the same few. */
+const parsedMax = 200
+const parsedLengthMax = 500
+
 type Modifier = (value: unknown) => unknown
 /** By path as written, what is done to the value; null: nothing. */
-type Fields = Map<string, Modifier | null>
+type Paths = Map<string, Modifier | null>
+/** What becomes of a member: it goes, it stays (modified, unless null), or is looked into. */
+type Cut = 'drop' | { readonly modify: Modifier | null } | Fields
+
+const isBelow = (path: string, key: string) =>
+  path.startsWith(key) && (path.length === key.length || path[key.length] === '.')
+
+/** A parameter, or what it says below one member. */
+class Fields {
+  readonly paths: Paths
+  readonly #cuts = new Map<string, Cut>()
+
+  constructor(paths: Paths) {
+    this.paths = paths
+  }
+
+  /** Whether a `*` stands anywhere in it: what it means depends on the data it has seen. */
+  get hasWildcard(): boolean {
+    for (const path of this.paths.keys()) if (path.includes('*')) return true
+    return false
+  }
+
+  /** Takes `*` for all of these keys that are not named. */
+  widen(keys: readonly string[]): void {
+    const all = this.paths.get('*')
+    if (all === undefined) return
+    for (const key of keys) {
+      if ([...this.paths.keys()].some((path) => isBelow(path, key))) continue
+      this.paths.set(key, all)
+      this.#cuts.clear()
+    }
+  }
+
+  cutOf(key: string): Cut {
+    const known = this.#cuts.get(key)
+    if (known !== undefined) return known
+    const cut = this.#makeCut(key)
+    const isLasting = !(cut instanceof Fields && cut.hasWildcard)
+    if (isLasting && this.#cuts.size < cutsMax) this.#cuts.set(key, cut)
+    return cut
+  }
+
+  #makeCut(key: string): Cut {
+    const matching = [...this.paths].filter(([path]) => isBelow(path, key))
+    if (matching.length === 0) return 'drop'
+    const final = matching.find(([path]) => path === key)
+    if (final !== undefined) return { modify: final[1] }
+    return new Fields(new Map(matching.map(([path, each]) => [path.slice(key.length + 1), each])))
+  }
+}
 
 /** A part that is no field, such as an unknown modifier: PocketBase answers 200 with an empty body. */
 class PickError extends Error {}
@@ -49,13 +105,19 @@ function tokenize(text: string, separators: string): string[] {
   return tokens
 }
 
+const parsed = new LruMap<string, Fields>(parsedMax)
+
 function parse(text: string): Fields {
-  const fields: Fields = new Map()
+  const known = parsed.get(text)
+  if (known !== undefined) return known
+  const paths: Paths = new Map()
   for (const part of tokenize(text, ',').slice(0, partsMax)) {
     const colon = part.indexOf(':')
-    if (colon < 0) fields.set(part, null)
-    else fields.set(part.slice(0, colon), parseModifier(part.slice(colon + 1)))
+    if (colon < 0) paths.set(part, null)
+    else paths.set(part.slice(0, colon), parseModifier(part.slice(colon + 1)))
   }
+  const fields = new Fields(paths)
+  if (text.length <= parsedLengthMax && !fields.hasWildcard) parsed.set(text, fields)
   return fields
 }
 
@@ -104,11 +166,21 @@ function decodeEntities(text: string): string {
 /** The text of HTML, shortened to `max` characters. */
 function excerpt(html: string, max: number, withEllipsis: boolean): string {
   const visible = html.includes('<') ? withoutTags(html) : html
-  const text = (visible.includes('&') ? decodeEntities(visible) : visible).replace(/[\s\u00a0]+/g, ' ').trim()
+  const decoded = visible.includes('&') ? decodeEntities(visible) : visible
+  const text = (uneven.test(decoded) ? decoded.replace(/\s+/g, ' ') : decoded).trim()
   if (text.length <= max) return text // a character is at least one unit of UTF-16
-  const characters = [...text.slice(0, (max + 1) * 2)] // and two at most: one more than `max` surely stands in these
-  if (characters.length <= max) return text
-  return characters.slice(0, max).join('').trimEnd() + (withEllipsis ? '...' : '')
+  const start = text.slice(0, (max + 1) * 2) // and two at most: one more than `max` surely stands in these
+  if (!surrogates.test(start)) return shortened(text.slice(0, max), withEllipsis)
+  const characters = [...start]
+  return characters.length <= max ? text : shortened(characters.slice(0, max).join(''), withEllipsis)
+}
+
+/** Blanks that are not single spaces already. */
+const uneven = /[^\S ]| {2}/
+const surrogates = /[\ud800-\udfff]/
+
+function shortened(text: string, withEllipsis: boolean): string {
+  return text.trimEnd() + (withEllipsis ? '...' : '')
 }
 
 /** Elements whose content is no text. */
@@ -175,9 +247,9 @@ function plainMembers(value: object, wants: Wants | null): Record<string, unknow
 }
 
 /** What {@link pickObject} will keep of a record, or null where that depends on its members. */
-function wantsOf(fields: Fields): Wants | null {
-  if (fields.size === 0 || fields.has('*')) return null
-  const names = new Set([...fields.keys()].map((path) => path.split('.', 1)[0]!))
+function wantsOf({ paths }: Fields): Wants | null {
+  if (paths.size === 0 || paths.has('*')) return null
+  const names = new Set([...paths.keys()].map((path) => path.split('.', 1)[0]!))
   return (key) => names.has(key) || key.includes('.')
 }
 
@@ -195,22 +267,14 @@ function pick(value: unknown, fields: Fields): void {
 }
 
 function pickObject(data: Data, fields: Fields): void {
-  if (fields.size === 0) return
-  const isBelow = (path: string, key: string) => path === key || path.startsWith(`${key}.`)
-  const all = fields.get('*')
-  if (all !== undefined)
-    for (const key of Object.keys(data))
-      if (![...fields.keys()].some((path) => isBelow(path, key))) fields.set(key, all)
-  for (const key of Object.keys(data)) {
-    const matching = [...fields].filter(([path]) => isBelow(path, key))
-    if (matching.length === 0) {
-      delete data[key]
-      continue
-    }
-    const final = matching.find(([path]) => path === key)
-    if (final === undefined)
-      pick(data[key], new Map(matching.map(([path, each]) => [path.slice(key.length + 1), each])))
-    else if (final[1] !== null) data[key] = final[1](data[key])
+  if (fields.paths.size === 0) return
+  const keys = Object.keys(data)
+  fields.widen(keys)
+  for (const key of keys) {
+    const cut = fields.cutOf(key)
+    if (cut === 'drop') delete data[key]
+    else if (cut instanceof Fields) pick(data[key], cut)
+    else if (cut.modify !== null) data[key] = cut.modify(data[key])
   }
 }
 
@@ -219,12 +283,12 @@ const envelopeKeys = ['page', 'perPage', 'totalItems', 'totalPages', 'items']
 /** JSON of what `fields` names. In a page the envelope stays and the items are picked from; empty text for a bad modifier. */
 export function pickFields(value: unknown, fields: string): string {
   try {
-    const parsed = parse(fields)
+    const named = parse(fields)
     const isPage = isObject(value) && envelopeKeys.every((key) => key in value)
     // In any other object the paths begin with its members, not with those of a record in it.
     const isOfRecords = isPage || Array.isArray(value) || (isObject(value) && 'export' in value)
-    const data = plain(value, isOfRecords ? wantsOf(parsed) : null)
-    pick(isPage ? (data as Data)['items'] : data, parsed)
+    const data = plain(value, isOfRecords ? wantsOf(named) : null)
+    pick(isPage ? (data as Data)['items'] : data, named)
     return toSortedJson(data)
   } catch (error) {
     if (error instanceof PickError) return ''
