@@ -1,6 +1,6 @@
 // `tenant durability|force-takeover`: when writes are acknowledged, and the way out when standbys do not come back.
 
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf } from './client.ts'
 import { print, renderDetails } from './output.ts'
@@ -10,12 +10,18 @@ interface Durability {
   readonly ackMode: string
   readonly lossBoundMs: number
   readonly onStoreOutage: string
-  readonly placement?: { readonly nodeId: string; readonly epoch: number; readonly standbys: readonly string[] } | null
+  readonly warmStandby: boolean
+  readonly placement?: {
+    readonly nodeId: string
+    readonly epoch: number
+    readonly standbys: readonly string[]
+    readonly warm: string | null
+  } | null
 }
 
 const path = (reference: string) => `/api/cp/tenants/${encodeURIComponent(reference)}`
 
-const describe = ({ slug, ackMode, lossBoundMs, onStoreOutage, placement }: Durability): string =>
+const describe = ({ slug, ackMode, lossBoundMs, onStoreOutage, warmStandby, placement }: Durability): string =>
   renderDetails({
     tenant: slug,
     ackMode,
@@ -23,10 +29,11 @@ const describe = ({ slug, ackMode, lossBoundMs, onStoreOutage, placement }: Dura
     onStoreOutage,
     owner: placement ? `${placement.nodeId}, epoch ${placement.epoch}` : '-',
     standbys: placement?.standbys.join(', ') || '-',
+    warm: placement?.warm ?? (warmStandby ? 'wanted, no node has room' : '-'),
   })
 
 /** A whole number of milliseconds, for the API to judge further. */
-function milliseconds(text: string): number {
+export function milliseconds(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new ConfigError(`--loss-bound-ms: got ${text}, a whole number is needed`)
   return Number(text)
 }
@@ -39,12 +46,22 @@ export function registerDurability(tenant: Command): void {
     .option('--ack <MODE>', 'async, sync (object store), quorum (standby nodes), or quorum+sync')
     .option('--loss-bound-ms <MS>', 'async: answers wait once the object store is this far behind')
     .option('--on-store-outage <WHAT>', 'async, quorum: spool on this node, or refuse writes past the bound')
+    .addOption(
+      new Option(
+        '--warm-standby <on|off>',
+        'a second node keeps the databases, so that a takeover restores nothing',
+      ).choices(['on', 'off']),
+    )
   addClientFlags(durability).action(
-    async (reference: string, options: { ack?: string; lossBoundMs?: string; onStoreOutage?: string; json?: true }) => {
+    async (
+      reference: string,
+      options: { ack?: string; lossBoundMs?: string; onStoreOutage?: string; warmStandby?: 'on' | 'off'; json?: true },
+    ) => {
       const change = {
         ...(options.ack && { ackMode: options.ack }),
         ...(options.lossBoundMs && { lossBoundMs: milliseconds(options.lossBoundMs) }),
         ...(options.onStoreOutage && { onStoreOutage: options.onStoreOutage }),
+        ...(options.warmStandby && { warmStandby: options.warmStandby === 'on' }),
       }
       const client = clientOf(durability)
       const now =

@@ -43,6 +43,7 @@ import { OrphanService } from './services/orphans.ts'
 import { TenantMoves } from './services/placement/moves.ts'
 import { StandbyKeeper } from './services/placement/standby-keeper.ts'
 import { Transit } from './services/placement/transit.ts'
+import { WarmKeeper } from './services/placement/warm-keeper.ts'
 import { proposer } from './services/proposer.ts'
 import { broadcastTopics, routeFeed } from './services/routing/feed.ts'
 import { RouteTable } from './services/routing/table.ts'
@@ -120,7 +121,8 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   const transit = new Transit((tenant) => tellGateways(tenant))
   const tenantOrders = new TenantOrders({ state, orders, nodes, timings, log })
   const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, log })
-  const common = { state, propose, nodes, tenantOrders, standbys, transit, audit, clock, rng, log, config }
+  const warm = new WarmKeeper({ state, propose, nodes, tenantOrders })
+  const common = { state, propose, nodes, tenantOrders, standbys, warm, transit, audit, clock, rng, log, config }
   const moves = new TenantMoves({ ...common, orders, timings })
   const tenants = new TenantService({ ...common, moves })
   opened.defer(() => {

@@ -13,6 +13,7 @@ import { nodeRows } from './state/nodes.ts'
 import { placementRows } from './state/placements.ts'
 import { retentionRows } from './state/retentions.ts'
 import { tenantRows } from './state/tenants.ts'
+import { warmStandbyRows } from './state/warm-standbys.ts'
 
 export interface InspectedRecord {
   /** Readable form of the key. */
@@ -54,6 +55,7 @@ function decode(key: string, value: Uint8Array): unknown {
   if (key.startsWith('s/t/')) return withoutSecrets(tenantRows.decode(value))
   if (key.startsWith('s/p/')) return placementRows.decode(value)
   if (key.startsWith('s/k/')) return retentionRows.decode(value)
+  if (key.startsWith('s/h/')) return warmStandbyRows.decode(value)
   if (key.startsWith('s/n/')) return nodeRows.decode(value)
   if (key.startsWith('s/a/')) return withoutSecrets(adminRows.decode(value))
   return { bytes: value.length }

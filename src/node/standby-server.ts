@@ -2,7 +2,12 @@
 
 import { standbyConversation } from '../ipc/conversation.ts'
 import { RpcRefusal } from '../ipc/errors.ts'
-import { type StandbyReplies, type StandbyRequest, standbyPieceBytesMax } from '../ipc/messages/standby.ts'
+import {
+  type FollowedDatabase,
+  type StandbyReplies,
+  type StandbyRequest,
+  standbyPieceBytesMax,
+} from '../ipc/messages/standby.ts'
 import type { Handlers, RpcServer } from '../ipc/server.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -23,8 +28,19 @@ interface Receiving {
   heardAtMs: number
 }
 
+export interface StandbyParts {
+  readonly logs: StandbyLogs
+  readonly clock: Clock
+  /** The owner of a tenant that has its warm copy here has shipped. */
+  readonly onFollow: (hint: {
+    readonly tenantId: TenantId
+    readonly worker: number
+    readonly databases: readonly FollowedDatabase[]
+  }) => void
+}
+
 /** Serves the conversation on the node's ROUTER. */
-export function serveStandby(server: RpcServer, logs: StandbyLogs, clock: Clock): void {
+export function serveStandby(server: RpcServer, { logs, clock, onFollow }: StandbyParts): void {
   /** One unit a tenant: its owner sends one after another, and who starts anew has given up the one before. */
   const receiving = new Map<TenantId, Receiving>()
   let receivingBytes = 0
@@ -90,6 +106,10 @@ export function serveStandby(server: RpcServer, logs: StandbyLogs, clock: Clock)
     'standby.release': async ({ tenantId, epoch, incarnation }) => {
       if (!hasSuccessor(tenantId, epoch)) drop(tenantId)
       return { released: await logs.release(tenantId, { epoch, incarnation }) }
+    },
+    'standby.follow': ({ tenantId, worker, databases }) => {
+      onFollow({ tenantId, worker, databases })
+      return { ok: true }
     },
   }
   server.serve(standbyConversation, handlers)

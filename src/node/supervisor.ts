@@ -145,7 +145,11 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
     await Promise.all(workers.map((worker) => worker.stop()))
   })
   const standbyLogs = new StandbyLogs(join(config.dir, 'standby'))
-  serveStandby(server, standbyLogs, clock)
+  serveStandby(server, {
+    logs: standbyLogs,
+    clock,
+    onFollow: ({ worker, ...hint }) => workers[worker % workers.length]!.follow(hint),
+  })
   serveOrders(server, { workers, placements, link, dir: config.dir })
   await Promise.all(workers.map((worker) => worker.start()))
   link.hurry()
@@ -396,6 +400,16 @@ function serveHttp(
   const { workers, link, meter, standbyLogs, metrics } = parts
   metrics.gauge({ name: 'node_standby_bytes', help: "Other nodes' commits held until the store has them." }, (set) =>
     set(standbyLogs.heldBytes),
+  )
+  metrics.gauge({ name: 'node_warm_copies', help: "Other nodes' tenants that are kept warm here." }, (set) =>
+    set(meter.totals().warm.copies),
+  )
+  metrics.gauge({ name: 'node_warm_bytes', help: 'Disk that their databases take.' }, (set) =>
+    set(meter.totals().warm.bytes),
+  )
+  metrics.gauge(
+    { name: 'node_warm_lag_seconds', help: 'How long the warm copy that waits longest has known that it is behind.' },
+    (set) => set(meter.totals().warm.lagMsMax / 1_000),
   )
   metrics.gauge({ name: 'node_tenants_open', help: 'Tenants open on this node.' }, (set) =>
     set(meter.totals().tenantsOpen),

@@ -115,7 +115,7 @@ export class OrderDesk {
     const isActive = tenant.status === 'active' || tenant.status === 'created'
     if (open === null) await writeIdentity(this.#depsOf(tenant.id), { tenant, updatedAtMs: this.#deps.clock.now() })
     else {
-      await open.update(tenant)
+      await open.update(tenant, placement)
       // Closed, it opens again under the new epoch, or not at all while it is suspended.
       if (!isActive || open.placement.epoch < placement.epoch) await this.#pool.closeNow(tenant.id)
     }

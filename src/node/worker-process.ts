@@ -1,6 +1,8 @@
 // The supervisor's end of one engine worker: starts it, watches it, and starts it again when it dies or hangs.
 
 import type { OrderReplies } from '../ipc/messages/cp-node.ts'
+import type { FollowedDatabase } from '../ipc/messages/standby.ts'
+import type { TenantId } from '../lib/brand.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { childEnvironment } from '../lib/config/child-environment.ts'
 import { AppError, errorCode, errorMessage, OverloadedError } from '../lib/errors.ts'
@@ -153,6 +155,11 @@ export class WorkerProcess {
   leaseChanged(): void {
     if (this.#deps.leaseMsLeft() === 0) this.#send({ type: 'link', leaseEndsAtMs: null })
     else this.#send({ type: 'ping', id: ++this.#sequence })
+  }
+
+  /** Passes on that warm copies are behind. A worker that is starting misses it, as it may: the next hint says the same. */
+  follow(hint: { readonly tenantId: TenantId; readonly databases: readonly FollowedDatabase[] }): void {
+    if (this.#url !== null) this.#send({ type: 'follow', ...hint })
   }
 
   /** Lets the worker drain and ship; kills it when that takes too long. */

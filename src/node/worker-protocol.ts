@@ -3,6 +3,7 @@
 // and checked.
 
 import type { NodeLoad, NodeOrder, NodeReplies } from '../ipc/messages/cp-node.ts'
+import type { FollowedDatabase } from '../ipc/messages/standby.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
 import type { WireError } from '../lib/errors.ts'
 import { parseBoundedLines } from '../lib/lines.ts'
@@ -36,6 +37,8 @@ export type ToWorker =
   | { readonly type: 'order'; readonly id: number; readonly order: WorkerOrder }
   | { readonly type: 'answer'; readonly id: number; readonly outcome: Outcome<NodeReplies[WorkerQuestion['type']]> }
   | ({ readonly type: 'link' } & LinkState)
+  /** The warm copies of another node's tenant are behind. */
+  | { readonly type: 'follow'; readonly tenantId: TenantId; readonly databases: readonly FollowedDatabase[] }
   /** Stop accepting, finish what is under way, ship every tail, close, exit 0. */
   | { readonly type: 'stop' }
 
@@ -54,7 +57,18 @@ export interface WorkerLoad {
   readonly store: MeterReading
   /** Merges and deletions in histories. */
   readonly upkeep: UpkeepTotals
+  readonly warm: WarmTotals
 }
+
+/** Copies of other nodes' tenants that are kept warm. */
+export interface WarmTotals {
+  readonly copies: number
+  readonly bytes: number
+  /** How long the one that waits longest has known that it is behind, ms; 0: none is. */
+  readonly lagMsMax: number
+}
+
+export const noWarm: WarmTotals = { copies: 0, bytes: 0, lagMsMax: 0 }
 
 export type FromWorker =
   | { readonly type: 'ready'; readonly url: string }
@@ -95,7 +109,14 @@ export const fromWorkerTypes = [
   'opened',
   'ask',
 ] as const satisfies readonly FromWorker['type'][]
-export const toWorkerTypes = ['ping', 'order', 'answer', 'link', 'stop'] as const satisfies readonly ToWorker['type'][]
+export const toWorkerTypes = [
+  'ping',
+  'order',
+  'answer',
+  'link',
+  'follow',
+  'stop',
+] as const satisfies readonly ToWorker['type'][]
 
 /** Calls `onLine` for each line of a stream; resolves at its end or at a line beyond the bound. */
 export function readLines(input: ReadableStream<Uint8Array>, onLine: (line: string) => void): Promise<void> {
@@ -112,6 +133,7 @@ export function totalLoad(loads: readonly WorkerLoad[]): Pick<
   readonly evictions: number
   readonly store: MeterReading
   readonly upkeep: UpkeepTotals
+  readonly warm: WarmTotals
 } {
   const total = {
     tenantsOpen: 0,
@@ -122,6 +144,7 @@ export function totalLoad(loads: readonly WorkerLoad[]): Pick<
     evictions: 0,
     store: noReading,
     upkeep: noUpkeep,
+    warm: noWarm,
   }
   for (const load of loads) {
     total.tenantsOpen += load.tenantsOpen
@@ -136,6 +159,11 @@ export function totalLoad(loads: readonly WorkerLoad[]): Pick<
       filesDeleted: total.upkeep.filesDeleted + load.upkeep.filesDeleted,
       bytesDeleted: total.upkeep.bytesDeleted + load.upkeep.bytesDeleted,
       failures: total.upkeep.failures + load.upkeep.failures,
+    }
+    total.warm = {
+      copies: total.warm.copies + load.warm.copies,
+      bytes: total.warm.bytes + load.warm.bytes,
+      lagMsMax: Math.max(total.warm.lagMsMax, load.warm.lagMsMax),
     }
   }
   return total

@@ -46,6 +46,7 @@ import { StandbyClients } from './tenants/standby-clients.ts'
 import { TenantInactiveError, WrongOwnerError } from './tenants/tenant-errors.ts'
 import { TenantFiles } from './tenants/tenant-files.ts'
 import { passClosed, UpkeepSchedule } from './tenants/upkeep-schedule.ts'
+import { WarmCopies } from './tenants/warm-copies.ts'
 import { warmCopy } from './tenants/warm-copy.ts'
 import { OrderDesk } from './worker-orders.ts'
 import {
@@ -211,6 +212,19 @@ export async function runWorker(): Promise<never> {
   opened.defer(() => schedule.stop())
   opened.defer(() => crons.stop())
   opened.defer(() => pool.close())
+  const warm = opened.adopt(
+    await WarmCopies.open({
+      index: config.index,
+      pool,
+      files,
+      storeOf: (id) => meters.storeOf(id),
+      objectPrefix: config.objectPrefix,
+      clock,
+      log,
+      workers: config.workers,
+    }),
+    (it) => it.close(),
+  )
   opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs }))
   const replicasOf = (id: TenantId) => {
     const placement = pool.peek(id)?.placement
@@ -253,7 +267,8 @@ export async function runWorker(): Promise<never> {
       log,
       scratchDir: join(scratchDir, 'jobs'),
       run,
-      warm: (tenantId, report, signal) => {
+      warm: async (tenantId, report, signal) => {
+        await warm.forget(tenantId)
         const histories = { store: meters.storeOf(tenantId), objectPrefix: config.objectPrefix, tenantId }
         return warmCopy(histories, { files, clock, log, signal, report })
       },
@@ -275,6 +290,9 @@ export async function runWorker(): Promise<never> {
         return
       case 'link':
         lease.set(message.leaseEndsAtMs)
+        return
+      case 'follow':
+        warm.hint(message.tenantId, message.databases)
         return
       case 'stop':
         stopped.resolve()
@@ -301,6 +319,7 @@ export async function runWorker(): Promise<never> {
       replicationLagMsMax: pool.lagMsMax,
       store: meters.total,
       upkeep: upkeep.totals,
+      warm: warm.totals,
     }
   }
 
@@ -316,6 +335,7 @@ export async function runWorker(): Promise<never> {
       throw new WrongOwnerError(`tenant ${id} is placed here under epoch ${placement.epoch} only`)
     if (tenant.status !== 'active' && tenant.status !== 'created')
       throw new TenantInactiveError(`tenant ${id} is ${tenant.status}`)
+    await warm.forget(id)
     await takeOverReplica(placement)
     return openTenant(tenant, placement, depsOf(id, placement, term))
   }

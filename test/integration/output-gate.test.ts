@@ -43,7 +43,7 @@ beforeEach(async () => {
   token = ((await signedIn.json()) as { token: string }).token
   const smtp = { enabled: true, host: '127.0.0.1', port: mails.port, tls: false, authMethod: 'PLAIN' }
   expect((await call('PATCH', '/api/settings', { smtp })).status).toBe(200)
-  await tenant.update({ ...specOfTest(tenant.spec.id), ackMode: 'sync' })
+  await tenant.update({ ...specOfTest(tenant.spec.id), ackMode: 'sync' }, tenant.placement)
   await engine.gate.pass()
 })
 afterEach(async () => {

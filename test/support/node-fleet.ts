@@ -1,7 +1,7 @@
 // A fleet of several tenant nodes: control plane, gateway and nodes as processes of their own, over one directory of
 // objects.
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import PocketBase from 'pocketbase'
 import { freePort } from '../../src/lib/free-port.ts'
@@ -44,19 +44,30 @@ class Part {
   }
 }
 
+interface NodePart {
+  readonly part: Part
+  /** Of health and metrics. */
+  readonly http: string
+}
+
 export class NodeFleet implements AsyncDisposable {
   readonly dir: string
   readonly token: string
   readonly port: number
   readonly #controlPlane: string
   readonly #parts: readonly Part[]
+  readonly #nodes: ReadonlyMap<string, NodePart>
 
-  private constructor(dir: string, facts: { token: string; port: number; controlPlane: string; parts: Part[] }) {
+  private constructor(
+    dir: string,
+    facts: { token: string; port: number; controlPlane: string; parts: Part[]; nodes: ReadonlyMap<string, NodePart> },
+  ) {
     this.dir = dir
     this.token = facts.token
     this.port = facts.port
     this.#controlPlane = facts.controlPlane
     this.#parts = facts.parts
+    this.#nodes = facts.nodes
   }
 
   /** Starts one node for each id, of one worker, and waits until all are healthy. */
@@ -69,6 +80,7 @@ export class NodeFleet implements AsyncDisposable {
     const shared = [`--cluster-secret-file=${secret}`]
     const objects = `--objects-dir=${join(dir, 'objects')}`
     const parts: Part[] = []
+    const nodes = new Map<string, NodePart>()
     const add = (...args: string[]) => {
       const part = new Part([...shared, ...args])
       parts.push(part)
@@ -88,20 +100,23 @@ export class NodeFleet implements AsyncDisposable {
       const token = (await until('the token', () => /(admin_\w{32})/.exec(first.output)?.[1] ?? null, startMs))!
       await Promise.all([
         add('--mode=gateway', `--http=127.0.0.1:${port}`, `--control-plane=${cp}`).says('Gateway on'),
-        ...nodeIds.map((id) =>
-          add(
+        ...nodeIds.map(async (id) => {
+          const http = at()
+          const part = add(
             '--mode=tenant-node',
             `--node-id=${id}`,
             `--dir=${join(dir, id)}`,
-            `--http=${at()}`,
+            `--http=${http}`,
             `--ipc-bind=${at()}`,
             `--control-plane=${cp}`,
             '--workers=1',
             objects,
-          ).says('Tenant node on'),
-        ),
+          )
+          nodes.set(id, { part, http })
+          await part.says('Tenant node on')
+        }),
       ])
-      const fleet = new NodeFleet(dir, { token, port, controlPlane: cp, parts })
+      const fleet = new NodeFleet(dir, { token, port, controlPlane: cp, parts, nodes })
       await until('all nodes', async () => (await fleet.healthyNodes()).length === nodeIds.length, startMs)
       return fleet
     } catch (error) {
@@ -113,6 +128,21 @@ export class NodeFleet implements AsyncDisposable {
   async healthyNodes(): Promise<string[]> {
     const { items } = (await this.admin('GET', '/nodes')) as { items: { id: string; state: string }[] }
     return items.filter(({ state }) => state === 'healthy').map(({ id }) => id)
+  }
+
+  /** A node dies with its disk. */
+  async destroyNode(id: string): Promise<void> {
+    await this.#nodes.get(id)!.part.kill()
+    rmSync(join(this.dir, id), { recursive: true, force: true })
+  }
+
+  /** Sum of the samples of a metric of one node; 0 where there are none. */
+  async metric(id: string, name: string): Promise<number> {
+    const text = await (await fetch(`http://${this.#nodes.get(id)!.http}/metrics`)).text()
+    const samples = text
+      .split('\n')
+      .filter((line) => line.startsWith(`pocketfleet_${name} `) || line.startsWith(`pocketfleet_${name}{`))
+    return samples.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0)
   }
 
   /** Below `/api/cp`; throws what is refused. */

@@ -44,6 +44,12 @@ const answers: Readonly<Record<Refusal, Answer>> = {
   unknown_plan: { status: 400, message: 'There is no such plan.', field: 'plan' },
   password_length: { status: 400, message: 'Must be 8 to 72 bytes long.', field: 'password' },
   no_node: { status: 503, message: 'No node can take the tenant now.' },
+  no_warm_standby: {
+    status: 400,
+    message:
+      "The store's create-only writes are not atomic: each owner has a path of its own, which nobody can follow.",
+    field: 'warmStandby',
+  },
   same_node: { status: 409, message: 'The tenant is on this node already.', field: 'node' },
   not_active: { status: 409, message: 'The tenant is not active.' },
   not_archived: { status: 409, message: 'The tenant is not archived.' },

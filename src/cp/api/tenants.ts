@@ -58,11 +58,20 @@ const updateBody = t.Object({
   lossBoundMs,
   onStoreOutage,
   keepPointsHours,
+  warmStandby: t.Optional(t.Boolean()),
   quotas: t.Optional(quotas),
   metadata: t.Optional(t.Record(t.String({ maxLength: 64 }), t.String({ maxLength: 1_024 }))),
 })
 
-export function tenantBody({ tenant, placement, drill, activity, keepEveryMs }: TenantView) {
+export function tenantBody({
+  tenant,
+  placement,
+ 
+  drill,
+  activity,
+  keepEveryMs,
+  warmStandby,
+}: TenantView) {
   const { id, slug, domains, status, owner, plan, region, ackMode, limits, metadata } = tenant
   return {
     id,
@@ -76,6 +85,7 @@ export function tenantBody({ tenant, placement, drill, activity, keepEveryMs }: 
     lossBoundMs: tenant.lossBoundMs,
     onStoreOutage: tenant.onStoreOutage,
     keepPointsHours: keepEveryMs === null ? null : keepEveryMs / hourMs,
+    warmStandby: warmStandby !== null,
     quotas: limits,
     metadata,
     placement: placement && {
@@ -83,6 +93,7 @@ export function tenantBody({ tenant, placement, drill, activity, keepEveryMs }: 
       worker: placement.worker,
       epoch: placement.epoch,
       standbys: standbysOf(placement),
+      warm: warmStandby?.place?.nodeId ?? null,
     },
     provenRestore: drill?.proven ? provenBody(drill.proven) : null,
     failedDrill: drill?.failure ? failureBody(drill.failure) : null,
@@ -126,6 +137,7 @@ function patchOf(body: typeof updateBody.static): UpdateTenant {
     ...(body.keepPointsHours !== undefined && {
       keepEveryMs: body.keepPointsHours === null ? null : body.keepPointsHours * hourMs,
     }),
+    ...(body.warmStandby !== undefined && { warmStandby: body.warmStandby }),
     ...(body.quotas !== undefined && { limits: body.quotas }),
     ...(body.metadata !== undefined && { metadata: body.metadata }),
   }

@@ -16,6 +16,7 @@ import type { DrillRow } from '../state/drills.ts'
 import type { PlacementRow } from '../state/placements.ts'
 import type { StateReader } from '../state/state.ts'
 import type { Superuser, Tenant } from '../state/tenants.ts'
+import type { WarmStandbyRow } from '../state/warm-standbys.ts'
 import type { Actor, AuditLog } from './audit.ts'
 import type { NodeService } from './nodes.ts'
 import type { NodeOrderError } from './orders.ts'
@@ -23,6 +24,7 @@ import type { TenantMoves } from './placement/moves.ts'
 import type { StandbyKeeper } from './placement/standby-keeper.ts'
 import type { Choice } from './placement/strategy.ts'
 import type { Transit } from './placement/transit.ts'
+import type { WarmKeeper } from './placement/warm-keeper.ts'
 import { planDefault, plans } from './plans.ts'
 import type { Propose } from './proposer.ts'
 import type { TenantRefusal } from './refusals.ts'
@@ -52,6 +54,7 @@ export interface UpdateTenant {
   readonly onStoreOutage?: 'spool' | 'refuse'
   /** null: as long as everybody's. */
   readonly keepEveryMs?: number | null
+  readonly warmStandby?: boolean
   readonly limits?: Partial<TenantLimits>
   readonly metadata?: Readonly<Record<string, string>>
 }
@@ -63,6 +66,8 @@ export interface TenantView {
   readonly replicaEpoch: number | null
   /** How long every restore point stays, ms; null: as long as everybody's. */
   readonly keepEveryMs: number | null
+  /** null: no second node shall keep it warm. */
+  readonly warmStandby: WarmStandbyRow | null
   /** null before its use was noted for the first time. */
   readonly activity: TenantActivity | null
   /** null before the first drill. */
@@ -76,6 +81,7 @@ export interface TenantServiceDeps {
   readonly tenantOrders: TenantOrders
   readonly moves: TenantMoves
   readonly standbys: StandbyKeeper
+  readonly warm: WarmKeeper
   readonly transit: Transit
   readonly audit: AuditLog
   readonly clock: Clock
@@ -175,15 +181,19 @@ export class TenantService {
   }
 
   async update(reference: string, patch: UpdateTenant, by: Actor): Promise<Result<TenantView, TenantRefusal>> {
-    const { standbys, tenantOrders, audit } = this.#deps
+    const { standbys, warm, tenantOrders, audit } = this.#deps
     const before = findTenant(this.#deps.state, reference)
     if (before === undefined) return err('not_found')
     const refusal = nameRefusal(patch.slug ?? before.slug, patch.domains ?? [])
     if (refusal !== null) return err(refusal)
     if (patch.plan !== undefined && plans[patch.plan] === undefined) return err('unknown_plan')
+    if (patch.warmStandby === true && !this.#deps.config.isCreateOnlyAtomic) return err('no_warm_standby')
     const base = patch.plan === undefined ? before.limits : plans[patch.plan]!
     const act = { action: 'tenant.update', target: before.id, targetName: before.slug }
-    const changes = changesOf(before, this.#deps.state.retentions.get(before.id)?.keepEveryMs ?? null, patch)
+    const { retentions, warmStandbys } = this.#deps.state
+    const keepEveryMs = retentions.get(before.id)?.keepEveryMs ?? null
+    const warmStandby = warmStandbys.get(before.id) !== undefined
+    const changes = changesOf({ ...before, keepEveryMs, warmStandby }, patch)
     const outcome = await this.#deps.propose(
       {
         type: 'tenant.update',
@@ -212,6 +222,10 @@ export class TenantService {
     }
     if (patch.keepEveryMs !== undefined) {
       const kept = await this.#deps.propose({ type: 'tenant.retention', id: before.id, keepEveryMs: patch.keepEveryMs })
+      if (!kept.ok) return err(kept.error)
+    }
+    if (patch.warmStandby !== undefined) {
+      const kept = await warm.set(before, patch.warmStandby)
       if (!kept.ok) return err(kept.error)
     }
     const after = this.find(before.id)
@@ -260,7 +274,7 @@ export class TenantService {
 
   /** One look at everything that is unfinished: creations, deletions, draining nodes, nodes that are down. */
   async reconcile(): Promise<void> {
-    const { state, nodes, moves, standbys, transit } = this.#deps
+    const { state, nodes, moves, standbys, warm, transit } = this.#deps
     const work: (() => Promise<unknown>)[] = []
     for (const placement of state.placements.all()) {
       const tenant = state.tenants.get(placement.tenantId)
@@ -274,6 +288,8 @@ export class TenantService {
         work.push(() => moves.moveAway(tenant, placement, nodeState !== 'down'))
       } else if (tenant.status === 'active' && standbys.lacks(tenant, placement)) {
         work.push(() => standbys.renew(tenant.id).catch((error) => moves.shipFirst(error, placement)))
+      } else if (tenant.status === 'active' && warm.lacks(tenant, placement)) {
+        work.push(() => warm.renew(tenant, placement))
       } else if (tenant.status === 'created') {
         if (state.operations.get(tenant.id) === undefined) work.push(() => this.#finishCreation(tenant.id))
       }
@@ -293,7 +309,7 @@ export class TenantService {
   }
 
   #view(tenant: Tenant): TenantView {
-    const { placements, drills, activities, replicas, retentions } = this.#deps.state
+    const { placements, drills, activities, replicas, retentions, warmStandbys } = this.#deps.state
     const { id } = tenant
     return {
       tenant,
@@ -302,6 +318,7 @@ export class TenantService {
       activity: activities.get(id) ?? null,
       replicaEpoch: replicas.get(id)?.epoch || null,
       keepEveryMs: retentions.get(id)?.keepEveryMs ?? null,
+      warmStandby: warmStandbys.get(id) ?? null,
     }
   }
 
@@ -364,8 +381,10 @@ export class TenantService {
 }
 
 /** What a patch changes, for the record: `from → to` of each setting, and only the names of what may be long. */
-function changesOf(tenant: Tenant, keepEveryMs: number | null, patch: UpdateTenant): Record<string, string> {
-  const before = { ...tenant, keepEveryMs }
+function changesOf(
+  before: Tenant & { readonly keepEveryMs: number | null; readonly warmStandby: boolean },
+  patch: UpdateTenant,
+): Record<string, string> {
   const changes: Record<string, string> = {}
   for (const name of [
     'slug',
@@ -375,13 +394,14 @@ function changesOf(tenant: Tenant, keepEveryMs: number | null, patch: UpdateTena
     'lossBoundMs',
     'onStoreOutage',
     'keepEveryMs',
+    'warmStandby',
     'domains',
   ] as const) {
     const to = patch[name]
     if (to !== undefined && String(to) !== String(before[name])) changes[name] = `${before[name]} → ${to}`
   }
   for (const [name, to] of Object.entries(patch.limits ?? {})) {
-    const from = tenant.limits[name as keyof TenantLimits]
+    const from = before.limits[name as keyof TenantLimits]
     if (from !== to) changes[name] = `${from} → ${to}`
   }
   if (patch.metadata !== undefined) changes['metadata'] = 'replaced' // its values are the admin's own

@@ -134,6 +134,7 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (state.activities.get(command.id) !== undefined) batch.removeActivity(command.id)
       if (state.drills.get(command.id) !== undefined) batch.removeDrill(command.id)
       if (state.retentions.get(command.id) !== undefined) batch.removeRetention(command.id)
+      if (state.warmStandbys.get(command.id) !== undefined) batch.removeWarmStandby(command.id)
       return accepted
     }
     case 'tenant.retention': {
@@ -142,6 +143,18 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (status === undefined || status === 'deleted') return reject('not_found')
       if (keepEveryMs !== null) batch.putRetention({ tenantId: id, keepEveryMs })
       else if (state.retentions.get(id) !== undefined) batch.removeRetention(id)
+      return accepted
+    }
+    case 'tenant.warm': {
+      const { id, warm } = command
+      const status = state.tenants.get(id)?.status
+      if (status === undefined || status === 'deleted') return reject('not_found')
+      if (warm === null) {
+        if (state.warmStandbys.get(id) !== undefined) batch.removeWarmStandby(id)
+        return accepted
+      }
+      if (warm.place !== null && state.nodes.get(warm.place.nodeId) === undefined) return reject('node_not_found')
+      batch.putWarmStandby({ tenantId: id, place: warm.place })
       return accepted
     }
     case 'tenant.durability': {

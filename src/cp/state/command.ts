@@ -26,6 +26,7 @@ import type { NodeRow } from './nodes.ts'
 import { operationCodec, type TenantOperation } from './operations.ts'
 import { type SweepPhase, type SweepRow, sweepCodec, sweepPhases } from './sweeps.ts'
 import { limitsCodec, outageModes, type Tenant, tenantCodec } from './tenants.ts'
+import { type WarmPlace, warmPlaceCodec } from './warm-standbys.ts'
 
 export type Command =
   /** Names the fleet, once. */
@@ -123,6 +124,8 @@ export type Command =
    */
   /** How long each of its restore points stays; null: as long as everybody's. */
   | { readonly type: 'tenant.retention'; readonly id: TenantId; readonly keepEveryMs: number | null }
+  /** Whether a second node keeps it warm, and which; null: none shall. */
+  | { readonly type: 'tenant.warm'; readonly id: TenantId; readonly warm: { readonly place: WarmPlace | null } | null }
   | { readonly type: 'replica.begin'; readonly id: TenantId; readonly epoch: number }
   /** The owner under this epoch has copied the newest state to its own path: that one counts. */
   | { readonly type: 'replica.move'; readonly id: TenantId; readonly epoch: Epoch }
@@ -238,6 +241,13 @@ export const commands = versioned<Command>(
     'tenant.archive': [23, struct<Of<'tenant.archive'>>({ id: tenantId, atMs: varint })],
     'tenant.resume': [24, struct<Of<'tenant.resume'>>({ id: tenantId, atMs: varint })],
     'tenant.retention': [31, struct<Of<'tenant.retention'>>({ id: tenantId, keepEveryMs: nullable(varint) })],
+    'tenant.warm': [
+      33,
+      struct<Of<'tenant.warm'>>({
+        id: tenantId,
+        warm: nullable(struct<{ readonly place: WarmPlace | null }>({ place: nullable(warmPlaceCodec) })),
+      }),
+    ],
     'replica.begin': [27, struct<Of<'replica.begin'>>({ id: tenantId, epoch: varint })],
     'replica.move': [28, struct<Of<'replica.move'>>({ id: tenantId, epoch })],
     'sweep.put': [42, struct<Of<'sweep.put'>>({ sweep: sweepCodec, expected: nullable(oneOf(sweepPhases)) })],

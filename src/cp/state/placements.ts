@@ -11,7 +11,7 @@ export interface RecordedSet {
   readonly nodeIds: readonly NodeId[]
 }
 
-export interface PlacementRow extends Omit<Placement, 'standbySets' | 'replica'> {
+export interface PlacementRow extends Omit<Placement, 'standbySets' | 'replica' | 'warm'> {
   /** Oldest first. Those before the last one are kept until an owner has sealed above them: it has asked them. */
   readonly standbySets: readonly RecordedSet[]
 }

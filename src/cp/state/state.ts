@@ -17,6 +17,7 @@ import { type ReplicaRow, replicaRows } from './replicas.ts'
 import { type RetentionRow, retentionRows } from './retentions.ts'
 import { type SweepRow, sweepRows } from './sweeps.ts'
 import { type Tenant, tenantRows } from './tenants.ts'
+import { type WarmStandbyRow, warmStandbyRows } from './warm-standbys.ts'
 
 /** Synchronous reads of what is applied on this member. */
 export interface StateReader {
@@ -39,6 +40,8 @@ export interface StateReader {
   /** Of tenants whose histories lie on paths of their epochs. */
   readonly replicas: { get(id: TenantId): ReplicaRow | undefined }
   readonly retentions: { get(id: TenantId): RetentionRow | undefined }
+  /** Of tenants that a second node keeps warm. */
+  readonly warmStandbys: { get(id: TenantId): WarmStandbyRow | undefined }
   /** Of tenants whose use was noted. */
   readonly activities: { get(id: TenantId): TenantActivity | undefined }
   /** What was decided about tenants and is not done. */
@@ -84,6 +87,7 @@ const keys = {
   placement: (id: string) => utf8(`s/p/${id}`),
   replica: (id: string) => utf8(`s/r/${id}`),
   retention: (id: string) => utf8(`s/k/${id}`),
+  warmStandby: (id: string) => utf8(`s/h/${id}`),
   activity: (id: string) => utf8(`s/u/${id}`),
   operation: (id: string) => utf8(`s/o/${id}`),
   sweep: (id: string) => utf8(`s/w/${id}`),
@@ -105,6 +109,7 @@ export class ClusterState implements StateReader {
   readonly #byNode = new Map<NodeId, Set<TenantId>>()
   readonly #replicas = new Map<TenantId, ReplicaRow>()
   readonly #retentions = new Map<TenantId, RetentionRow>()
+  readonly #warmStandbys = new Map<TenantId, WarmStandbyRow>()
   readonly #activities = new Map<TenantId, TenantActivity>()
   readonly #operations = new Map<TenantId, TenantOperation>()
   readonly #drills = new Map<TenantId, DrillRow>()
@@ -123,6 +128,7 @@ export class ClusterState implements StateReader {
   readonly activities: StateReader['activities']
   readonly replicas: StateReader['replicas']
   readonly retentions: StateReader['retentions']
+  readonly warmStandbys: StateReader['warmStandbys']
   readonly drills: StateReader['drills']
   readonly sweeps: StateReader['sweeps']
   readonly nodes: StateReader['nodes']
@@ -154,6 +160,7 @@ export class ClusterState implements StateReader {
     }
     this.replicas = { get: (id) => this.#replicas.get(id) }
     this.retentions = { get: (id) => this.#retentions.get(id) }
+    this.warmStandbys = { get: (id) => this.#warmStandbys.get(id) }
     this.activities = { get: (id) => this.#activities.get(id) }
     this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
     this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
@@ -202,6 +209,7 @@ export class ClusterState implements StateReader {
       else if (kind === 'p/') this.setPlacement(placementRows.decode(value))
       else if (kind === 'r/') this.setReplica(replicaRows.decode(value))
       else if (kind === 'k/') this.setRetention(retentionRows.decode(value))
+      else if (kind === 'h/') this.setWarmStandby(warmStandbyRows.decode(value))
       else if (kind === 'u/') this.setActivity(activityRows.decode(value))
       else if (kind === 'o/') this.setOperation(operationRows.decode(value))
       else if (kind === 'd/') this.setDrill(drillRows.decode(value))
@@ -230,6 +238,8 @@ export class ClusterState implements StateReader {
     for (const row of this.#replicas.values()) yield { key: keys.replica(row.tenantId), value: replicaRows.encode(row) }
     for (const row of this.#retentions.values())
       yield { key: keys.retention(row.tenantId), value: retentionRows.encode(row) }
+    for (const row of this.#warmStandbys.values())
+      yield { key: keys.warmStandby(row.tenantId), value: warmStandbyRows.encode(row) }
     for (const row of this.#activities.values())
       yield { key: keys.activity(row.tenantId), value: activityRows.encode(row) }
     for (const row of this.#sweeps.values()) yield { key: keys.sweep(row.tenantId), value: sweepRows.encode(row) }
@@ -276,6 +286,14 @@ export class ClusterState implements StateReader {
 
   removeRetention(id: TenantId): void {
     this.#retentions.delete(id)
+  }
+
+  setWarmStandby(next: WarmStandbyRow): void {
+    this.#warmStandbys.set(next.tenantId, next)
+  }
+
+  removeWarmStandby(id: TenantId): void {
+    this.#warmStandbys.delete(id)
   }
 
   setActivity(next: TenantActivity): void {
@@ -394,6 +412,16 @@ export class StateBatch {
   removeRetention(id: TenantId): void {
     this.#writes.push({ key: keys.retention(id), value: null })
     this.#state.removeRetention(id)
+  }
+
+  putWarmStandby(row: WarmStandbyRow): void {
+    this.#writes.push({ key: keys.warmStandby(row.tenantId), value: warmStandbyRows.encode(row) })
+    this.#state.setWarmStandby(row)
+  }
+
+  removeWarmStandby(id: TenantId): void {
+    this.#writes.push({ key: keys.warmStandby(id), value: null })
+    this.#state.removeWarmStandby(id)
   }
 
   /** Routes do not depend on it: nobody is told. */

@@ -37,6 +37,7 @@ import {
   standbysMax,
   type TenantLimits,
   type TenantSpec,
+  type WarmRef,
 } from './tenant.ts'
 
 /** A shape for each message type of a union. */
@@ -103,6 +104,7 @@ const placement = object<Placement>({
   epoch,
   standbySets: optional(list(standbySet, standbySetsMax)),
   replica: optional(object<{ readonly epoch: number | null }>({ epoch: nullable(integer(1, 0xffff_ffff)) })),
+  warm: optional(object<WarmRef>({ nodeId, ipcAddress, worker: integer() })),
 })
 
 type Of<Message extends { readonly type: string }, T extends Message['type']> = Extract<Message, { readonly type: T }>

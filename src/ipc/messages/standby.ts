@@ -3,7 +3,7 @@
 
 import type { Epoch, TenantId, Txid } from '../../lib/brand.ts'
 import { isTenantId } from '../../lib/brand.ts'
-import { integer, object, oneOf, type Shape, text } from './shape.ts'
+import { integer, list, object, oneOf, type Shape, text } from './shape.ts'
 
 /** Bumped when a message changes meaning; a peer that speaks another version is refused with `version_mismatch`. */
 export const standbyVersion = 1
@@ -37,6 +37,17 @@ export type StandbyRequest =
   | ({ readonly type: 'standby.read'; readonly from: number; readonly to: number } & Opening)
   /** The store has everything: forget it. */
   | ({ readonly type: 'standby.release' } & Opening)
+  /** The owner has shipped: the warm copies of these databases are behind. */
+  | {
+      readonly type: 'standby.follow'
+      readonly tenantId: TenantId
+      /** The worker of this node that would open the tenant, 0-based. */
+      readonly worker: number
+      readonly databases: readonly FollowedDatabase[]
+    }
+
+export const followedDatabases = ['auxiliary.db', 'hooks.db', 'data.db'] as const
+export type FollowedDatabase = (typeof followedDatabases)[number]
 
 export interface StandbyReplies {
   'standby.promise':
@@ -55,6 +66,8 @@ export interface StandbyReplies {
   'standby.append': { readonly outcome: 'more' | 'stored' | 'promised' | 'unknown' | 'gap' | 'full' }
   'standby.read': { readonly bytes: Uint8Array | null }
   'standby.release': { readonly released: boolean }
+  /** The hint was heard; nobody waits for what comes of it. */
+  'standby.follow': { readonly ok: true }
 }
 
 type Of<T extends StandbyRequest['type']> = Extract<StandbyRequest, { readonly type: T }>
@@ -86,4 +99,10 @@ export const standbyShapes: { readonly [T in StandbyRequest['type']]: Shape<Of<T
     to: integer(),
   }),
   'standby.release': object<Of<'standby.release'>>({ type: oneOf('standby.release'), ...opening }),
+  'standby.follow': object<Of<'standby.follow'>>({
+    type: oneOf('standby.follow'),
+    tenantId: opening.tenantId,
+    worker: integer(0, 0xffff_ffff),
+    databases: list(oneOf(...followedDatabases), followedDatabases.length),
+  }),
 }

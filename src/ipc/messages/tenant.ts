@@ -57,12 +57,20 @@ export interface Placement {
    * without one. Missing on all other stores.
    */
   readonly replica?: { readonly epoch: number | null }
+  /** The node that keeps the databases as warm copies and takes the tenant over first; missing: there is none. */
+  readonly warm?: WarmRef
 }
 
 export interface StandbyRef {
   readonly nodeId: NodeId
   /** `tcp://host:port` or `ipc://path` of its ROUTER. */
   readonly ipcAddress: string
+}
+
+/** Where a tenant has a warm copy. */
+export interface WarmRef extends StandbyRef {
+  /** 0-based, as of a placement: the worker that would open it. */
+  readonly worker: number
 }
 
 export interface StandbySet {

@@ -8,6 +8,8 @@ import type { TenantFiles } from './tenant-files.ts'
 /** One look at all folders per this share of the time that they may rest. */
 const looksPerPeriod = 6
 const lookMsMin = 1_000
+/** A copy for another node's tenant stays this much longer: its owner may rest, or may have another node by now, ms. */
+const warmMsMax = 7 * 86_400_000
 
 /** One timer for the whole worker. The result stops it. */
 export function startEvictor(deps: {
@@ -46,8 +48,8 @@ export async function evictResting(
   log: Logger,
 ): Promise<number> {
   let count = 0
-  for (const { id, isClean, touchedAtMs } of await files.list()) {
-    if (!isClean || touchedAtMs > cutoffMs) continue
+  for (const { id, isClean, touchedAtMs, warmAtMs } of await files.list()) {
+    if (!isClean || touchedAtMs > cutoffMs || (warmAtMs ?? 0) > cutoffMs - warmMsMax) continue
     const removed = await pool.whileClosed(id, async () => {
       if (!files.isClean(id)) return false // opened and killed meanwhile
       await files.remove(id)

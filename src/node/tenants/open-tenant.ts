@@ -31,8 +31,9 @@ import { SlotWatch } from './slot-watch.ts'
 import type { StandbyClients } from './standby-clients.ts'
 import { allowFleetRestore } from './tenant-content.ts'
 import { WrongOwnerError } from './tenant-errors.ts'
-import type { DatabaseName, TenantFiles } from './tenant-files.ts'
+import { type DatabaseName, databaseNames, type TenantFiles } from './tenant-files.ts'
 import { TenantUpkeep } from './tenant-upkeep.ts'
+import { WarmHints } from './warm-hints.ts'
 
 export interface TenantDeps {
   readonly clock: Clock
@@ -200,12 +201,20 @@ async function openReplicated(
     log,
     onFenced: (error: { readonly foundEpoch: number }) => fence.close(error.foundEpoch),
   }
-  const shipper = Shipper.attach(engine.data, data, { ...options, onShipped: upkeep.shipped('data.db') })
+  const hints = new WarmHints(placement, deps.standbys, clock, log)
+  const onShipped = (name: DatabaseName) => {
+    const noted = upkeep.shipped(name)
+    return (...shipped: Parameters<typeof noted>) => {
+      noted(...shipped)
+      hints.shipped(name)
+    }
+  }
+  const shipper = Shipper.attach(engine.data, data, { ...options, onShipped: onShipped('data.db') })
   opened.defer(() => void shipper.close({ deadlineMs: 0 }))
   const auxShipper = Shipper.attach(engine.aux, histories.aux, {
     ...options,
     shipDelayMs: auxiliaryDelayMs,
-    onShipped: upkeep.shipped('auxiliary.db'),
+    onShipped: onShipped('auxiliary.db'),
   })
   const stream = streamOf(placement, histories.council, { engine, shipper }, deps)
   const watch = new SlotWatch({
@@ -224,10 +233,11 @@ async function openReplicated(
   await engine.serve()
   opened.move()
   upkeep.start(engine)
+  hints.shipped(...databaseNames) // the seals
   return new ReplicatedTenant(
     spec,
     placement,
-    { engine, shipper, auxShipper, stream, watch, gate, fence, upkeep },
+    { engine, shipper, auxShipper, stream, watch, gate, fence, upkeep, hints },
     deps,
   )
 }
@@ -329,6 +339,7 @@ interface Parts {
   readonly gate: ReplicatedGate
   readonly fence: Fence
   readonly upkeep: TenantUpkeep
+  readonly hints: WarmHints
 }
 
 class ReplicatedTenant implements OpenTenant {
@@ -362,8 +373,9 @@ class ReplicatedTenant implements OpenTenant {
     this.#parts.fence.listener = listener
   }
 
-  async update(spec: TenantSpec): Promise<void> {
+  async update(spec: TenantSpec, placement: Placement): Promise<void> {
     this.#spec = spec
+    this.#parts.hints.moveTo(placement)
     this.#parts.gate.setPolicy(spec)
     await this.#parts.upkeep.identify(spec)
   }

@@ -32,7 +32,7 @@ export interface OpenTenant {
   /** Calls once when another owner has taken the history; at once when that happened already. */
   onFenced(listener: (seenEpoch: Epoch) => void): void
   /** Takes over what does not need the databases to be opened again; the epoch must be the same. */
-  update(spec: TenantSpec): Promise<void>
+  update(spec: TenantSpec, placement: Placement): Promise<void>
   /** Ships everything that was committed before the call, of every database. Throws what shipping throws. */
   flush(): Promise<void>
   /** Ships the tail, then closes every file. A tail that could not be shipped stays on disk, in a folder that is not clean. */

@@ -2,8 +2,13 @@
 
 import { openRpcClient, type RpcClient } from '../../ipc/client.ts'
 import { standbyConversation } from '../../ipc/conversation.ts'
-import { type StandbyReplies, type StandbyRequest, standbyPieceBytesMax } from '../../ipc/messages/standby.ts'
-import type { StandbyRef } from '../../ipc/messages/tenant.ts'
+import {
+  type FollowedDatabase,
+  type StandbyReplies,
+  type StandbyRequest,
+  standbyPieceBytesMax,
+} from '../../ipc/messages/standby.ts'
+import type { StandbyRef, WarmRef } from '../../ipc/messages/tenant.ts'
 import type { Messaging } from '../../ipc/zmq/messaging.ts'
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -20,6 +25,7 @@ type Client = RpcClient<StandbyRequest, StandbyReplies>
 const promiseMs = 1_500
 const readMs = 5_000
 const releaseMs = 1_000
+const hintMs = 2_000
 /** Units for one standby of one tenant that wait for one under way. */
 const unitsWaitingMax = 32
 
@@ -64,6 +70,16 @@ export class StandbyClients {
         )
       },
     }
+  }
+
+  /** Tells the node of a warm copy that it is behind. Rejects as any request does; the next hint says the same. */
+  async hint(
+    { ipcAddress, worker }: WarmRef,
+    tenantId: TenantId,
+    databases: readonly FollowedDatabase[],
+  ): Promise<void> {
+    const message = { type: 'standby.follow', tenantId, worker, databases } as const
+    await this.#clientOf(ipcAddress).request<'standby.follow'>(message, { deadlineMs: hintMs })
   }
 
   async close(): Promise<void> {

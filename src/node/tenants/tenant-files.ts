@@ -3,10 +3,11 @@
 //
 //   tenants/{id}/data.db auxiliary.db hooks.db, each with -wal, -shm and -replica
 //   tenants/{id}/clean        closed with everything shipped
+//   tenants/{id}/warm         a copy for another node's tenant; in it, which worker keeps it
 //   orphans/{id}-{time}/…     commits that were never acknowledged as durable and that another owner overtook
 
-import { existsSync } from 'node:fs'
-import { link, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { existsSync, statSync } from 'node:fs'
+import { link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isTenantId, type TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -28,6 +29,11 @@ export class TenantFiles {
     this.#clock = clock
   }
 
+  /** The node's directory. */
+  get root(): string {
+    return this.#root
+  }
+
   dir(id: TenantId): string {
     return join(this.#root, 'tenants', id)
   }
@@ -40,14 +46,39 @@ export class TenantFiles {
     return existsSync(join(this.dir(id), 'clean'))
   }
 
-  /** There are files that were not closed with everything shipped. */
+  /** There are files that were not closed with everything shipped. A copy came from the store, all of it. */
   mayHoldMore(id: TenantId): boolean {
-    return existsSync(this.path(id, 'data.db')) && !this.isClean(id)
+    return existsSync(this.path(id, 'data.db')) && !this.isClean(id) && !existsSync(this.#warmPath(id))
   }
 
   /** There are files, and not all of them are known to be in the object store. */
   hasUnshipped(id: TenantId): boolean {
-    return existsSync(this.path(id, 'data.db')) && !this.isClean(id)
+    return this.mayHoldMore(id)
+  }
+
+  /** From here on the folder holds a copy that somebody keeps up to date; see {@link mayHoldMore} before. */
+  async markWarm(id: TenantId, worker: number): Promise<void> {
+    await mkdir(this.dir(id), { recursive: true, mode: 0o700 })
+    await writeFile(this.#warmPath(id), String(worker))
+  }
+
+  /** From here on nobody but its opener touches the folder. */
+  async unmarkWarm(id: TenantId): Promise<void> {
+    await rm(this.#warmPath(id), { force: true })
+  }
+
+  /** The worker that keeps the copy; null: it is none. */
+  async warmWorker(id: TenantId): Promise<number | null> {
+    try {
+      return Number(await readFile(this.#warmPath(id), 'utf8'))
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error
+      return null
+    }
+  }
+
+  #warmPath(id: TenantId): string {
+    return join(this.dir(id), 'warm')
   }
 
   async markClean(id: TenantId): Promise<void> {
@@ -64,8 +95,15 @@ export class TenantFiles {
     await rm(this.dir(id), { recursive: true, force: true })
   }
 
-  /** Every tenant with a folder here, and when it was last closed or opened. */
-  async list(): Promise<readonly { readonly id: TenantId; readonly isClean: boolean; readonly touchedAtMs: number }[]> {
+  /** Every tenant with a folder here, when it was last closed or opened, and when a copy last heard of its owner. */
+  async list(): Promise<
+    readonly {
+      readonly id: TenantId
+      readonly isClean: boolean
+      readonly touchedAtMs: number
+      readonly warmAtMs: number | null
+    }[]
+  > {
     let names: string[]
     try {
       names = await readdir(join(this.#root, 'tenants'))
@@ -76,7 +114,8 @@ export class TenantFiles {
     const found = []
     for (const id of names.filter(isTenantId)) {
       const { mtimeMs } = await stat(this.dir(id))
-      found.push({ id, isClean: this.isClean(id), touchedAtMs: mtimeMs })
+      const warmAtMs = statSync(this.#warmPath(id), { throwIfNoEntry: false })?.mtimeMs ?? null
+      found.push({ id, isClean: this.isClean(id), touchedAtMs: mtimeMs, warmAtMs })
     }
     return found
   }

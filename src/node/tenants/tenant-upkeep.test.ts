@@ -30,7 +30,7 @@ test('the manifest of a new, an open and a closed tenant', async () => {
     await addRecord(tenant, 'notes', `n${n}`)
     await tenant.flush()
   }
-  await tenant.update({ ...tenant.spec, plan: 'large' })
+  await tenant.update({ ...tenant.spec, plan: 'large' }, tenant.placement)
   expect((await readFacts(bench.deps, id))!.databases['data.db']!.tail.txid).toBeGreaterThan(40)
   await bench.close(tenant)
   const closed = (await readFacts(bench.deps, id))!
@@ -144,7 +144,7 @@ test('how long every point stays is what the tenant says, open and closed', asyn
   }
   Object.assign(bench.deps, { upkeep })
   const tenant = await bench.create()
-  await tenant.update({ ...tenant.spec, keepEveryMs: 3 * day })
+  await tenant.update({ ...tenant.spec, keepEveryMs: 3 * day }, tenant.placement)
   await clock.advance(8 * day)
   await addCollection(tenant, 'notes')
   await tenant.flush()

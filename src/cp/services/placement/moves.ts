@@ -24,6 +24,7 @@ import type { TenantOrders } from '../tenant-orders.ts'
 import type { StandbyKeeper } from './standby-keeper.ts'
 import { type Choice, choosePlace } from './strategy.ts'
 import type { Transit } from './transit.ts'
+import type { WarmKeeper } from './warm-keeper.ts'
 
 export interface MovesDeps {
   readonly state: StateReader
@@ -32,6 +33,7 @@ export interface MovesDeps {
   readonly nodes: NodeService
   readonly tenantOrders: TenantOrders
   readonly standbys: StandbyKeeper
+  readonly warm: WarmKeeper
   readonly transit: Transit
   readonly audit: AuditLog
   readonly clock: Clock
@@ -89,7 +91,7 @@ export class TenantMoves {
   /** From a node that is down without asking it: the next slot in the object store is what makes this safe. */
   async moveAway(tenant: Tenant, placement: PlacementRow, isAlive: boolean): Promise<void> {
     const wish = { region: tenant.region, excluded: placement.nodeId }
-    const place = choosePlace(this.#deps.nodes.candidates(), wish)
+    const place = this.#deps.warm.successorOf(placement) ?? choosePlace(this.#deps.nodes.candidates(), wish)
     if (place === null) return // nobody else: the same node resumes when it returns
     const copyMs = isAlive && tenant.status !== 'created' ? copyMsOfDrain : null
     await this.#move(tenant.id, placement, place, { copyMs, record: null }).catch((error) =>
@@ -133,7 +135,7 @@ export class TenantMoves {
    * knows that they will not come back; the log says who it was.
    */
   async forceTakeover(reference: string, by: Actor): Promise<Result<null, TenantRefusal>> {
-    const { state, propose, nodes, standbys: keeper, tenantOrders, audit, log } = this.#deps
+    const { state, propose, nodes, standbys: keeper, warm, tenantOrders, audit, log } = this.#deps
     const tenant = findTenant(state, reference)
     const placement = tenant && state.placements.get(tenant.id)
     if (tenant === undefined || placement === undefined) return err('not_found')
@@ -141,7 +143,7 @@ export class TenantMoves {
     const { tenantId: id, nodeId, worker, epoch, standbySets } = placement
     const isOwnerGone = nodes.stateOf(nodeId) === 'down'
     const place = isOwnerGone
-      ? choosePlace(nodes.candidates(), { region: tenant.region, excluded: nodeId })
+      ? (warm.successorOf(placement) ?? choosePlace(nodes.candidates(), { region: tenant.region, excluded: nodeId }))
       : { nodeId, worker }
     if (place === null) return err('no_node')
     const standbys = keeper.chooseFor(id, place.nodeId)

@@ -43,13 +43,18 @@ export function chooseStandbys(
 
 /** A placement as nodes are told of it: with the addresses of its standbys. */
 export function placementOf(
-  { nodes, replicas }: Pick<StateReader, 'nodes' | 'replicas'>,
+  { nodes, replicas, warmStandbys }: Pick<StateReader, 'nodes' | 'replicas' | 'warmStandbys'>,
   row: PlacementRow,
 ): Placement {
   const { standbySets: recorded, ...facts } = row
   const replica = replicas.get(row.tenantId)
-  const owner =
-    replica === undefined ? facts : { ...facts, replica: { epoch: replica.epoch === 0 ? null : replica.epoch } }
+  const copy = warmStandbys.get(row.tenantId)?.place ?? null
+  const ipcAddress = copy === null || copy.nodeId === row.nodeId ? undefined : nodes.get(copy.nodeId)?.ipcAddress
+  const owner = {
+    ...facts,
+    ...(replica !== undefined && { replica: { epoch: replica.epoch === 0 ? null : replica.epoch } }),
+    ...(copy !== null && ipcAddress !== undefined && { warm: { ...copy, ipcAddress } }),
+  }
   if (recorded.length === 0) return owner
   const standbySets: StandbySet[] = recorded.map(({ epoch, nodeIds }) => ({
     epoch,

@@ -1,0 +1,74 @@
+// Which second node keeps a tenant warm: chosen when an admin wishes it, anew when that node goes or becomes the owner, and
+// the first choice when the tenant moves. Only a kindness: safety and completeness of a takeover do not depend on it.
+
+import { ok, type Result } from '../../../lib/result.ts'
+import type { RejectReason } from '../../state/command.ts'
+import { type PlacementRow, standbysOf } from '../../state/placements.ts'
+import type { StateReader } from '../../state/state.ts'
+import type { Tenant } from '../../state/tenants.ts'
+import type { WarmPlace } from '../../state/warm-standbys.ts'
+import type { NodeService } from '../nodes.ts'
+import type { Propose } from '../proposer.ts'
+import type { TenantOrders } from '../tenant-orders.ts'
+import { choosePlace } from './strategy.ts'
+
+export interface WarmKeeperDeps {
+  readonly state: StateReader
+  readonly propose: Propose
+  readonly nodes: NodeService
+  readonly tenantOrders: TenantOrders
+}
+
+export class WarmKeeper {
+  readonly #deps: WarmKeeperDeps
+
+  constructor(deps: WarmKeeperDeps) {
+    this.#deps = deps
+  }
+
+  /** The warm copy that may take the tenant over now; null where there is none. */
+  successorOf({ tenantId, nodeId }: PlacementRow): WarmPlace | null {
+    const place = this.#deps.state.warmStandbys.get(tenantId)?.place ?? null
+    return place !== null && place.nodeId !== nodeId && this.#mayTake(place) ? place : null
+  }
+
+  /** Whether another node should keep the tenant warm. */
+  lacks(tenant: Tenant, placement: PlacementRow): boolean {
+    const row = this.#deps.state.warmStandbys.get(tenant.id)
+    return row !== undefined && this.successorOf(placement) === null && this.#choose(tenant, placement) !== row.place
+  }
+
+  /** Chooses a node, where one is lacking, and tells the owner. */
+  async renew(tenant: Tenant, placement: PlacementRow): Promise<void> {
+    if (this.lacks(tenant, placement)) await this.#put(tenant, { place: this.#choose(tenant, placement) })
+  }
+
+  /** An admin wishes it, or no longer does. */
+  async set(tenant: Tenant, isWanted: boolean): Promise<Result<null, RejectReason>> {
+    const { state } = this.#deps
+    if (isWanted === (state.warmStandbys.get(tenant.id) !== undefined)) return ok(null)
+    const placement = state.placements.get(tenant.id)
+    const place = placement === undefined ? null : this.#choose(tenant, placement)
+    return this.#put(tenant, isWanted ? { place } : null)
+  }
+
+  async #put({ id }: Tenant, warm: { readonly place: WarmPlace | null } | null): Promise<Result<null, RejectReason>> {
+    const outcome = await this.#deps.propose({ type: 'tenant.warm', id, warm })
+    if (!outcome.ok) return outcome
+    await this.#deps.tenantOrders.tell(id)
+    return ok(null)
+  }
+
+  /** A standby that holds its last commits anyway, else whoever would get the tenant now; null: there is nobody. */
+  #choose({ region }: Tenant, placement: PlacementRow): WarmPlace | null {
+    const candidates = this.#deps.nodes.candidates()
+    const wish = { region, excluded: placement.nodeId }
+    const standbys = standbysOf(placement)
+    const among = candidates.filter(({ id }) => standbys.includes(id))
+    return choosePlace(among, wish) ?? choosePlace(candidates, wish)
+  }
+
+  #mayTake({ nodeId }: WarmPlace): boolean {
+    return this.#deps.nodes.candidates().some(({ id }) => id === nodeId)
+  }
+}
