@@ -2,8 +2,8 @@
 //
 //   small files   whole, in parallel, expanded here; their checksum is compared
 //   large files   header and page index first; then, newest file first, the ranges with pages that no newer file has,
-//                 in parallel, expanded by threads. A file that is wanted whole has its checksum compared; for one that
-//                 is read in part no checksum exists, so the result gets a quick check.
+//                 in parallel, expanded by threads. A file that is wanted whole, or nearly, has its checksum compared;
+//                 for one that is read in part no checksum exists, so the result gets a quick check.
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { assert } from '../lib/assert.ts'
@@ -26,6 +26,13 @@ export const wholeFileBytesMax = 2 << 20
 const endReadBytes = 32 << 10
 /** One request for pages, bytes. */
 const rangeBytesMax = 8 << 20
+/**
+ * This share of all bytes may be read only to compare the checksums of files that newer ones supersede in part. Else one
+ * such file, however small, costs a quick check of the whole result: as long as expanding a third of it.
+ */
+const spareShare = 1 / 8
+/** Pages written since the last time, bytes, after which the disk begins with them while the next ones are expanded. */
+const writeThroughBytes = 64 << 20
 /** Requests of one restore at the same time. */
 const getsInFlight = 16
 /** Bytes that all restores of this process hold between store and disk. */
@@ -109,7 +116,11 @@ export class PlanRestore implements AsyncDisposable {
   #isProven = true
   #bytesRead = 0
   #bytesTotal: number
+  #spareBytes: number
   #pagesDone = 0
+  #unsyncedBytes = 0
+  /** The sync under way, or the last one. Its failure is the restore's: the disk tells of a lost page only once. */
+  #syncing: Promise<void> | null = null
 
   private constructor(
     at: HistoryLocation,
@@ -126,6 +137,7 @@ export class PlanRestore implements AsyncDisposable {
     const { signal } = options
     this.#signal = signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal])
     this.#bytesTotal = files.reduce((sum, each) => sum + each.sizeBytes, 0)
+    this.#spareBytes = this.#bytesTotal * spareShare
   }
 
   /** @param files in the order to apply them; the first is a whole image or follows the target's base. Never empty. */
@@ -150,6 +162,7 @@ export class PlanRestore implements AsyncDisposable {
     await this.#readRanges(jobs)
     // The lock page, and nothing else, is a hole: zeros.
     await this.#file.truncate(newest.header.commit * newest.header.pageSize)
+    await this.#syncing
     await this.#file.sync()
     const checked = this.#options.check ?? (this.#isProven ? 'none' : 'quick')
     if (checked !== 'none') await this.#useThreads().check(this.#target.path, checked)
@@ -167,6 +180,7 @@ export class PlanRestore implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Error('the restore has ended'))
     this.#threads?.[Symbol.dispose]()
+    await this.#syncing?.catch(() => undefined) // run() told of it; the descriptor must stay open until then
     await this.#file.close()
   }
 
@@ -259,7 +273,12 @@ export class PlanRestore implements AsyncDisposable {
       const index = decodePageIndex(end, header, file.sizeBytes)
       const pages = this.#begin(file, header, index.checksum)
       const { readsWhole = false } = this.#options
-      const { ranges, isWhole } = fileRanges(index, (pgno) => pages.take(pgno), { rangeBytesMax, readsWhole })
+      const { ranges, isWhole, unwantedBytes } = fileRanges(index, (pgno) => pages.take(pgno), {
+        rangeBytesMax,
+        readsWhole,
+        spareBytes: this.#spareBytes,
+      })
+      this.#spareBytes = Math.max(0, this.#spareBytes - unwantedBytes)
       const large: LargeFile = { file, head, index, isWhole, pieces: new Array(ranges.length) }
       if (ranges.length > 0 && !isWhole) this.#isProven = false
       this.#bytesTotal -= file.sizeBytes - head.length - end.length
@@ -330,8 +349,19 @@ export class PlanRestore implements AsyncDisposable {
         if (!(error instanceof LtxFormatError) || attempt === 2) throw this.#damaged(file, error)
       }
     }
+    const before = this.#pagesDone
     for (const each of wanted) this.#pagesDone += each
+    this.#writeThrough((this.#pagesDone - before) * pageSize)
     this.#report()
+  }
+
+  /** Lets the disk begin while the next pages are expanded: at the end it has less left to do. */
+  #writeThrough(bytes: number): void {
+    this.#unsyncedBytes += bytes
+    if (this.#unsyncedBytes < writeThroughBytes) return
+    this.#unsyncedBytes = 0
+    this.#syncing = (this.#syncing ?? Promise.resolve()).then(() => this.#file.datasync())
+    this.#syncing.catch(() => undefined) // awaited by run()
   }
 
   /** Names the object in what is wrong with it. */

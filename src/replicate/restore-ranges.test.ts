@@ -64,10 +64,20 @@ test('a file is read whole when most of it is wanted, and not at all when nothin
     ranges: [],
     isWhole: false,
     wantedCount: 0,
+    unwantedBytes: 0,
   })
   const all = fileRanges(index, () => false, { rangeBytesMax: 1 << 20, readsWhole: true })
   expect(all).toMatchObject({ isWhole: true, wantedCount: 0 })
   expect(all.ranges.flatMap(({ pgnos }) => [...pgnos])).toEqual([...index.pgnos])
+})
+
+test('what may be read for a checksum alone is read, and not a byte more', () => {
+  const index = indexOf(new Array(100).fill(1_000))
+  const few = (spareBytes: number) => fileRanges(index, (pgno) => pgno > 190, { rangeBytesMax: 1 << 20, spareBytes })
+  expect(few(95_000)).toMatchObject({ isWhole: true, wantedCount: 5, unwantedBytes: 95_000 })
+  expect(few(94_999)).toMatchObject({ isWhole: false, wantedCount: 5, unwantedBytes: 0 })
+  const none = fileRanges(index, () => false, { rangeBytesMax: 1 << 20, spareBytes: 1e9 })
+  expect(none).toMatchObject({ ranges: [], isWhole: false })
 })
 
 test('each page of a database is taken once; the lock page and what was cut off never', () => {

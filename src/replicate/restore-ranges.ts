@@ -21,18 +21,21 @@ export interface FileRanges {
   /** All frames of the file are read, so its checksum can be compared. */
   readonly isWhole: boolean
   readonly wantedCount: number
+  /** What is read only for the checksum. */
+  readonly unwantedBytes: number
 }
 
 /**
  * @param take says whether a page is still wanted; asked once a page, in ascending order.
- * @param options `rangeBytesMax` of one request, where a frame is never cut; `readsWhole`: wanted or not.
+ * @param options `rangeBytesMax` of one request, where a frame is never cut; `readsWhole`: wanted or not; `spareBytes`: a
+ *   file with so many unwanted bytes at most, and with any that is wanted, is read whole too.
  */
 export function fileRanges(
   index: PageIndex,
   take: (pgno: number) => boolean,
-  options: { readonly rangeBytesMax: number; readonly readsWhole?: boolean },
+  options: { readonly rangeBytesMax: number; readonly readsWhole?: boolean; readonly spareBytes?: number },
 ): FileRanges {
-  const { rangeBytesMax, readsWhole = false } = options
+  const { rangeBytesMax, readsWhole = false, spareBytes = 0 } = options
   const { pgnos, offsets } = index
   const wanted = new Uint8Array(pgnos.length)
   let wantedCount = 0
@@ -43,8 +46,9 @@ export function fileRanges(
     wantedCount++
     wantedBytes += offsets[i + 1]! - offsets[i]!
   }
-  if (wantedCount === 0 && !readsWhole) return { ranges: [], isWhole: false, wantedCount }
-  const isWhole = readsWhole || wantedBytes >= (offsets[pgnos.length]! - offsets[0]!) * wholeShare
+  if (wantedCount === 0 && !readsWhole) return { ranges: [], isWhole: false, wantedCount, unwantedBytes: 0 }
+  const allBytes = offsets[pgnos.length]! - offsets[0]!
+  const isWhole = readsWhole || wantedBytes >= allBytes * wholeShare || allBytes - wantedBytes <= spareBytes
   const ranges: FrameRange[] = []
   let first = -1
   let end = 0
@@ -66,7 +70,7 @@ export function fileRanges(
     end = i + 1
   }
   close()
-  return { ranges, isWhole, wantedCount }
+  return { ranges, isWhole, wantedCount, unwantedBytes: isWhole ? allBytes - wantedBytes : 0 }
 }
 
 /** Pages that were found, so that of each only the newest content is taken: one bit a page. */
