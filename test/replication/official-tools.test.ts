@@ -18,7 +18,7 @@ import { until } from '../support/wait.ts'
 import { Owner, prefix, restoredHash } from './histories.ts'
 import { type OfficialReplica, officialHash, officialHashAt, run, txidText } from './official.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const folders: string[] = []
 function folder(): string {
@@ -47,7 +47,10 @@ async function workload(store: ObjectStore, pageSize: number): Promise<Map<Txid,
   await first.close()
   await using second = await Owner.open(store, 2)
   hashes.set(second.shipper.txid, second.hash())
-  await step(second, () => second.db.execScript('CREATE TABLE u (a, b); CREATE INDEX by_a ON u (a)'))
+  await step(second, () => {
+    second.db.exec('CREATE TABLE u (a, b)')
+    second.db.exec('CREATE INDEX by_a ON u (a)')
+  })
   await step(second, () => second.db.run('INSERT INTO u VALUES (?, ?)', ['text '.repeat(pageSize), 1]))
   await second.close()
   await using third = await Owner.open(store, 3, { dir: second.dir })
@@ -139,9 +142,9 @@ testWithPeers(
     try {
       const store = await openObjectStore({ kind: 'file', dir: join(dir, 'objects') })
       const slots = () => readdirSync(join(replica, 'ltx/0')).filter((name) => name.endsWith('.ltx')).length
-      await until('the first file', () => slots() > 0, 20_000)
+      await until('the first file', () => slots() > 0)
       db.run("INSERT INTO t (v) VALUES ('b')")
-      await until('the second file', () => slots() > 1, 20_000)
+      await until('the second file', () => slots() > 1)
       child.kill('SIGTERM')
       await child.exited
       await using owner = await Owner.open(store, 1)
@@ -183,7 +186,7 @@ testWithPeers(
     })
     try {
       db.run("INSERT INTO t (v) VALUES ('theirs')")
-      await until('its slot', async () => (await getSlot(at, (tail + 1) as Txid)) !== null, 20_000)
+      await until('its slot', async () => (await getSlot(at, (tail + 1) as Txid)) !== null)
       child.kill('SIGTERM')
       await child.exited
     } finally {

@@ -11,7 +11,7 @@ import { Mutex } from '../../../lib/mutex.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
 import type { Usage } from '../usage.ts'
 import { ReadRouter } from './read-router.ts'
-import { type ReaderPool, readDeadlineMsDefault } from './reader-process.ts'
+import { type ReaderPool, type RowSlice, readDeadlineMsDefault } from './reader-process.ts'
 import { type CheckpointResult, checkpointResult, fromWire, type ReaderRows, toWire } from './reader-query.ts'
 import type { Row, SqlParams, SqlValue } from './sql.ts'
 
@@ -249,13 +249,6 @@ export class Database {
     this.#forget()
   }
 
-  /** Runs every statement of a text; only inside {@link transaction}. The text must be ours. */
-  execScript(sql: string): void {
-    if (this.#scope() === null) throw new Error('writes belong into a transaction')
-    this.#timed(() => this.#writer.sqlite.run(sql))
-    this.#forget()
-  }
-
   /**
    * Runs `body` as one transaction; a call from inside joins the outer one. What `body` throws rolls everything back.
    * Callbacks of {@link afterCommit} and {@link afterRollback} run once the outermost transaction has ended, outside it.
@@ -385,6 +378,18 @@ export class Database {
         }
       }
     })
+  }
+
+  /**
+   * Inserts many rows in another process, as one transaction of its own.
+   *
+   * @returns false when no process is free: nothing was done. Throws what keeps them from being stored.
+   */
+  async insertElsewhere(sql: string, slices: readonly RowSlice[]): Promise<boolean> {
+    const pool = this.#options.readers?.pool
+    if (pool === undefined || this.#scope() !== null) return false
+    const into = { path: this.path, sql, checkpoints: this.#options.checkpoint === 'sqlite' }
+    return await pool.insert(into, slices, (work) => this.changedElsewhere(work))
   }
 
   #contentVersion(): unknown {

@@ -3,15 +3,18 @@
 
 import { constants, Database as Sqlite } from 'bun:sqlite'
 import { writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { type Cancel, type Clock, systemClock } from '../../../lib/clock.ts'
 import { endWithParent } from '../../../lib/scheduling.ts'
 import {
   AnswerTooLargeError,
   type CheckpointResult,
   checkpointResult,
+  fromWire,
   type ReaderQuery,
   type ReaderRows,
   runReaderQuery,
+  type WireValue,
 } from './reader-query.ts'
 
 /** A process that nobody asks ends after this, ms; it takes some 50 MB. */
@@ -24,10 +27,22 @@ const busyTimeoutMs = 5_000
 /** Page cache of a connection, KiB. */
 const cacheKiB = 8_192
 
+/** A part of the rows that one transaction inserts. */
+export interface Insertion {
+  readonly path: string
+  readonly sql: string
+  readonly rows: readonly (readonly WireValue[])[]
+  readonly isLast: boolean
+  /** Whether the file is checkpointed as SQLite does by itself; else nobody but its owner does. */
+  readonly checkpoints: boolean
+}
+
 export type ReaderRequest =
   | { readonly type: 'query'; readonly query: ReaderQuery }
   /** Moves what the WAL holds into the file; the owner keeps its writers out meanwhile. */
   | { readonly type: 'checkpoint'; readonly path: string }
+  /** Inserts rows; the transaction stays open until the last of them. The owner keeps its writers out meanwhile. */
+  | ({ readonly type: 'insert' } & Insertion)
   /** Closes a database, so that its owner can. */
   | { readonly type: 'release'; readonly path: string }
 
@@ -61,10 +76,15 @@ function answer(connections: Connections, request: ReaderRequest, clock: Clock):
   try {
     if (request.type === 'query') {
       const { query } = request
+      connections.closeOthers(query.path)
       const run = (sqlite: Sqlite) => runReaderQuery(sqlite, query, () => clock.monotonic())
       return { ok: true, value: query.isApart ? runApart(query.path, run) : run(connections.open(query.path)) }
     }
     if (request.type === 'checkpoint') return { ok: true, value: null, checkpoint: checkpoint(request.path) }
+    if (request.type === 'insert') {
+      insert(request)
+      return { ok: true, value: null }
+    }
     connections.close(request.path)
     return { ok: true, value: null }
   } catch (error) {
@@ -95,6 +115,45 @@ function checkpoint(path: string): CheckpointResult {
   }
 }
 
+/** The transaction that is open; its owner asks for one at a time, and kills the process to be rid of it. */
+let inserting: Sqlite | null = null
+
+function insert({ path, sql, rows, isLast, checkpoints }: Insertion): void {
+  const sqlite = (inserting ??= openForInserts(path, checkpoints))
+  let isDone = isLast
+  try {
+    const statement = sqlite.query(sql)
+    for (const row of rows) statement.run(...row.map(fromWire))
+    if (isLast) sqlite.run('COMMIT')
+  } catch (error) {
+    isDone = true
+    throw error
+  } finally {
+    if (isDone) {
+      inserting = null
+      sqlite.close() // undoes what was not committed
+    }
+  }
+}
+
+function openForInserts(path: string, checkpoints: boolean): Sqlite {
+  const sqlite = new Sqlite(path, constants.SQLITE_OPEN_READWRITE)
+  try {
+    sqlite.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`)
+    sqlite.run('PRAGMA synchronous = NORMAL')
+    sqlite.run(`PRAGMA cache_size = -${cacheKiB}`)
+    if (!checkpoints) {
+      sqlite.run('PRAGMA wal_autocheckpoint = 0')
+      sqlite.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1)
+    }
+    sqlite.run('BEGIN IMMEDIATE')
+    return sqlite
+  } catch (error) {
+    sqlite.close()
+    throw error
+  }
+}
+
 /** Databases stay open for the next question, but not for long: a tenant at rest holds no descriptor. */
 class Connections {
   readonly #clock: Clock
@@ -115,6 +174,11 @@ class Connections {
     const oldest = this.#open.keys().next()
     if (this.#open.size > connectionsMax && !oldest.done) this.close(oldest.value)
     return sqlite
+  }
+
+  /** Closes what lies in another folder than `path`: a tenant that closes must not wait for another one's question. */
+  closeOthers(path: string): void {
+    for (const each of [...this.#open.keys()]) if (dirname(each) !== dirname(path)) this.close(each)
   }
 
   close(path: string): void {

@@ -8,7 +8,8 @@ import { OverloadedError, TimeoutError } from '../../../lib/errors.ts'
 import { FairQueue } from '../../../lib/fair-queue.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
 import { memoryBytesMaxDefault, Reader, ReaderEndedError, type ReaderOptions, ReaderQueryError } from './reader.ts'
-import type { CheckpointResult, ReaderQuery, ReaderRows } from './reader-query.ts'
+import { type CheckpointResult, type ReaderQuery, type ReaderRows, toWire } from './reader-query.ts'
+import type { SqlParams } from './sql.ts'
 
 /** How long a question may run by default, ms: PocketBase's own limit. */
 export const readDeadlineMsDefault = 30_000
@@ -25,6 +26,8 @@ const waitingMaxOfOne = 200
 const holdMsMax = 60_000
 /** How long a checkpoint may take in its process, ms; then it is done in place. */
 const checkpointMs = 10_000
+/** How long each part of an insertion may take, ms. */
+const insertMs = 10_000
 /** How long a question may wait for its turn, ms. */
 const waitMsMax = 30_000
 
@@ -47,6 +50,9 @@ export interface ReaderPoolOptions {
   readonly memoryBytesMax?: number
 }
 
+/** Makes some of the rows to be inserted, when it is their turn. */
+export type RowSlice = () => readonly SqlParams[]
+
 /** A tenant's databases lie in one folder. */
 const ownerOf = (path: string) => dirname(path)
 
@@ -62,6 +68,9 @@ export class ReaderPool {
   /** Checkpoints, and nothing else: a tenant's writers wait for it. */
   #keeper: Reader | null = null
   #isKeeperBusy = false
+  /** Inserts rows, and does nothing else. */
+  #inserter: Reader | null = null
+  #isInserterBusy = false
 
   constructor(options: ReaderPoolOptions) {
     this.#clock = options.clock
@@ -103,6 +112,7 @@ export class ReaderPool {
     }
     const ends: Promise<unknown>[] = []
     for (const [job, reader] of this.#running) {
+      // Another database of the same tenant, such as its logs: a reader holds nothing of others while it works.
       if (job.query.path === path) job.isCancelled = true
       else if (!reader.holds(path)) continue
       reader.kill()
@@ -162,8 +172,48 @@ export class ReaderPool {
       })
   }
 
+  /**
+   * Has rows inserted as one transaction, in a process, one slice after the other. The caller keeps the database's writers
+   * out. Throws ReaderQueryError, TimeoutError, ReaderEndedError; then nothing is stored, unless the end came with the
+   * last slice.
+   *
+   * @param hold runs the work it is given with writers kept out.
+   * @returns false when the process is busy, or starts only now: nothing was done.
+   */
+  async insert(
+    into: { readonly path: string; readonly sql: string; readonly checkpoints: boolean },
+    slices: readonly RowSlice[],
+    hold: (work: () => Promise<void>) => Promise<void>,
+  ): Promise<boolean> {
+    if (this.#isInserterBusy || slices.length === 0) return false
+    if (this.#inserter?.isAlive !== true) {
+      this.#inserter = new Reader({ ...this.#options, isEqual: true })
+      return false
+    }
+    const inserter = this.#inserter
+    this.#isInserterBusy = true
+    try {
+      await hold(async () => {
+        try {
+          for (const [index, slice] of slices.entries()) {
+            const rows = slice().map((row) => row.map(toWire))
+            await inserter.insert({ ...into, rows, isLast: index === slices.length - 1 }, insertMs)
+          }
+        } catch (error) {
+          inserter.kill() // and with it the transaction that it has open, before others may write
+          await inserter.ended
+          throw error
+        }
+      })
+      return true
+    } finally {
+      this.#isInserterBusy = false
+    }
+  }
+
   /** Ends the processes that nobody waits for. */
   close(): void {
+    if (!this.#isInserterBusy) this.#inserter?.kill()
     if (!this.#isKeeperBusy) this.#keeper?.kill()
     for (const reader of this.#idle.splice(0)) reader.kill()
   }
@@ -213,11 +263,12 @@ export class ReaderPool {
     else if (reader.isAlive) this.#idle.push(reader)
   }
 
-  /** One that has the database open already, else the one that worked last. */
+  /** One that has the database open already, else one that has none, else the one that worked last. */
   #take(path: string): Reader {
     for (;;) {
       const holder = this.#idle.findLastIndex((reader) => reader.holds(path))
-      const [reader] = this.#idle.splice(holder < 0 ? -1 : holder, 1)
+      const at = holder >= 0 ? holder : this.#idle.findLastIndex((reader) => !reader.isHolding)
+      const [reader] = this.#idle.splice(at, 1)
       if (reader === undefined) return new Reader(this.#options)
       if (reader.isAlive) return reader
     }

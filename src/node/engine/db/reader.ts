@@ -2,10 +2,11 @@
 // much.
 
 import { readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { Clock } from '../../../lib/clock.ts'
 import { AppError, TimeoutError } from '../../../lib/errors.ts'
 import { runBehindOthers, runOnlyWhenIdle } from '../../../lib/scheduling.ts'
-import type { ReaderAnswer, ReaderRequest } from './reader-child.ts'
+import type { Insertion, ReaderAnswer, ReaderRequest } from './reader-child.ts'
 import type { CheckpointResult, ReaderQuery, ReaderRows } from './reader-query.ts'
 
 /** Of one answer's line; above what a query may return, as JSON writes it. */
@@ -39,6 +40,8 @@ export interface ReaderOptions {
   readonly command: readonly string[]
   readonly clock: Clock
   readonly memoryBytesMax: number
+  /** It does work that the parent would have to do itself, so that it need not stand back. */
+  readonly isEqual?: boolean
 }
 
 export class Reader {
@@ -46,7 +49,7 @@ export class Reader {
   readonly #clock: Clock
   readonly #memoryBytesMax: number
   readonly #output: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> }
-  /** Databases that it may have open. */
+  /** Databases that it may have open; all of one folder, and so of one tenant. */
   readonly #held = new Set<string>()
   #isAlive = true
   #isDemoted = false
@@ -57,7 +60,7 @@ export class Reader {
     // Without an environment: it may hold secrets, and a reader is asked only for rows.
     this.#process = Bun.spawn([...options.command], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit', env: {} })
     this.#process.unref()
-    runBehindOthers(this.#process.pid) // whoever answers at once goes first
+    if (options.isEqual !== true) runBehindOthers(this.#process.pid) // whoever answers at once goes first
     this.#output = this.#process.stdout.getReader()
     void this.#process.exited.then(() => {
       this.#isAlive = false
@@ -81,6 +84,11 @@ export class Reader {
     return this.#held.has(path)
   }
 
+  /** It may have some database open. */
+  get isHolding(): boolean {
+    return this.#held.size > 0
+  }
+
   kill(): void {
     this.#isAlive = false
     this.#process.kill('SIGKILL')
@@ -93,6 +101,8 @@ export class Reader {
 
   /** Throws ReaderQueryError, ReaderTooLargeError, TimeoutError, ReaderEndedError. */
   async query(query: ReaderQuery, deadlineMs: number): Promise<ReaderRows> {
+    // It closes those of others first, so that no tenant's databases wait for another one's question.
+    for (const path of this.#held) if (dirname(path) !== dirname(query.path)) this.#held.delete(path)
     if (!query.isApart) this.#held.add(query.path)
     const { value } = await this.#ask({ type: 'query', query }, deadlineMs, patienceMs)
     return value!
@@ -102,6 +112,11 @@ export class Reader {
   async checkpoint(path: string, deadlineMs: number): Promise<CheckpointResult> {
     const { checkpoint } = await this.#ask({ type: 'checkpoint', path }, deadlineMs)
     return checkpoint!
+  }
+
+  /** Inserts a part of a transaction's rows. Throws ReaderQueryError, TimeoutError, ReaderEndedError; then nothing is stored. */
+  async insert(part: Insertion, deadlineMs: number): Promise<void> {
+    await this.#ask({ type: 'insert', ...part }, deadlineMs)
   }
 
   /** Has it close a database. Afterwards the process has no descriptor of it, or is gone. */

@@ -18,9 +18,10 @@ beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'pf-sql-'))
   const readers = { pool: readerPool(systemClock), clock: systemClock }
   db = Database.open({ path: join(dir, 'data.db'), checkpoint: 'owner', readers })
-  await db.transaction(() =>
-    db.execScript("CREATE TABLE t (a TEXT, b REAL, c BLOB); INSERT INTO t VALUES ('x', 1.5, x'ff61')"),
-  )
+  await db.transaction(() => {
+    db.exec('CREATE TABLE t (a TEXT, b REAL, c BLOB)')
+    db.exec("INSERT INTO t VALUES ('x', 1.5, x'ff61')")
+  })
 })
 afterEach(async () => {
   await db.close()
