@@ -9,7 +9,7 @@ import { join } from 'node:path'
 /** Worker processes of the test runner: the tests start processes of their own, so no more than two. */
 const parallel = 2
 /** A test or hook without a limit of its own may take this long, ms: a busy machine is no failure. */
-const testTimeoutMs = 60_000
+const testTimeoutMs = 180_000
 
 interface Totals {
   readonly passed: number

@@ -17,7 +17,7 @@ import { silentLogger as log } from '../lib/obs/log.ts'
 import { StandbyLogs } from '../replicate/standby-log.ts'
 import { serveStandby } from './standby-server.ts'
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 const root = mkdtempSync(join(tmpdir(), 'pf-standby-server-'))
 const clock = new SimClock()
 const messaging = openMessaging({ role: 'node', secrets: clusterSecrets('a-cluster-secret-of-tests'), log })

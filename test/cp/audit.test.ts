@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { runCli } from '../support/fleet.ts'
 import { openMember } from '../support/member.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const root = mkdtempSync(join(tmpdir(), 'pf-audit-'))
 afterAll(() => rmSync(root, { recursive: true, force: true }))

@@ -6,7 +6,7 @@ import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
 import { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 let server: Standalone
 let token = ''

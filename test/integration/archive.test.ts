@@ -4,7 +4,7 @@
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { withShop } from '../support/shop.ts'
 
-setDefaultTimeout(120_000)
+setDefaultTimeout(180_000)
 
 test('archive, a request, resume', () =>
   withShop(async (fleet, client) => {

@@ -18,7 +18,7 @@ import { type MailServer, startMailServer } from '../support/mail-server.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 Object.assign(globalThis, { EventSource })
 

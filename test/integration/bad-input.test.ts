@@ -16,7 +16,7 @@ import {
 import type { Epoch, TenantId } from '../../src/lib/brand.ts'
 import { Fleet, runCli } from '../support/fleet.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const superuser = { email: 'root@example.com', password: 'a-long-test-password' }
 const nesting = '['.repeat(5_000_000) + ']'.repeat(5_000_000)
@@ -68,7 +68,7 @@ beforeAll(async () => {
     await sdk.collection('notes').create({ title: 'first' })
     if (slug === 'acme') rootToken = sdk.authStore.token
   }
-}, 60_000)
+}, 180_000)
 
 afterAll(async () => {
   await fleet?.killTree()
@@ -174,7 +174,7 @@ test('a corrupted WAL on the local disk loses no write that was shipped', async 
   expect(await titles('acme')).toEqual(before)
   await (await signIn('acme')).collection('notes').create({ title: 'zz after' })
   expect(await titles('acme')).toEqual([...before, 'zz after'])
-}, 60_000)
+}, 180_000)
 
 test('truncated LTX objects: that tenant is 503, others work, nothing is deleted', async () => {
   const before = await titles('acme')
@@ -205,7 +205,7 @@ test('truncated LTX objects: that tenant is 503, others work, nothing is deleted
   for (const { path, whole } of cut) writeFileSync(path, whole)
   fleet = await Fleet.start({ dir })
   expect(await titles('acme')).toEqual(before)
-}, 60_000)
+}, 180_000)
 
 describe('bad flags end with one line', () => {
   const cases: readonly (readonly [what: string, flags: () => string[], line: RegExp])[] = [

@@ -15,7 +15,7 @@ import { until } from '../support/wait.ts'
 import { makeApp, type Seen, see, signInAgain } from './pb-data/app.ts'
 import { newClient, signedIn, superuser } from './sdk/world.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 type Kind = 'ours' | 'theirs'
 
@@ -138,7 +138,7 @@ for (const [from, to] of [
     await other.backups.upload({ file: new File([zip], 'travel.zip', { type: 'application/zip' }) })
     await other.backups.restore('travel.zip')
     const isThere = async () => (await newClient(target.url).collection('everything').getList(1, 1)).totalItems > 0
-    await until('the restored app', isThere, 20_000)
+    await until('the restored app', isThere)
     expect(await see(target.url, app)).toEqual(before)
     await signInAgain(target.url, app)
     await stop(target)

@@ -8,7 +8,7 @@ import { Nodes } from '../support/nodes.ts'
 import { S3Double } from '../support/s3-double.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(120_000)
+setDefaultTimeout(180_000)
 
 test('ten seconds without store and control plane', async () => {
   await using store = await S3Double.start()
@@ -29,15 +29,11 @@ test('ten seconds without store and control plane', async () => {
   })
   nodes.control.cut(node.id)
   const cutAtMs = performance.now()
-  await until(
-    'writes to be refused',
-    async () => {
-      const status = await nodes.write(id, node, 1, 'both away')
-      if (status !== 503) expect(status).toBe(200)
-      return status === 503
-    },
-    60_000,
-  )
+  await until('writes to be refused', async () => {
+    const status = await nodes.write(id, node, 1, 'both away')
+    if (status !== 503) expect(status).toBe(200)
+    return status === 503
+  })
   // The lease that the node still had comes on top; less than ten seconds would be too soon.
   expect(performance.now() - cutAtMs).toBeGreaterThan(9_500)
   const stored = await nodes.texts(id, node, 1)
@@ -45,7 +41,7 @@ test('ten seconds without store and control plane', async () => {
   expect(await nodes.texts(id, node, 1)).toEqual(stored)
 
   proxy.isCut = false
-  await until('the store to be enough', async () => (await nodes.write(id, node, 1, 'store back')) === 200, 30_000)
+  await until('the store to be enough', async () => (await nodes.write(id, node, 1, 'store back')) === 200)
   nodes.control.mend(node.id)
   const texts = await nodes.texts(id, node, 1)
   expect(texts.has('store back') && !texts.has('never applied')).toBe(true)

@@ -123,24 +123,41 @@ testWithPeers(
           stderr: 'ignore',
         })
         try {
-          await until(
-            'the official replicator to ship',
-            async () => {
-              const path = join(dir, 'continued.db')
-              const opened = await openObjectStore(store)
-              await restoreDatabase({ store: opened, prefix: `t/${setup.tenantId}/data.db` }, path, { target: null })
-              const continued = new Sqlite(path)
-              const titles = continued.query('SELECT title FROM notes ORDER BY title').values().flat()
-              continued.close()
-              return titles.join() === 'mine,now,then'
-            },
-            30_000,
-          )
+          await until('the official replicator to ship', async () => {
+            const path = join(dir, 'continued.db')
+            const opened = await openObjectStore(store)
+            await restoreDatabase({ store: opened, prefix: `t/${setup.tenantId}/data.db` }, path, { target: null })
+            const continued = new Sqlite(path)
+            const titles = continued.query('SELECT title FROM notes ORDER BY title').values().flat()
+            continued.close()
+            return titles.join() === 'mine,now,then'
+          })
         } finally {
           child.kill('SIGKILL')
           await child.exited
           data.close()
         }
+        // Nobody serves it by a slip while the other program may write.
+        const activate = await fetch(`${setup.fleet.url}/api/cp/tenants/shop`, {
+          method: 'PATCH',
+          headers: { authorization: `Bearer ${setup.fleet.adminToken}`, 'content-type': 'application/json' },
+          body: JSON.stringify({ status: 'active' }),
+        })
+        expect(activate.status).toBe(409)
+        expect(await activate.text()).toContain('tenant take-back')
+        await expect(setup.fleet.cli(['tenant', 'restore', 'shop', '--txid', '1', '--yes'])).rejects.toThrow(
+          'handed over',
+        )
+        await expect(setup.fleet.cli(['tenant', 'take-back', 'shop'])).rejects.toThrow('--other-has-stopped')
+        await setup.fleet.cli(['tenant', 'take-back', 'shop', '--other-has-stopped'])
+        const client = setup.fleet.sdk('shop')
+        await client.collection('_superusers').authWithPassword(superuser.email, superuser.password)
+        const titles = (await client.collection('notes').getFullList()).map(({ title }) => title as string)
+        expect(titles.sort()).toEqual(['mine', 'now', 'then'])
+        await client.collection('notes').create({ title: 'ours again' })
+        await expect(setup.fleet.cli(['tenant', 'take-back', 'shop', '--other-has-stopped'])).rejects.toThrow(
+          'not handed over',
+        )
       })
     } finally {
       rmSync(dir, { recursive: true, force: true })

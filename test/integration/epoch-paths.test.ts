@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { Fleet } from '../support/fleet.ts'
 import { S3Double } from '../support/s3-double.ts'
 
-setDefaultTimeout(120_000)
+setDefaultTimeout(180_000)
 
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
 

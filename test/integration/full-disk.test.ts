@@ -6,7 +6,7 @@ import PocketBase, { ClientResponseError } from 'pocketbase'
 import { saveUser } from '../support/engine.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 let server: Standalone
 let client: PocketBase

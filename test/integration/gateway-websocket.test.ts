@@ -13,7 +13,7 @@ import { makeRoute, startFakeControlPlane } from '../support/fake-control-plane.
 import { clockWithoutTimers } from '../support/patient-clock.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const secrets = clusterSecrets('a secret for the tests of WebSockets')
 const controlPlane = startFakeControlPlane(secrets)

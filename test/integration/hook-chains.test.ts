@@ -17,7 +17,7 @@ import { startOidcProvider } from '../support/oidc-provider.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 let server: Standalone
 let mails: MailServer

@@ -11,7 +11,7 @@ import { systemClock as clock } from '../../src/lib/clock.ts'
 import { silentLogger as log } from '../../src/lib/obs/log.ts'
 import { countConversation, countSecrets } from '../support/rpc-process.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-ipc-'))
 const children: Bun.Subprocess<'ignore', 'pipe', 'inherit'>[] = []
@@ -79,7 +79,7 @@ for (const [transport, bind] of [['tcp', () => 'tcp://127.0.0.1:0']] as const)
     }
     client.close()
     await killed(children.findLast((child) => child.exitCode === null && child.signalCode === null)!)
-  }, 60_000)
+  }, 180_000)
 
 test('killed clients leave a server that answers the next one', async () => {
   const server = start('server', 'tcp://127.0.0.1:0')
@@ -90,4 +90,4 @@ test('killed clients leave a server that answers the next one', async () => {
     await killed(client)
   }
   await killed(server)
-}, 60_000)
+}, 180_000)

@@ -26,7 +26,7 @@ beforeAll(async () => {
     compile: { target: 'bun-linux-x64', outfile: binary, autoloadDotenv: false, autoloadBunfig: false },
   })
   expect(built.success).toBe(true)
-}, 60_000)
+}, 180_000)
 
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
@@ -44,10 +44,10 @@ test('a binary alone in an empty directory has RocksDB and libzmq inside', () =>
   const private_ = mkdtempSync(join(dir, 'tmp-'))
   const { stdout, exitCode, stderr } = run({ BUN_TMPDIR: private_ })
   expect({ stdout, stderr, exitCode }).toEqual({ stdout: '{"rocks":"value","zmq":42}\n', stderr: '', exitCode: 0 })
-}, 60_000)
+}, 180_000)
 
 test('without a usable temporary directory it names the remedy', () => {
   const { stderr, exitCode } = run({ TMPDIR: join(dir, 'missing') })
   expect(exitCode).toBe(1)
   expect(stderr).toContain('BUN_TMPDIR')
-}, 60_000)
+}, 180_000)

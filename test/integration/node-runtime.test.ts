@@ -18,7 +18,7 @@ import { FakeFleetControl } from '../support/fake-fleet-control.ts'
 import { nodeConfig, testClusterSecret as secret } from '../support/node-config.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const root = mkdtempSync(join(tmpdir(), 'pf-node-'))
 const objects = join(root, 'objects')
@@ -119,7 +119,7 @@ describe('route header', () => {
     expect((await control.fetchOf(id, 2)(url)).status).toBe(421)
     expect((await control.fetchOf(newId(), 1)(url)).status).toBe(421)
     expect((await control.fetchOf(id, 1)(url)).status).toBe(200)
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('processes that die', () => {
@@ -139,7 +139,7 @@ describe('processes that die', () => {
     const again = await startNode({ nodeId: started.id as NodeId })
     expect((await clientOf(again, id, 1).collection('notes').getFullList()).length).toBe(20)
     await again.node.close()
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('disks that are lost', () => {
@@ -156,7 +156,7 @@ describe('disks that are lost', () => {
     const found = await clientOf(again, id, 1).collection('notes').getFullList()
     expect(found.map((record) => record['text']).sort()).toEqual(Array.from({ length: 10 }, (_, i) => `n${i}`).sort())
     await again.node.close()
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('two owners', () => {
@@ -180,7 +180,7 @@ describe('two owners', () => {
     const texts = (await successor.collection('notes').getFullList()).map((record) => record['text'])
     expect(texts.sort()).toEqual(['after', 'before'])
     expect(readdirSync(join(first.dir, 'orphans')).some((name) => name.startsWith(id))).toBe(true)
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('rest', () => {
@@ -199,7 +199,7 @@ describe('rest', () => {
     await Bun.sleep(700)
     expect(objectCount()).toBe(objectsAtRest)
     expect((await client.collection('notes').getFullList()).length).toBe(1)
-  }, 60_000)
+  }, 180_000)
 
   test('more tenants than places: the one at rest makes room, and comes back', async () => {
     await using started = await startNode({ tenantsMax: 2 })
@@ -213,7 +213,7 @@ describe('rest', () => {
       expect(open.length).toBeLessThanOrEqual(2)
     }
     for (const { client } of made) expect((await client.collection('notes').getFullList()).length).toBe(1)
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('orders', () => {
@@ -233,7 +233,7 @@ describe('orders', () => {
     expect((await control.fetchOf(id, 1)(`${started.workerUrl()}/api/health`)).status).toBe(421)
     control.place(id, started.id, 2)
     expect((await clientOf(started, id, 2).collection('notes').getFullList()).length).toBe(1)
-  }, 60_000)
+  }, 180_000)
 
   test('a node that the control plane forgot registers again', async () => {
     await using started = await startNode()
@@ -242,5 +242,5 @@ describe('orders', () => {
     await until('the node to register again', () => control.registered.has(started.id as NodeId))
     expect((await fetch(`${started.node.httpUrl}/health/ready`)).status).toBe(200)
     expect(await (await fetch(`${started.node.httpUrl}/metrics`)).text()).toContain('pocketfleet_node_tenants_open')
-  }, 60_000)
+  }, 180_000)
 })

@@ -12,7 +12,7 @@ import { type MailServer, startMailServer } from '../support/mail-server.ts'
 import { addCollection, addRecord, specOfTest, TenantBench } from '../support/tenant.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 let store: MemoryObjectStore
 let bench: TenantBench

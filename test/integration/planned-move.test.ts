@@ -9,14 +9,14 @@ import { join } from 'node:path'
 import { writeDuring } from '../support/move-pause.ts'
 import { NodeFleet } from '../support/node-fleet.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-move-'))
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
 let fleet: NodeFleet
 beforeAll(async () => {
   fleet = await NodeFleet.start(dir, ['node-a', 'node-b'])
-}, 90_000)
+}, 180_000)
 afterAll(async () => {
   await fleet?.[Symbol.asyncDispose]()
   rmSync(dir, { recursive: true, force: true })
@@ -58,4 +58,4 @@ test('a move while somebody writes, there and back, and a drill on the other nod
   expect(provenRestore!.nodeId).not.toBe(owner)
   const elsewhere = join(dir, provenRestore!.nodeId, 'scratch')
   expect(existsSync(elsewhere) ? statSync(elsewhere).isDirectory() : true).toBe(true)
-}, 60_000)
+}, 180_000)

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { type NodeProcess, Nodes } from '../support/nodes.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 let nodes: Nodes
 let a: NodeProcess
@@ -18,7 +18,7 @@ let c: NodeProcess
 beforeAll(async () => {
   nodes = new Nodes()
   ;[a, b, c] = await Promise.all([nodes.start('a'), nodes.start('b'), nodes.start('c')])
-}, 60_000)
+}, 180_000)
 afterAll(() => nodes[Symbol.asyncDispose]())
 
 /** A file in the place of the directory: every request to the store fails. */
@@ -56,12 +56,12 @@ test('owner and disk gone while the store was out: the successor has every ackno
   }
   a = await nodes.start('a')
   nodes.place(id, c, 3, { ackMode: 'quorum' }, [a.id])
-  const texts = await until('the successor to serve', () => nodes.texts(id, c, 3), 20_000)
+  const texts = await until('the successor to serve', () => nodes.texts(id, c, 3))
   expect(acked.filter((text) => !texts.has(text))).toEqual([])
   await until('the old standby to be released', () => chains(b, id).length === 0)
   expect(await nodes.write(id, c, 3, 'after')).toBe(200)
   expect(chains(a, id).length).toBe(1)
-}, 60_000)
+}, 180_000)
 
 test('a paused owner that wakes acknowledges nothing; a successor waits for a standby that is away', async () => {
   const id = await nodes.createTenant(a, { ackMode: 'quorum' })
@@ -73,7 +73,7 @@ test('a paused owner that wakes acknowledges nothing; a successor waits for a st
   const url = `${c.url}/api/health`
   expect((await nodes.control.fetchOf(id, 3)(url)).status).toBe(503) // the standby may hold what was acknowledged
   b.resume()
-  await until('the successor to serve', async () => (await nodes.control.fetchOf(id, 3)(url)).status === 200, 20_000)
+  await until('the successor to serve', async () => (await nodes.control.fetchOf(id, 3)(url)).status === 200)
   expect(await nodes.write(id, c, 3, 'two')).toBe(200)
   a.resume()
   const status = await nodes.write(id, a, 2, 'from the past', { timeoutMs: 20_000 })
@@ -91,4 +91,4 @@ test('a paused owner that wakes acknowledges nothing; a successor waits for a st
   await expect(nodes.control.order<'orphan.read'>(a.id, { type: 'orphan.read', ...file })).rejects.toMatchObject({
     code: 'orphan_not_found',
   })
-}, 60_000)
+}, 180_000)

@@ -9,7 +9,7 @@ import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { EngineRecord as Records } from '../../src/node/engine/records/record.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 let server: Standalone
 let userToken = ''

@@ -17,7 +17,7 @@ import { realtimeCalls } from './sdk/realtime.ts'
 import { recordCalls } from './sdk/records.ts'
 import { type SdkWorld, signedIn, superuser } from './sdk/world.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-sdk-fleet-'))
 let fleet: Fleet
@@ -30,7 +30,7 @@ beforeAll(async () => {
   await fleet.cli(['tenant', 'create', 'sdk', ...credentials])
   const url = fleet.tenantUrl('sdk')
   made = { url, root: await signedIn(url) }
-}, 60_000)
+}, 180_000)
 
 afterAll(async () => {
   await fleet?.killTree()

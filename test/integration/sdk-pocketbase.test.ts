@@ -12,7 +12,7 @@ import { type PeerServer, startPocketBase } from '../support/pocketbase.ts'
 import { everyAreaOfTheSdk } from './sdk/every-area.ts'
 import { type SdkAuthWorld, signedIn, superuser } from './sdk/world.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const binary = peer('pocketbase')
 if (binary === null) testWithPeers(['pocketbase'], 'the SDK tests hold for PocketBase', () => {})

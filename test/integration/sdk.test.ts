@@ -13,7 +13,7 @@ import { watchSdk } from './sdk/called.ts'
 import { everyAreaOfTheSdk } from './sdk/every-area.ts'
 import { newClient, type SdkAuthWorld, signedIn, superuser } from './sdk/world.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const watch = watchSdk(join(import.meta.dir, 'sdk/'))
 let server: Standalone

@@ -11,7 +11,7 @@ import { programCommand } from '../support/fleet.ts'
 import { isAlive, processTree, signal } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const root = mkdtempSync(join(tmpdir(), 'pf-separate-'))
 const objects = join(root, 'objects')
@@ -127,7 +127,7 @@ beforeAll(async () => {
   token = /(admin_\w{32})/.exec(cp.output)![1]!
   await until('the node to be registered', () => ready(ports.node))
   await until('the gateway to be ready', () => ready(gatewayPort))
-}, 60_000)
+}, 180_000)
 
 afterAll(async () => {
   for (const { child } of running) {
@@ -177,12 +177,10 @@ describe('a fleet of separate processes', () => {
     await until(
       'the broadcast',
       async () => (await fetch(`http://after.localhost:${gatewayPort}/api/health`)).status === 200,
-      2_000,
     )
     await until(
       'the old name to be gone',
       async () => (await fetch(`http://before.localhost:${gatewayPort}/api/health`)).status === 404,
-      2_000,
     )
   })
 
@@ -230,7 +228,7 @@ describe('a fleet of separate processes', () => {
     const found = await until('the tenant to answer', list)
     expect(found.totalItems).toBe(21)
     expect(existsSync(join(root, 'node'))).toBe(true)
-  }, 60_000)
+  }, 180_000)
 
   test('a worker that is dead takes its tenants nowhere: it is back, and they are', async () => {
     const shop = client('shop')
@@ -256,7 +254,7 @@ describe('a fleet of separate processes', () => {
     const answer = await fetch(`http://shop.localhost:${gatewayPort}/api/collections/notes/records`)
     expect([502, 503]).toContain(answer.status)
     expect(await answer.json()).toEqual({ status: answer.status, message: expect.any(String), data: {} })
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('what cannot be is said in one line', () => {
@@ -312,7 +310,7 @@ describe('what cannot be is said in one line', () => {
       expect(started.output).toMatch(expected)
       expect(started.output.trimEnd().split('\n')).toHaveLength(1)
       expect(started.output).not.toContain(secret)
-    }, 60_000)
+    }, 180_000)
   }
 
   test('--help is there for the program and for each verb', async () => {
@@ -321,5 +319,5 @@ describe('what cannot be is said in one line', () => {
       expect(await help.child.exited).toBe(0)
       await until('its output', () => help.output.includes('Usage: pocketfleet'))
     }
-  }, 60_000)
+  }, 180_000)
 })

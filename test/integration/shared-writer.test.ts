@@ -11,7 +11,7 @@ import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.t
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 import { newClient, password, refusedStatus } from './sdk/world.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 let server: Standalone
 let engine: Engine

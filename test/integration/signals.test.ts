@@ -9,7 +9,7 @@ import { Fleet, runCli } from '../support/fleet.ts'
 import { isAlive, processTree, signal } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const root = mkdtempSync(join(tmpdir(), 'pf-signals-'))
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
@@ -57,7 +57,7 @@ test('Ctrl-C reaches every process at once; the fleet still ships in order, and 
   } finally {
     expect(await again.stop()).toBe(0)
   }
-}, 60_000)
+}, 180_000)
 
 test('a second signal ends the whole tree at once, also when a child hangs', async () => {
   const { fleet } = await withNotes(join(root, 'second'))
@@ -69,7 +69,7 @@ test('a second signal ends the whole tree at once, also when a child hangs', asy
   signal(fleet.pid, 'SIGTERM')
   expect(await fleet.exited).toBe(130)
   await until('the tree to be gone', () => tree.every(({ pid }) => !isAlive(pid)))
-}, 60_000)
+}, 180_000)
 
 test('what a child cannot start with ends the launcher at once, in one line', async () => {
   const fleet = await Fleet.start({ dir: join(root, 'taken'), flags: ['--workers=1'] })
@@ -82,7 +82,7 @@ test('what a child cannot start with ends the launcher at once, in one line', as
   } finally {
     await fleet.stop()
   }
-}, 60_000)
+}, 180_000)
 
 test('no secret stands in the arguments or the environment of a child', async () => {
   const secret = 'a-cluster-secret-that-nobody-should-see-anywhere'
@@ -96,4 +96,4 @@ test('no secret stands in the arguments or the environment of a child', async ()
   } finally {
     await fleet.stop()
   }
-}, 60_000)
+}, 180_000)

@@ -9,7 +9,7 @@ import type { Engine } from '../../src/node/engine/engine.ts'
 import { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { openTestEngine, saveUser, type TestEngine } from '../support/engine.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const rows = 30_000
 const deadlineMs = 2_500
@@ -51,7 +51,7 @@ beforeAll(async () => {
     type: 'view',
     viewQuery: 'SELECT (a.id || b.id || c.id || d.id) AS id FROM posts a, posts b, posts c, posts d',
   })
-}, 60_000)
+}, 180_000)
 afterAll(async () => {
   await tenant[Symbol.asyncDispose]()
   await neighbour[Symbol.asyncDispose]()
@@ -162,7 +162,7 @@ test('queries that never end are ended at the deadline; a neighbour does not not
   for (const { json } of answers) expect(json.message).toMatch(/too long|ran longer/)
   const after = await list('posts', { filter: 'title = "post 123"' })
   expect(after.json.totalItems).toBe(1)
-}, 60_000)
+}, 180_000)
 
 test('a delete that takes thousands along lets neighbours in between', async () => {
   const { engine } = tenant
@@ -191,4 +191,4 @@ test('a delete that takes thousands along lets neighbours in between', async () 
   await deleting
   expect(meanwhile).toBeGreaterThan(5)
   expect(engine.data.get('SELECT count(*) AS n FROM parts')).toEqual({ n: 0 })
-}, 60_000)
+}, 180_000)

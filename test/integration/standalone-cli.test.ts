@@ -10,7 +10,7 @@ import { freePort } from '../../src/lib/free-port.ts'
 import { programCommand, runCli } from '../support/fleet.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const key = 'k'.repeat(32)
 const tls = join(import.meta.dir, '../support/tls')
@@ -67,7 +67,7 @@ test('superusers on a directory that was not there', async () => {
   await expect(superuser('ips', 'nowhere', '--encryptionEnv=MY_KEY')).rejects.toThrow(/Invalid IP/)
   await expect(superuser('delete', 'two@example.com', '--encryptionEnv=MY_KEY')).rejects.toThrow()
   await expect(superuser('update', 'none@example.com', 'x', '--encryptionEnv=MY_KEY')).rejects.toThrow(/doesn't exist/)
-}, 60_000)
+}, 180_000)
 
 test('with a certificate plain HTTP sends over to it, and www. to the domain', async () => {
   for (const domain of ['Example.com', 'https://example.com', '*.example.com', '../x'])
@@ -99,7 +99,7 @@ test('with a certificate plain HTTP sends over to it, and www. to the domain', a
   )
   expect(served.code).toBe(0)
   expect(existsSync(join(dir, 'data.db'))).toBe(true)
-}, 60_000)
+}, 180_000)
 
 test('--origins bounds which pages may read answers, --queryTimeout how long a read may run', async () => {
   await superuser('upsert', 'one@example.com', 'a-long-password')
@@ -126,4 +126,4 @@ test('--origins bounds which pages may read answers, --queryTimeout how long a r
     const refused = await post('/api/sql', { query: endless }, token)
     expect(refused.status).toBe(400)
   })
-}, 60_000)
+}, 180_000)

@@ -10,7 +10,7 @@ import { Fleet } from '../support/fleet.ts'
 import { S3Double, type S3Fault } from '../support/s3-double.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
 let dir: string
@@ -42,7 +42,7 @@ beforeAll(async () => {
   warm = fleet.sdk('warm')
   await warm.collection('_superusers').authWithPassword(superuser.email, superuser.password)
   await warm.collections.create({ name: 'notes', type: 'base', listRule: '', fields: [{ name: 'v', type: 'text' }] })
-}, 60_000)
+}, 180_000)
 
 afterAll(async () => {
   await fleet.killTree()
@@ -69,19 +69,15 @@ for (const [name, fault] of faults)
     expect(sync.status).toBe(503)
     expect(sync.headers.get('retry-after')).not.toBeNull()
     store.fault = null
-    await until(
-      'a sync write to be acknowledged again',
-      async () => {
-        const again = await fetch(`${fleet.tenantUrl('warm')}/api/collections/notes/records`, {
-          method: 'POST',
-          headers: { authorization: warm.authStore.token, 'content-type': 'application/json', 'x-ack': 'sync' },
-          body: JSON.stringify({ v: 'after' }),
-        })
-        return again.status === 200
-      },
-      40_000,
-    )
-  }, 90_000)
+    await until('a sync write to be acknowledged again', async () => {
+      const again = await fetch(`${fleet.tenantUrl('warm')}/api/collections/notes/records`, {
+        method: 'POST',
+        headers: { authorization: warm.authStore.token, 'content-type': 'application/json', 'x-ack': 'sync' },
+        body: JSON.stringify({ v: 'after' }),
+      })
+      return again.status === 200
+    })
+  }, 180_000)
 
 test('cold tenants say when to come back, and have everything once the store is back', async () => {
   await fleet.killTree()
@@ -93,14 +89,10 @@ test('cold tenants say when to come back, and have everything once the store is 
   expect(away.headers.get('retry-after')).not.toBeNull()
   expect(Object.keys((await away.json()) as object).sort()).toEqual(['data', 'message', 'status'])
   store.fault = null
-  const values = await until(
-    'the tenant to open',
-    async () => {
-      const back = await fetch(`${fleet.tenantUrl('warm')}/api/collections/notes/records?perPage=100`)
-      if (back.status !== 200) return null
-      return ((await back.json()) as { items: { v: string }[] }).items.map((item) => item.v)
-    },
-    40_000,
-  )
+  const values = await until('the tenant to open', async () => {
+    const back = await fetch(`${fleet.tenantUrl('warm')}/api/collections/notes/records?perPage=100`)
+    if (back.status !== 200) return null
+    return ((await back.json()) as { items: { v: string }[] }).items.map((item) => item.v)
+  })
   for (const [name] of faults) expect(values).toContain(name)
-}, 120_000)
+}, 180_000)

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Fleet, runCli } from '../support/fleet.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-sweep-fleet-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))

@@ -11,7 +11,7 @@ import { Fleet } from '../support/fleet.ts'
 import { testWithPeers } from '../support/peers.ts'
 import { startPocketBase } from '../support/pocketbase.ts'
 
-setDefaultTimeout(120_000)
+setDefaultTimeout(180_000)
 
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
 

@@ -15,7 +15,7 @@ import { Fleet, programCommand } from '../support/fleet.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const superuser = { email: 'root@example.com', password: 'a-long-password' }
 const records = 30
@@ -38,7 +38,7 @@ beforeAll(async () => {
   }
   await client.backups.create('app.zip')
   fleet = await Fleet.start({ dir: join(dir, 'fleet') })
-}, 120_000)
+}, 180_000)
 
 afterAll(async () => {
   await fleet?.stop()
@@ -92,7 +92,7 @@ test('an import that is killed changes nothing, and goes on where it stopped', a
   expect(result).toMatchObject({ files: records })
   expect(result.filesKept).toBeGreaterThan(0)
   await checkImported(client)
-}, 60_000)
+}, 180_000)
 
 test('a backup is imported from its ZIP, twice with the same result', async () => {
   const client = await newTenant('zipped')
@@ -101,7 +101,7 @@ test('a backup is imported from its ZIP, twice with the same result', async () =
   await checkImported(client)
   expect(await importInto('zipped', zip)).toMatchObject({ files: records, filesKept: records })
   await checkImported(client)
-}, 60_000)
+}, 180_000)
 
 test('superusers of a tenant of a fleet, on a grant', async () => {
   const client = await newTenant('administered')
@@ -131,7 +131,7 @@ test('superusers of a tenant of a fleet, on a grant', async () => {
         })
       ).status,
     ).toBe(401)
-}, 60_000)
+}, 180_000)
 
 async function archive(name: string, fill: (zip: ZipFile) => void, patch = (bytes: Buffer) => bytes): Promise<string> {
   const path = join(dir, name)
@@ -168,4 +168,4 @@ test('archives that are no backup or leave their folder are refused in words, an
     await expect(importInto('hostile', source)).rejects.toThrow(words)
     await client.collection('_superusers').authWithPassword('before@example.com', 'before-the-import')
   }
-}, 60_000)
+}, 180_000)

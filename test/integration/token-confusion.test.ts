@@ -17,7 +17,7 @@ import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { saveUser } from '../support/engine.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 let server: Standalone
 let other: Standalone

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { NodeFleet } from '../support/node-fleet.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(120_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-warm-fleet-'))
 const superuser = { email: 'root@example.com', password: 'a-long-password' }

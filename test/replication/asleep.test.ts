@@ -13,7 +13,7 @@ import { mergeFiles, Pacer } from '../../src/replicate/merge-files.ts'
 import { retainHistory } from '../../src/replicate/retention-pass.ts'
 import { deadlineMs, Owner, restoredHash } from './histories.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const dayMs = 24 * 60 * 60_000
 const nothingPromised = { everyMs: 0, minutelyMs: 0, hourlyMs: 0 }

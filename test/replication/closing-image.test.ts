@@ -18,7 +18,7 @@ import type { UpkeepRunner } from '../../src/replicate/upkeep.ts'
 import { Owner, restoredHash } from './histories.ts'
 
 /** Others may use the machine; nothing here waits for time. */
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-closing-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))

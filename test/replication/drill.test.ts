@@ -19,7 +19,7 @@ import { ltxKey, slotKey } from '../../src/replicate/ltx-store.ts'
 import { ImageHistory } from './image-histories.ts'
 
 /** Others may use the machine; nothing here waits for time. */
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-drill-'))
 const store = new MemoryObjectStore()

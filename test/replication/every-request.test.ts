@@ -10,7 +10,7 @@ import { NeverShippedError } from '../../src/replicate/errors.ts'
 import { listLtx } from '../../src/replicate/ltx-store.ts'
 import { Owner, prefix, restoredHash } from './histories.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 /** Longer than a healthy store in memory ever takes, as short as the many rounds want it. */
 const patienceMs = 40
@@ -90,4 +90,4 @@ for (const way of ['before', 'after'] as const)
           if (dir !== null) rmSync(dir, { recursive: true, force: true })
         }
       }
-    }, 60_000)
+    }, 180_000)

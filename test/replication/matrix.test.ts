@@ -9,7 +9,7 @@ import { type Minio, startMinio } from '../support/minio.ts'
 import { peer, testWithPeers } from '../support/peers.ts'
 import { acks, type Cell, nameOf, pageSizes, runCell, workloads } from './matrix.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const seed = Number(process.env['SEED'] ?? 100)
 const effort = { txidsMax: 3, timesMax: 2 }
@@ -18,7 +18,7 @@ let server: Minio | null = null
 beforeAll(async () => {
   const path = peer('minio')
   if (path !== null) server = await startMinio(path, dir)
-}, 60_000)
+}, 180_000)
 afterAll(async () => {
   await server?.stop()
   rmSync(dir, { recursive: true, force: true })

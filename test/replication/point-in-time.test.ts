@@ -21,7 +21,7 @@ import {
 import { planRestore } from '../../src/replicate/restore-plan.ts'
 import { deadlineMs, Owner, restoredHash } from './histories.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 test('a time means the last slot at or before it', async () => {
   const store = new MemoryObjectStore()

@@ -22,7 +22,7 @@ import { StandbyLogs } from '../../src/replicate/standby-log.ts'
 import { StandbyStream, StandbysBehindError } from '../../src/replicate/standby-stream.ts'
 import { Owner, restoredHash } from './histories.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const root = mkdtempSync(join(tmpdir(), 'pf-quorum-'))
 afterAll(() => rmSync(root, { recursive: true, force: true }))
@@ -209,7 +209,7 @@ test('two of three: one may be away at each moment, and any two know everything'
   const next = await openQuorum(store, 3, { own: [], sets: { 2: three } })
   expect(next.owner.values().slice(0, values.length)).toEqual(values)
   await next.owner.abandon()
-}, 60_000)
+}, 180_000)
 
 test('a restart on the same disk goes on with its files, and has what a power cut took from them', async () => {
   const store = await begun()
@@ -259,7 +259,7 @@ test('a standby without its promise is refused its share; a chain starts over; a
   await owner.flush()
   await stream.close({ isShipped: true })
   await owner.close()
-}, 60_000)
+}, 180_000)
 
 test('a long outage: the chain goes on beyond where it would start over, and all of it is recovered', async () => {
   const store = await begun()
@@ -278,7 +278,7 @@ test('a long outage: the chain goes on beyond where it would start over, and all
   await next.write('then it is short again')
   expect(readFileSync(join(standby.dir, id, standby.chainFiles[0]!)).length).toBeLessThan(1 << 20)
   await next.owner.close()
-}, 60_000)
+}, 180_000)
 
 test('an owner that dies between its seal and what its standbys told it leaves that to the next one', async () => {
   const store = await begun()
@@ -438,4 +438,4 @@ test('random histories: writers, shipping, vacuum, takeovers; whatever was ackno
     store.fault = null
     for (const each of all) if (rng.below(2) === 0) each.restart()
   }
-}, 60_000)
+}, 180_000)

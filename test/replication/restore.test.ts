@@ -23,7 +23,7 @@ import { Owner, restoredHash as restoredHashOf, sha256 } from './histories.ts'
 import { ImageHistory } from './image-histories.ts'
 
 /** Others may use the machine; nothing here waits for time. */
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-restore-'))
 const path = join(dir, 'data.db')
@@ -48,7 +48,7 @@ beforeAll(async () => {
     db.run('DELETE FROM t WHERE id > 2000')
     db.run('VACUUM')
   })
-}, 60_000)
+}, 180_000)
 afterAll(() => {
   history[Symbol.dispose]()
   rmSync(dir, { recursive: true, force: true })

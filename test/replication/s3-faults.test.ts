@@ -7,7 +7,7 @@ import { seededRng } from '../../src/lib/rng.ts'
 import { S3Double, type S3Fault } from '../support/s3-double.ts'
 import { Owner, restoredHash } from './histories.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 const faults: readonly S3Fault[] = [
   { type: 'lost-reply' },
@@ -46,4 +46,4 @@ for (const seed of [1, 2, 3])
     await first.insert('too late')
     await expect(first.flush()).rejects.toMatchObject({ code: 'fenced' })
     expect(await restoredHash(first.at, null)).toBe(second.hash())
-  }, 60_000)
+  }, 180_000)

@@ -12,7 +12,7 @@ import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import type { OpenTenant } from '../../src/node/tenants/pool.ts'
 import { addCollection, addRecord, specOfTest, TenantBench } from '../support/tenant.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 /** Titles with what their files hold. */
 type Content = ReadonlyMap<string, readonly string[]>

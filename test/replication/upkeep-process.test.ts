@@ -15,7 +15,7 @@ import { isAlive } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
 import { Owner, prefix, restoredHash } from './histories.ts'
 
-setDefaultTimeout(60_000) // a busy machine is no failure
+setDefaultTimeout(180_000) // a busy machine is no failure
 
 test('a process merges, is killed and merges on, and ends when it is closed', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'pf-upkeep-'))

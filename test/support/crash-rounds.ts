@@ -194,16 +194,12 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
 async function readAll(fleet: Fleet, slug: string, token: string): Promise<Map<string, string>> {
   const stored = new Map<string, string>()
   for (let page = 1; ; page++) {
-    const items = await until(
-      `${slug} to answer`,
-      async () => {
-        const url = `${fleet.tenantUrl(slug)}/api/collections/journal/records?perPage=1000&page=${page}&skipTotal=1&sort=@rowid`
-        const response = await fetch(url, { headers: { authorization: token }, signal: AbortSignal.timeout(10_000) })
-        if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`)
-        return ((await response.json()) as { items: { id: string; value: string }[] }).items
-      },
-      30_000,
-    )
+    const items = await until(`${slug} to answer`, async () => {
+      const url = `${fleet.tenantUrl(slug)}/api/collections/journal/records?perPage=1000&page=${page}&skipTotal=1&sort=@rowid`
+      const response = await fetch(url, { headers: { authorization: token }, signal: AbortSignal.timeout(10_000) })
+      if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`)
+      return ((await response.json()) as { items: { id: string; value: string }[] }).items
+    })
     for (const item of items) stored.set(item.id, item.value)
     if (items.length < 1_000) return stored
   }

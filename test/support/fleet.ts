@@ -81,15 +81,11 @@ export class Fleet {
     }
     collect(child.stdout)
     collect(child.stderr)
-    const port = await until(
-      'the banner',
-      () => {
-        if (child.exitCode !== null || child.signalCode !== null)
-          throw new Error(`the fleet ended with ${child.exitCode ?? child.signalCode}: ${output.text}`)
-        return Number(/control plane\s+http:\/\/[^\s/]+:(\d+)\//.exec(output.text)?.[1] ?? 0)
-      },
-      60_000,
-    )
+    const port = await until('the banner', () => {
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`the fleet ended with ${child.exitCode ?? child.signalCode}: ${output.text}`)
+      return Number(/control plane\s+http:\/\/[^\s/]+:(\d+)\//.exec(output.text)?.[1] ?? 0)
+    })
     await until('object store line', () => output.text.includes('object store'))
     const adminToken = /First admin token[^:]*:\s+(admin_\w+)/.exec(output.text)?.[1] ?? null
     return new Fleet(options, { process: child, output, port, adminToken })

@@ -45,7 +45,7 @@ export async function startMinio(path: string, dir: string, bucket = 'pocketflee
     await child.exited
   }
   try {
-    await until('MinIO to be ready', async () => (await fetch(`${endpoint}/minio/health/ready`)).ok, 30_000)
+    await until('MinIO to be ready', async () => (await fetch(`${endpoint}/minio/health/ready`)).ok)
     const client = new S3Client({
       endpoint,
       region: 'us-east-1',

@@ -57,7 +57,7 @@ export class Nodes implements AsyncDisposable {
     this.control.heartbeats.delete(nodeId)
     const child = spawnNode(config)
     this.#running.add(child)
-    const worker = await until(`${id} to serve`, () => this.control.heartbeats.get(nodeId)?.workers[0], 30_000)
+    const worker = await until(`${id} to serve`, () => this.control.heartbeats.get(nodeId)?.workers[0])
     const signalTree = (name: NodeJS.Signals) => {
       for (const { pid } of processTree(child.pid)) signal(pid, name)
     }

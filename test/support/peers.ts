@@ -58,7 +58,7 @@ export function testWithPeers<const Names extends readonly Peer[]>(
   names: Names,
   title: string,
   body: (paths: { readonly [Name in Names[number]]: string }) => void | Promise<void>,
-  timeoutMs = 60_000,
+  timeoutMs = 180_000,
 ): void {
   const missing = names.filter((name) => peer(name) === null)
   if (missing.length === 0) {

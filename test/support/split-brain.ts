@@ -164,7 +164,7 @@ class Brain {
     this.#succeed(next)
     const heir = this.#sides[next]!
     const serves = () => this.#nodes.texts(this.#id, heir.node, this.#epoch)
-    await until('the successor to serve', serves, 30_000)
+    await until('the successor to serve', serves)
     const sealedAtMs = performance.now()
     const after = this.#clients(heir, this.#epoch, told)
     await Bun.sleep(this.#rng.below(clientsMs))
@@ -242,7 +242,7 @@ class Brain {
       const status = await this.#nodes.write(this.#id, heir.node, this.#epoch, barrier, { ack: 'sync' })
       return status === 200
     })
-    const texts = await until('the owner to serve', () => this.#nodes.texts(this.#id, heir.node, this.#epoch), 30_000)
+    const texts = await until('the owner to serve', () => this.#nodes.texts(this.#id, heir.node, this.#epoch))
     for (const text of this.#kept)
       if (!texts.has(text)) throw new Error(`an acknowledged write is gone: ${text.slice(0, 40)}`)
     for (const { text, epoch, askedAtMs, toldAtMs } of told) {

@@ -4,7 +4,7 @@
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-  timeoutMs = 30_000, // for a busy machine; only failures wait so long
+  timeoutMs = 60_000, // for a busy machine; only failures wait so long
 ): Promise<NonNullable<Exclude<T, false>>> {
   const deadline = performance.now() + timeoutMs
   let last: unknown

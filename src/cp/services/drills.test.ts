@@ -112,7 +112,7 @@ test('in thirty days every tenant is proven once, on a node that is not its own'
   }
   await world.service[Symbol.asyncDispose]()
   expect(world.clock.pendingTimers).toBe(0)
-}, 60_000)
+}, 180_000)
 
 test('a finding is kept beside the last good restore, and goes with the next one', async () => {
   const world = new World(1)
@@ -130,7 +130,7 @@ test('a finding is kept beside the last good restore, and goes with the next one
   expect(world.state.drills.get(tenantIdOf(0))).toMatchObject({ failure: null })
   expect(world.outcomes).toEqual(['proven', 'failed', 'proven'])
   await world.service[Symbol.asyncDispose]()
-}, 60_000)
+}, 180_000)
 
 test('a node without room says nothing about the history; one that dies is replaced; a lost answer is asked for again', async () => {
   const world = new World(1)
@@ -151,7 +151,7 @@ test('a node without room says nothing about the history; one that dies is repla
   await world.pass(3_600_000)
   expect(world.outcomes.at(-1)).toBe('proven')
   await world.service[Symbol.asyncDispose]()
-}, 60_000)
+}, 180_000)
 
 test('one that no node has room for does not keep the others from their turn', async () => {
   const world = new World(4)
@@ -164,7 +164,7 @@ test('one that no node has room for does not keep the others from their turn', a
   await world.pass(day)
   expect(world.state.drills.get(tenantIdOf(0))?.proven).not.toBeNull()
   await world.service[Symbol.asyncDispose]()
-}, 60_000)
+}, 180_000)
 
 test('a deleted tenant leaves no row, and a drill of one changes nothing', async () => {
   const world = new World(1)

@@ -15,7 +15,7 @@ import { openTenant } from './open-tenant.ts'
 import type { OpenTenant } from './pool.ts'
 import { warmCopy } from './warm-copy.ts'
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 function copyTo(target: TenantBench, tenantId: TenantId, store: ObjectStore = target.store) {
   return warmCopy(

@@ -126,7 +126,7 @@ test('a large WAL is checkpointed by a process, and the next write starts it ove
     await apart.close()
     pool.close()
   }
-}, 30_000)
+}, 180_000)
 
 test('reads of one round of the event loop see the same commits of others, and every one of our own', async () => {
   const count = () => db.get<{ n: number }>('SELECT count(*) AS n FROM t')!.n
