@@ -69,6 +69,26 @@ export function registerEject(tenant: Command): void {
   })
 }
 
+export function registerTakeBack(tenant: Command): void {
+  const verb = tenant
+    .command('take-back')
+    .description('serve a tenant again that was handed over, with what the other program wrote to its histories')
+    .argument('<id|slug>')
+    .option('--other-has-stopped', 'the other program has shipped all it had and writes no more')
+  addClientFlags(verb).action(async (reference: string, options: { otherHasStopped?: true; json?: true }) => {
+    if (!options.otherHasStopped)
+      throw new ConfigError(
+        `two programs that write the histories of ${reference} would lose writes: stop the other one, then repeat with --other-has-stopped`,
+      )
+    const taken = await clientOf(verb).request<{ slug: string; status: string }>(
+      'POST',
+      `/api/cp/tenants/${encodeURIComponent(reference)}/take-back`,
+      { otherHasStopped: true },
+    )
+    print(taken, options.json === true, ({ slug, status }) => `${slug} is ${status}`)
+  })
+}
+
 /** A script: what is not a command is a comment. */
 function describe(commands: EjectBody, report: EjectReportBody, options: EjectOptions): string {
   const lines = report.databases.map(({ name, txid, at }) => `# ${name}: TXID ${txid}, ${at}`)
@@ -80,7 +100,9 @@ function describe(commands: EjectBody, report: EjectReportBody, options: EjectOp
   else lines.push(...config, ...commands.restoreAt)
   if (report.isHandedOver) {
     if (options.at === undefined) lines.push(...config)
-    lines.push('# the tenant is suspended here and must stay so: from now on only this may write to its histories')
+    lines.push(
+      '# the tenant is suspended here until it is taken back: from now on only this may write to its histories',
+    )
     lines.push('litestream replicate -config litestream.yml')
   }
   return lines.join('\n')

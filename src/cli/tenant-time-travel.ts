@@ -7,6 +7,15 @@ import { addClientFlags, clientOf } from './client.ts'
 import { type MomentOptions, momentOf } from './moment.ts'
 import { followOperation, type OperationBody } from './operation.ts'
 import { print, renderTable } from './output.ts'
+import { milliseconds } from './tenant-durability.ts'
+
+interface ForkOptions extends MomentOptions {
+  readonly domain?: string
+  readonly ack?: string
+  readonly lossBoundMs?: string
+  readonly onStoreOutage?: string
+  readonly json?: true
+}
 
 interface PointsBody {
   readonly ranges: readonly {
@@ -112,23 +121,30 @@ export function registerTimeTravel(tenant: Command): void {
     .option('--at <TIME>', momentHelp)
     .option('--txid <N>', 'a transaction of data.db')
     .option('--domain <HOST>', 'custom domain')
-  addClientFlags(fork).action(
-    async (source: string, slug: string, options: MomentOptions & { domain?: string; json?: true }) => {
-      const client = clientOf(fork)
-      const { tenant: made, operation } = await client.request<{
-        tenant: { id: string }
-        operation: OperationBody<ForkBody>
-      }>('POST', path(source, 'fork'), {
-        id: slug,
-        ...momentOf(options, systemClock),
-        ...(options.domain !== undefined && { domain: options.domain }),
-      })
-      const report = await followOperation(client, operation, systemClock)
-      print({ id: made.id, slug, ...report }, options.json === true, ({ id, cut, filesCount, notes }) =>
-        [`${slug} (${id}) is ${source} as of ${cut.at}, with ${filesCount} files`, ...notes].join('\n'),
-      )
-    },
-  )
+    .option('--ack <MODE>', 'when a write is acknowledged: async, sync, quorum or quorum+sync; default: as the source')
+    .option(
+      '--loss-bound-ms <MS>',
+      'async: answers wait once the object store is this far behind; default: as the source',
+    )
+    .option('--on-store-outage <WHAT>', 'spool or refuse; default: as the source')
+  addClientFlags(fork).action(async (source: string, slug: string, options: ForkOptions) => {
+    const client = clientOf(fork)
+    const { tenant: made, operation } = await client.request<{
+      tenant: { id: string }
+      operation: OperationBody<ForkBody>
+    }>('POST', path(source, 'fork'), {
+      id: slug,
+      ...momentOf(options, systemClock),
+      ...(options.domain !== undefined && { domain: options.domain }),
+      ...(options.ack !== undefined && { ackMode: options.ack }),
+      ...(options.lossBoundMs !== undefined && { lossBoundMs: milliseconds(options.lossBoundMs) }),
+      ...(options.onStoreOutage !== undefined && { onStoreOutage: options.onStoreOutage }),
+    })
+    const report = await followOperation(client, operation, systemClock)
+    print({ id: made.id, slug, ...report }, options.json === true, ({ id, cut, filesCount, notes }) =>
+      [`${slug} (${id}) is ${source} as of ${cut.at}, with ${filesCount} files`, ...notes].join('\n'),
+    )
+  })
 }
 
 function registerCancel(tenant: Command): void {

@@ -8,7 +8,7 @@ import { registerArchive } from './tenant-archive.ts'
 import { registerCost } from './tenant-cost.ts'
 import { registerDrill } from './tenant-drill.ts'
 import { registerDurability } from './tenant-durability.ts'
-import { registerEject } from './tenant-eject.ts'
+import { registerEject, registerTakeBack } from './tenant-eject.ts'
 import { registerExport } from './tenant-export.ts'
 import { importTenant } from './tenant-import.ts'
 import { registerOrphans } from './tenant-orphans.ts'
@@ -161,6 +161,7 @@ export function registerTenant(program: Command): void {
   registerExport(tenant)
   registerDrill(tenant)
   registerEject(tenant)
+  registerTakeBack(tenant)
   registerCost(tenant)
   registerArchive(tenant)
 }

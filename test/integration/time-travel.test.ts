@@ -48,6 +48,8 @@ test('back, undo, and a fork, by the command line', () =>
     await fleet.cli(['tenant', 'restore', 'shop', '--at', afterwards, '--yes'])
     expect(await titles(client)).toEqual(['second'])
 
+    const shop = ['durability', 'shop', '--ack=sync', '--loss-bound-ms=7000', '--on-store-outage=refuse']
+    await fleet.cli(['tenant', ...shop])
     const forked = await cliJson<{ id: string; filesCount: number }>(
       fleet,
       'tenant',
@@ -56,7 +58,11 @@ test('back, undo, and a fork, by the command line', () =>
       'copy',
       '--at',
       before,
+      '--loss-bound-ms=8000',
     )
+    // Durability is its source's, but for what was told.
+    const durability = { ackMode: 'sync', lossBoundMs: 8_000, onStoreOutage: 'refuse' }
+    expect(await cliJson<object>(fleet, 'tenant', 'durability', 'copy')).toMatchObject(durability)
     expect(forked.filesCount).toBe(1)
     const copy = fleet.sdk('copy')
     // What signs in to the one means nothing to the other.

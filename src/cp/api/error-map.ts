@@ -30,6 +30,13 @@ const answers: Readonly<Record<Refusal, Answer>> = {
   standbys_unasked: { status: 409, message: 'Too many sets of standbys have not been asked yet.' },
   stale_epoch: { status: 409, message: 'The placement has changed in the meantime.' },
   operation_pending: { status: 409, message: 'Another operation on this tenant is under way.' },
+  handed_over: {
+    status: 409,
+    message:
+      'Its histories were handed over to another program. When that has stopped, take the tenant back (tenant take-back).',
+    field: 'status',
+  },
+  not_handed_over: { status: 409, message: 'The tenant was not handed over.' },
   node_not_found: { status: 404, message: 'There is no such node.', field: 'node' },
   node_draining: { status: 409, message: 'The node is draining.', field: 'node' },
   node_in_use: { status: 409, message: 'The node still has tenants; drain it first.' },

@@ -26,12 +26,12 @@ const name = t.String({ minLength: 1, maxLength: 64 })
 const host = t.String({ minLength: 1, maxLength: 253 })
 const hosts = t.Array(host, { maxItems: 100 })
 /** From at once to ten minutes: beyond that a bound is none. */
-const lossBoundMs = t.Optional(t.Integer({ minimum: 0, maximum: 600_000 }))
-const onStoreOutage = t.Optional(t.Union([t.Literal('spool'), t.Literal('refuse')]))
+export const lossBoundMs = t.Optional(t.Integer({ minimum: 0, maximum: 600_000 }))
+export const onStoreOutage = t.Optional(t.Union([t.Literal('spool'), t.Literal('refuse')]))
 /** From an hour to the month that one an hour is kept for; null: a day, as everybody's. */
 const keepPointsHours = t.Optional(t.Union([t.Null(), t.Integer({ minimum: 1, maximum: 720 })]))
 const hourMs = 3_600_000
-const ackMode = t.Union(ackModes.map((mode) => t.Literal(mode)))
+export const ackMode = t.Union(ackModes.map((mode) => t.Literal(mode)))
 
 const createBody = t.Object({
   id: name,
@@ -64,6 +64,7 @@ const updateBody = t.Object({
 })
 
 export function tenantBody({
+  handedOverAtMs,
   tenant,
   placement,
  
@@ -88,6 +89,7 @@ export function tenantBody({
     warmStandby: warmStandby !== null,
     quotas: limits,
     metadata,
+    handedOver: handedOverAtMs === null ? null : pocketBaseTime(handedOverAtMs),
     placement: placement && {
       nodeId: placement.nodeId,
       worker: placement.worker,
@@ -230,6 +232,16 @@ export const tenantRoutes = ({ tenants, moves, adoption, auth }: TenantRoutesDep
       },
       // The acceptance is part of the request, so that nobody loses data by a slip.
       { body: t.Object({ acceptLoss: t.Literal(true) }) },
+    )
+    .post(
+      '/:id/take-back',
+      async ({ params, request }) => {
+        const taken = await tenants.takeBack(params.id, auth.actorOf(request))
+        if (!taken.ok) throw refused(taken.error)
+        return bodyOf(params.id)
+      },
+      // Two programs that write one history lose writes: nobody may get there by a slip.
+      { body: t.Object({ otherHasStopped: t.Literal(true) }) },
     )
     .post(
       '/:id/superusers',

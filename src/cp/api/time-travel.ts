@@ -12,7 +12,7 @@ import type { OperationService, OperationView } from '../services/operations.ts'
 import type { TimeTravel } from '../services/time-travel.ts'
 import { ApiError, refused } from './error-map.ts'
 import type { GrantDeps } from './grants.ts'
-import { pocketBaseTime, tenantBody } from './tenants.ts'
+import { ackMode, lossBoundMs, onStoreOutage, pocketBaseTime, tenantBody } from './tenants.ts'
 
 export interface TimeTravelRoutesDeps extends GrantDeps {
   readonly timeTravel: TimeTravel
@@ -151,7 +151,7 @@ export const timeTravelRoutes = ({
     .post(
       '/:id/fork',
       async ({ params, body, request, status }) => {
-        const { id, domain, region } = body
+        const { id, domain, region, ackMode, lossBoundMs, onStoreOutage } = body
         const started = await naming(
           timeTravel.fork(
             params.id,
@@ -160,6 +160,9 @@ export const timeTravelRoutes = ({
               slug: id.toLowerCase(),
               ...(domain !== undefined && { domains: [domain.toLowerCase()] }),
               ...(region !== undefined && { region }),
+              ...(ackMode !== undefined && { ackMode }),
+              ...(lossBoundMs !== undefined && { lossBoundMs }),
+              ...(onStoreOutage !== undefined && { onStoreOutage }),
             },
             auth.actorOf(request),
           ),
@@ -169,7 +172,17 @@ export const timeTravelRoutes = ({
         const made = tenants.find(tenant.id)
         return status(202, { tenant: made && tenantBody(made), operation: operationBody(operation) })
       },
-      { body: t.Object({ ...moment, id: name, domain: t.Optional(host), region: t.Optional(name) }) },
+      {
+        body: t.Object({
+          ...moment,
+          id: name,
+          domain: t.Optional(host),
+          region: t.Optional(name),
+          ackMode: t.Optional(ackMode),
+          lossBoundMs,
+          onStoreOutage,
+        }),
+      },
     )
     .post(
       '/:id/export',

@@ -70,6 +70,8 @@ export interface TenantView {
   readonly warmStandby: WarmStandbyRow | null
   /** null before its use was noted for the first time. */
   readonly activity: TenantActivity | null
+  /** Since when another program writes its histories; null: none does. */
+  readonly handedOverAtMs: number | null
   /** null before the first drill. */
   readonly drill: DrillRow | null
 }
@@ -251,6 +253,20 @@ export class TenantService {
     return ok(null)
   }
 
+  /** Serves a tenant again whose histories another program wrote; the admin knows that it has stopped. */
+  async takeBack(reference: string, by: Actor): Promise<Result<null, TenantRefusal>> {
+    const { state, propose, audit, clock, tenantOrders } = this.#deps
+    const tenant = findTenant(state, reference)
+    if (tenant === undefined) return err('not_found')
+    const outcome = await propose(
+      { type: 'tenant.take-back', id: tenant.id, atMs: clock.now() },
+      audit.facts(by, { action: 'tenant.take-back', target: tenant.id, targetName: tenant.slug }),
+    )
+    if (!outcome.ok) return err(outcome.error)
+    await tenantOrders.tell(tenant.id)
+    return ok(null)
+  }
+
   /** Makes a superuser of the tenant or changes its password. */
   async upsertSuperuser(
     reference: string,
@@ -318,6 +334,7 @@ export class TenantService {
       activity: activities.get(id) ?? null,
       replicaEpoch: replicas.get(id)?.epoch || null,
       keepEveryMs: retentions.get(id)?.keepEveryMs ?? null,
+      handedOverAtMs: this.#deps.state.handOvers.get(id)?.atMs ?? null,
       warmStandby: warmStandbys.get(id) ?? null,
     }
   }

@@ -78,6 +78,7 @@ export class TimeTravel {
     if (tenant === null) return err('not_found')
     if (tenant.status !== 'active' && tenant.status !== 'suspended') return err('not_active')
     if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
+    if (state.handOvers.get(tenant.id) !== undefined) return err('handed_over')
     const cut = await this.cut(tenant.id, wish)
     const operation = { type: 'restore', id: recordId(rng), tenantId: tenant.id, cut, atMs: clock.now() } as const
     const record = { action: 'tenant.restore', target: tenant.id, targetName: tenant.slug, details: cutDetails(cut) }
@@ -96,8 +97,14 @@ export class TimeTravel {
     // Two kinds of writer on one history would overwrite each other.
     if (isHandedOver && tenant.status !== 'suspended') return err('not_suspended')
     if (state.operations.get(tenant.id) !== undefined) return err('operation_pending')
-    const action = isHandedOver ? 'tenant.hand-over' : 'tenant.eject'
-    await this.#deps.audit.note(by, { action, target: tenant.id, targetName: tenant.slug })
+    const { audit, propose, clock } = this.#deps
+    const act = { target: tenant.id, targetName: tenant.slug }
+    if (isHandedOver) {
+      // Remembered first: what fails half-way has to be taken back too.
+      const handOver = { type: 'tenant.hand-over', id: tenant.id, atMs: clock.now() } as const
+      const outcome = await propose(handOver, audit.facts(by, { action: 'tenant.hand-over', ...act }))
+      if (!outcome.ok) return err(outcome.error)
+    } else await audit.note(by, { action: 'tenant.eject', ...act })
     const id = recordId(rng)
     const job = { type: 'eject', isHandedOver } as const
     // Its own node alone can close it: a tenant that somebody has open is not handed over.
@@ -110,11 +117,13 @@ export class TimeTravel {
     )
   }
 
-  /** A new tenant with the content of another at a moment. Throws as {@link restore} does. */
+  /**
+   * A new tenant with the content of another at a moment, and its durability unless told otherwise. Throws as {@link restore} does.
+   */
   async fork(
     reference: string,
     wish: PointWish,
-    input: Pick<CreateTenant, 'slug' | 'domains' | 'owner' | 'region'>,
+    input: Pick<CreateTenant, 'slug' | 'domains' | 'owner' | 'region' | 'ackMode' | 'lossBoundMs' | 'onStoreOutage'>,
     by: Actor,
   ): Promise<Result<{ readonly tenant: Tenant; readonly operation: OperationView }, TenantRefusal>> {
     const { propose, operations, tenants, clock, rng } = this.#deps
@@ -123,9 +132,11 @@ export class TimeTravel {
     if (source.status === 'created') return err('not_active')
     const prepared = await tenants.prepare({
       region: source.region,
+      ackMode: source.ackMode,
+      lossBoundMs: source.lossBoundMs,
+      onStoreOutage: source.onStoreOutage,
       ...input,
       plan: source.plan,
-      ackMode: source.ackMode,
       limits: source.limits,
     })
     if (!prepared.ok) return err(prepared.error)

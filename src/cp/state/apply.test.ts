@@ -310,3 +310,53 @@ test('placements of the first version, without standbys, are still read', () => 
     ).toString('hex'),
   ).toBe('020f74656e616e7430303030303030303102' + '6e310307' + '0107' + '01026e32')
 })
+
+test('what was handed over is served again only by taking it back; a deleted tenant forgets it', () => {
+  const machine = new Machine()
+  const { id } = tenant(1)
+  const handOver = { type: 'tenant.hand-over', id, atMs: 5 } as const
+  const takeBack = { type: 'tenant.take-back', id, atMs: 6 } as const
+  const none = { slug: null, domains: null, plan: null, ackMode: null, limits: null, metadata: null, atMs: 7 } as const
+  const set = (status: 'active' | 'suspended') => machine.run({ type: 'tenant.update', id, status, ...none })
+  machine.run(node('n1'))
+  machine.run(create(tenant(1)))
+  machine.run({ type: 'tenant.activate', id, atMs: 2 })
+  expect(machine.run(handOver)).toBe('wrong_status')
+  expect(machine.run(takeBack)).toBe('not_handed_over')
+  expect(set('suspended')).toBe('ok')
+  expect(machine.run(handOver)).toBe('ok')
+  expect(machine.run({ ...handOver, atMs: 9 })).toBe('ok')
+  expect(machine.state.handOvers.get(id)?.atMs).toBe(5)
+  expect(set('active')).toBe('handed_over')
+  const cut = { atMs: 1, data: 1 as Txid, hooks: 1 as Txid, auxiliary: 1 as Txid }
+  const restore = { type: 'restore', id: 'op', tenantId: id, cut, atMs: 1 } as const
+  expect(machine.run({ type: 'operation.begin', operation: restore })).toBe('handed_over')
+  machine.checkRows()
+  expect(machine.run(takeBack)).toBe('ok')
+  expect(machine.state.tenants.get(id)?.status).toBe('active')
+  expect(set('suspended')).toBe('ok')
+  expect(set('active')).toBe('ok')
+  set('suspended')
+  machine.run(handOver)
+  machine.run({ type: 'tenant.delete', id, atMs: 8 })
+  expect(machine.state.handOvers.get(id)).toBeUndefined()
+  machine.checkRows()
+})
+
+test('an adopted tombstone comes back with its names free, and not once its objects may be gone', () => {
+  const machine = new Machine()
+  const [one, two] = [tenant(1, 'one'), tenant(2, 'one')]
+  const adopt = { type: 'tenant.adopt', tenant: one, nodeId: 'n1' as NodeId, worker: 0, epoch: 4 as Epoch } as const
+  machine.run(node('n1'))
+  machine.run(create(one))
+  machine.run({ type: 'tenant.delete', id: one.id, atMs: 2 })
+  expect(machine.run(adopt)).toBe('id_taken') // its node has not let go yet
+  machine.run({ type: 'placement.remove', id: one.id })
+  machine.run(create(two))
+  expect(machine.run(adopt)).toBe('slug_taken')
+  machine.run({ type: 'tenant.delete', id: two.id, atMs: 3 })
+  expect(machine.run(adopt)).toBe('ok')
+  expect(machine.state.sweeps.get(one.id)).toBeUndefined()
+  expect(machine.state.tenants.count).toBe(1)
+  machine.checkRows()
+})

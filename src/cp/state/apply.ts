@@ -95,6 +95,8 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       const status = state.tenants.get(operation.tenantId)?.status
       if (status === undefined || status === 'deleted') return reject('not_found')
       if (status !== 'active' && status !== 'suspended') return reject('wrong_status')
+      if (operation.type === 'restore' && state.handOvers.get(operation.tenantId) !== undefined)
+        return reject('handed_over') // it would write
       if (state.operations.get(operation.tenantId) !== undefined) return reject('operation_pending')
       batch.putOperation(operation)
       return accepted
@@ -133,6 +135,7 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (state.operations.get(command.id) !== undefined) batch.removeOperation(command.id)
       if (state.activities.get(command.id) !== undefined) batch.removeActivity(command.id)
       if (state.drills.get(command.id) !== undefined) batch.removeDrill(command.id)
+      if (state.handOvers.get(command.id) !== undefined) batch.removeHandOver(command.id)
       if (state.retentions.get(command.id) !== undefined) batch.removeRetention(command.id)
       if (state.warmStandbys.get(command.id) !== undefined) batch.removeWarmStandby(command.id)
       return accepted
@@ -223,6 +226,22 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (state.admins.get(command.id) === undefined) return reject('not_found')
       if (state.admins.count === 1) return reject('last_admin')
       batch.removeAdmin(command.id)
+      return accepted
+    }
+    case 'tenant.hand-over': {
+      const tenant = state.tenants.get(command.id)
+      if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
+      if (tenant.status !== 'suspended') return reject('wrong_status')
+      if (state.operations.get(command.id) !== undefined) return reject('operation_pending')
+      if (state.handOvers.get(command.id) === undefined) batch.putHandOver({ tenantId: command.id, atMs: command.atMs })
+      return accepted
+    }
+    case 'tenant.take-back': {
+      const tenant = state.tenants.get(command.id)
+      if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
+      if (state.handOvers.get(command.id) === undefined) return reject('not_handed_over')
+      batch.removeHandOver(command.id)
+      batch.putTenant({ ...tenant, status: 'active', updatedAtMs: command.atMs })
       return accepted
     }
     case 'sweep.put':
@@ -342,6 +361,8 @@ function applyUpdate(
   if (domains.some((domain) => isOther(state.tenants.byDomain(domain)))) return reject('domain_taken')
   if (command.status !== null && tenant.status !== 'active' && tenant.status !== 'suspended')
     return reject('wrong_status')
+  // The other program may still write: whoever knows that it does not takes the tenant back.
+  if (command.status === 'active' && state.handOvers.get(tenant.id) !== undefined) return reject('handed_over')
   batch.putTenant({
     ...tenant,
     slug,

@@ -130,6 +130,10 @@ export type Command =
   /** The owner under this epoch has copied the newest state to its own path: that one counts. */
   | { readonly type: 'replica.move'; readonly id: TenantId; readonly epoch: Epoch }
   | { readonly type: 'activity.put'; readonly activity: TenantActivity }
+  /** From here on another program writes the histories of a suspended tenant. */
+  | { readonly type: 'tenant.hand-over'; readonly id: TenantId; readonly atMs: number }
+  /** That program has stopped: the tenant is served again. */
+  | { readonly type: 'tenant.take-back'; readonly id: TenantId; readonly atMs: number }
   /** How far the deletion of what nobody needs is; `expected` null: there was no row. */
   | { readonly type: 'sweep.put'; readonly sweep: SweepRow; readonly expected: SweepPhase | null }
   /** A decision of somebody and the record of it; `command` is encoded, and never another of these. */
@@ -153,6 +157,8 @@ export type RejectReason =
   | 'stale_epoch'
   | 'standbys_unasked'
   | 'operation_pending'
+  | 'handed_over'
+  | 'not_handed_over'
   | 'node_not_found'
   | 'node_draining'
   | 'node_in_use'
@@ -250,6 +256,8 @@ export const commands = versioned<Command>(
     ],
     'replica.begin': [27, struct<Of<'replica.begin'>>({ id: tenantId, epoch: varint })],
     'replica.move': [28, struct<Of<'replica.move'>>({ id: tenantId, epoch })],
+    'tenant.hand-over': [43, struct<Of<'tenant.hand-over'>>({ id: tenantId, atMs: varint })],
+    'tenant.take-back': [44, struct<Of<'tenant.take-back'>>({ id: tenantId, atMs: varint })],
     'sweep.put': [42, struct<Of<'sweep.put'>>({ sweep: sweepCodec, expected: nullable(oneOf(sweepPhases)) })],
     audited: [40, struct<Of<'audited'>>({ audit: auditCodec, command: bytes })],
     'audit.append': [41, struct<Of<'audit.append'>>({ audit: auditCodec })],

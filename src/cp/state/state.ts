@@ -10,6 +10,7 @@ import { type Admin, adminRows } from './admins.ts'
 import { type AuditRow, auditRows } from './audit.ts'
 import { type ClusterConfig, configRows } from './config.ts'
 import { type DrillRow, drillRows } from './drills.ts'
+import { type HandOverRow, handOverRows } from './hand-overs.ts'
 import { type NodeRow, nodeRows } from './nodes.ts'
 import { operationRows, type TenantOperation } from './operations.ts'
 import { type PlacementRow, placementRows } from './placements.ts'
@@ -47,6 +48,8 @@ export interface StateReader {
   /** What was decided about tenants and is not done. */
   readonly operations: { get(id: TenantId): TenantOperation | undefined; all(): Iterable<TenantOperation> }
   readonly drills: { get(id: TenantId): DrillRow | undefined; all(): Iterable<DrillRow> }
+  /** Tenants whose histories another program writes. */
+  readonly handOvers: { get(id: TenantId): HandOverRow | undefined }
   /** How far the deletion of what a tenant leaves behind is. */
   readonly sweeps: { get(id: TenantId): SweepRow | undefined; all(): Iterable<SweepRow> }
   readonly nodes: { get(id: NodeId): NodeRow | undefined; all(): Iterable<NodeRow> }
@@ -90,6 +93,7 @@ const keys = {
   warmStandby: (id: string) => utf8(`s/h/${id}`),
   activity: (id: string) => utf8(`s/u/${id}`),
   operation: (id: string) => utf8(`s/o/${id}`),
+  handOver: (id: string) => utf8(`s/e/${id}`),
   sweep: (id: string) => utf8(`s/w/${id}`),
   drill: (id: string) => utf8(`s/d/${id}`),
   node: (id: string) => utf8(`s/n/${id}`),
@@ -113,6 +117,7 @@ export class ClusterState implements StateReader {
   readonly #activities = new Map<TenantId, TenantActivity>()
   readonly #operations = new Map<TenantId, TenantOperation>()
   readonly #drills = new Map<TenantId, DrillRow>()
+  readonly #handOvers = new Map<TenantId, HandOverRow>()
   readonly #sweeps = new Map<TenantId, SweepRow>()
   readonly #nodes = new Map<NodeId, NodeRow>()
   readonly #admins = new Map<string, Admin>()
@@ -130,6 +135,7 @@ export class ClusterState implements StateReader {
   readonly retentions: StateReader['retentions']
   readonly warmStandbys: StateReader['warmStandbys']
   readonly drills: StateReader['drills']
+  readonly handOvers: StateReader['handOvers']
   readonly sweeps: StateReader['sweeps']
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
@@ -164,6 +170,7 @@ export class ClusterState implements StateReader {
     this.activities = { get: (id) => this.#activities.get(id) }
     this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
     this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
+    this.handOvers = { get: (id) => this.#handOvers.get(id) }
     this.sweeps = { get: (id) => this.#sweeps.get(id), all: () => this.#sweeps.values() }
     this.nodes = { get: (id) => this.#nodes.get(id), all: () => this.#nodes.values() }
     const audit = this.#audit
@@ -213,6 +220,7 @@ export class ClusterState implements StateReader {
       else if (kind === 'u/') this.setActivity(activityRows.decode(value))
       else if (kind === 'o/') this.setOperation(operationRows.decode(value))
       else if (kind === 'd/') this.setDrill(drillRows.decode(value))
+      else if (kind === 'e/') this.setHandOver(handOverRows.decode(value))
       else if (kind === 'w/') this.setSweep(sweepRows.decode(value))
       else if (kind === 'n/') this.setNode(nodeRows.decode(value))
       else if (kind === 'a/') this.setAdmin(adminRows.decode(value))
@@ -242,6 +250,8 @@ export class ClusterState implements StateReader {
       yield { key: keys.warmStandby(row.tenantId), value: warmStandbyRows.encode(row) }
     for (const row of this.#activities.values())
       yield { key: keys.activity(row.tenantId), value: activityRows.encode(row) }
+    for (const row of this.#handOvers.values())
+      yield { key: keys.handOver(row.tenantId), value: handOverRows.encode(row) }
     for (const row of this.#sweeps.values()) yield { key: keys.sweep(row.tenantId), value: sweepRows.encode(row) }
     for (const row of this.#audit.values()) yield { key: keys.audit(row.number), value: auditRows.encode(row) }
     for (const row of this.#drills.values()) yield { key: keys.drill(row.tenantId), value: drillRows.encode(row) }
@@ -338,6 +348,14 @@ export class ClusterState implements StateReader {
     const old = this.#admins.get(id)
     this.#admins.delete(id)
     if (old !== undefined) this.#byTokenPrefix.delete(old.tokenPrefix)
+  }
+
+  setHandOver(next: HandOverRow): void {
+    this.#handOvers.set(next.tenantId, next)
+  }
+
+  removeHandOver(id: TenantId): void {
+    this.#handOvers.delete(id)
   }
 
   setSweep(next: SweepRow): void {
@@ -478,6 +496,16 @@ export class StateBatch {
   removeAdmin(id: string): void {
     this.#writes.push({ key: keys.admin(id), value: null })
     this.#state.removeAdmin(id)
+  }
+
+  putHandOver(row: HandOverRow): void {
+    this.#writes.push({ key: keys.handOver(row.tenantId), value: handOverRows.encode(row) })
+    this.#state.setHandOver(row)
+  }
+
+  removeHandOver(id: TenantId): void {
+    this.#writes.push({ key: keys.handOver(id), value: null })
+    this.#state.removeHandOver(id)
   }
 
   putSweep(row: SweepRow): void {
