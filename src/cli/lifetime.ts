@@ -8,6 +8,8 @@ import { exitFailed, exitOk } from './exit-codes.ts'
 export interface Running {
   /** Lines for people: what is listening where. */
   readonly banner: readonly string[]
+  /** More of them, which the start does not wait for; never rejects. */
+  readonly later?: Promise<readonly string[]>
   /** Facts for the parent of a child process, such as its address. */
   readonly facts?: Readonly<Record<string, string>>
   /** Resolves when the mode ends by itself (a fatal error); never for a healthy server. */

@@ -65,7 +65,12 @@ export async function runServe(command: Command, domains: readonly string[]): Pr
   })
   const running = await startMode(mode, { options, log, isChild: lifeLine !== null, domains })
   if (lifeLine) console.log(JSON.stringify({ ready: true, banner: running.banner, facts: running.facts ?? {} }))
-  else for (const line of running.banner) console.log(line)
+  else {
+    for (const line of running.banner) console.log(line)
+    running.later?.then((lines) => {
+      for (const line of lines) console.log(line)
+    })
+  }
   const code = await serveUntilStopped(running, parent, log)
   // Everything is closed; what may still hold the event loop is the life line, which its parent keeps open, or a question
   // to an authority that cannot be taken back.

@@ -9,7 +9,7 @@ import type { Rng } from '../lib/rng.ts'
 import { tenantApp } from './api/app.ts'
 import type { TenantHost, TenantLease } from './api/tenant-host.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
-import { needsInstaller } from './engine/auth/superusers.ts'
+import { createInstallerPath } from './engine/auth/superusers.ts'
 import { clearTemporary } from './engine/backups/backups.ts'
 import { allowRestore, swapContents } from './engine/backups/restore.ts'
 import { cronsOf } from './engine/crons/system-jobs.ts'
@@ -39,8 +39,8 @@ export interface StandaloneOptions {
 export interface Standalone extends AsyncDisposable {
   readonly url: string
   readonly engine: Engine
-  /** Nobody can sign in as a superuser yet. */
-  readonly needsSuperuser: boolean
+  /** Where a browser makes the first superuser, for half an hour; null when there is one. Takes the time of a password's hash. */
+  installerUrl(): Promise<string | null>
   close(): Promise<void>
 }
 
@@ -113,8 +113,19 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
   })
   const listeners = await openListeners({ app, http: options.http, https, dir, clock, rng, log })
   opened.defer(() => listeners.close())
-  const needsSuperuser = needsInstaller(engine)
+  const installerUrl = async () => {
+    const path = await createInstallerPath(engine)
+    return path === null ? null : reachable(listeners.url, https) + path
+  }
   const all = opened.move()
   const close = () => all.disposeAsync()
-  return { url: listeners.url, engine, needsSuperuser, close, [Symbol.asyncDispose]: close }
+  return { url: listeners.url, engine, installerUrl, close, [Symbol.asyncDispose]: close }
+}
+
+/** A listener's address as a browser on this machine reaches it, or the domain that its certificate is for. */
+function reachable(url: string, https: StandaloneHttps | null): string {
+  const { protocol, hostname, port } = new URL(url)
+  const isAny = hostname === '0.0.0.0' || hostname === '[::]'
+  const host = https?.domains[0] ?? (isAny ? '127.0.0.1' : hostname)
+  return `${protocol}//${host}${port === '' ? '' : `:${port}`}`
 }

@@ -2,9 +2,10 @@
 
 import { systemClock } from '../../lib/clock.ts'
 import { domainName } from '../../lib/config/fleet-options.ts'
-import { ConfigError } from '../../lib/errors.ts'
+import { ConfigError, errorMessage } from '../../lib/errors.ts'
+import type { Logger } from '../../lib/obs/log.ts'
 import { systemRng } from '../../lib/rng.ts'
-import { openStandalone } from '../../node/standalone.ts'
+import { openStandalone, type Standalone } from '../../node/standalone.ts'
 import type { StandaloneHttps } from '../../node/standalone-listeners.ts'
 import { encryptionKey } from '../encryption-key.ts'
 import { never, type Running } from '../lifetime.ts'
@@ -30,9 +31,30 @@ export async function startStandalone(input: ModeInput): Promise<Running> {
     log,
   })
   const banner = [`Server started at ${standalone.url}`, `  REST API  ${standalone.url}/api/`]
-  if (standalone.needsSuperuser)
-    banner.push('', '  No superuser yet. Make one:', '    pocketfleet superuser upsert EMAIL PASSWORD')
-  return { banner, facts: { http: new URL(standalone.url).host }, failed: never, close: () => standalone.close() }
+  return {
+    banner,
+    later: installerLines(standalone, log),
+    facts: { http: new URL(standalone.url).host },
+    failed: never,
+    close: () => standalone.close(),
+  }
+}
+
+async function installerLines(standalone: Standalone, log: Logger): Promise<string[]> {
+  try {
+    const url = await standalone.installerUrl()
+    if (url === null) return []
+    return [
+      '',
+      '  No superuser yet. Make one in a browser, within half an hour:',
+      `    ${url}`,
+      '  or on the command line:',
+      '    pocketfleet superuser upsert EMAIL PASSWORD',
+    ]
+  } catch (error) {
+    log.warn('link for the first superuser not made', { error: errorMessage(error) }) // closed meanwhile, or a full disk
+    return []
+  }
 }
 
 /** TLS with a certificate that was given, or with those that an authority issues for the domains. */

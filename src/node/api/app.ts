@@ -22,6 +22,7 @@ import { fileRoutes } from './files.ts'
 import { healthRoutes } from './health.ts'
 import { logRoutes } from './logs.ts'
 import { logRequest } from './middleware/activity-log.ts'
+import { pageRoutes } from './page-routes.ts'
 import { realtimeRoutes } from './realtime.ts'
 import { recordRoutes } from './records.ts'
 import { RequestEvent } from './request-event.ts'
@@ -49,6 +50,7 @@ const allRoutes: readonly (readonly Route[])[] = [
   logRoutes,
   healthRoutes,
   extensionRoutes,
+  pageRoutes,
   fileRoutes,
   settingsRoutes,
   collectionRoutes,

@@ -51,6 +51,8 @@ export class RequestEvent {
   bodyBytesMax = bodyBytesDefault
   /** Keeps the address out of the log. */
   isSecretPath = false
+  /** Successes are not logged: files for browsers, as in PocketBase. */
+  isQuiet = false
   /** Set by a handler whose answer is a stream: it releases the lease itself when the stream has ended. */
   keepsLease = false
   #params: Readonly<Record<string, string>> = {}

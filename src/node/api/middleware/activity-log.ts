@@ -17,7 +17,8 @@ export function logRequest({ event, status, durationMs, error }: Answered): void
   if (logs.maxDays === 0 || engine.isClosed) return
   const level = error === null ? logLevel.info : logLevel.error
   if (level < logs.minLevel) return
-  if (error === null && (event.isSecretPath || event.keepsLease || event.path.startsWith('/api/logs'))) return
+  if (error === null && (event.isSecretPath || event.isQuiet || event.keepsLease || event.path.startsWith('/api/logs')))
+    return
   const method = event.method.slice(0, methodMax)
   // A secret stands in the address itself: an authorisation code, say.
   const url = event.isSecretPath
