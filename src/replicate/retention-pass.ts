@@ -7,6 +7,7 @@ import type { Txid } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
 import { candidateRangesMax, type DeletionCandidates } from './history-manifest.ts'
+import { LtxFormatError } from './ltx/errors.ts'
 import { decodeLtxHeader, ltxHeaderBytes } from './ltx/header.ts'
 import { checkLtx } from './ltx/merge.ts'
 import { type HistoryLocation, isSeal, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
@@ -44,6 +45,8 @@ export interface RetentionOutcome {
   readonly retained: { readonly txid: Txid; readonly atMs: number; readonly isSettled: boolean }
   readonly filesDeleted: number
   readonly bytesDeleted: number
+  /** Merged files that cannot be read: what they were made of stays. */
+  readonly damaged: readonly Pick<LtxFile, 'level' | 'minTxid' | 'maxTxid'>[]
 }
 
 /**
@@ -85,21 +88,23 @@ export async function retainHistory(
   const files = await withTimes(at, listed, nowMs - policy.everyMs, signal)
   const tail = listed.reduce((max, { maxTxid }) => Math.max(max, maxTxid), 0) as Txid
   const retained = (isSettled: boolean) => ({ txid: tail, atMs: nowMs, isSettled })
-  const nothing = { filesDeleted: 0, bytesDeleted: 0 }
+  const nothing = { filesDeleted: 0, bytesDeleted: 0, damaged: [] }
   const untouched = { candidates: state.candidates, retained: retained(false), ...nothing }
   if (held === null) return untouched
   let plan = planRetention(files, nowMs, policy, held)
   const { candidates, restoreMsMax } = state
   if (candidates !== null && nowMs < readyAtMs(candidates, restoreMsMax)) return untouched
+  let damaged: readonly PassFile[] = []
   let gone = candidates === null ? [] : planDeletion(candidates.ranges, plan)
   if (candidates !== null && gone.length > 0) {
-    await proveNewest(at, files, new Set(gone), deps)
+    const proven = await proveNewest(at, files, new Set(gone), deps)
+    damaged = await damagedHeirs(at, heirsOf(files, new Set(gone)), { ...deps, proven })
     // That may have taken hours: what was reserved meanwhile stays. Nothing more goes by that, so the proof still holds.
     const heldNow = await readReservations(at, nowMs, signal)
     if (heldNow === null) return untouched
     const points = [...held.points, ...heldNow.points]
     plan = planRetention(files, nowMs, policy, { points, files: [...held.files, ...heldNow.files] })
-    gone = planDeletion(candidates.ranges, plan)
+    gone = planDeletion(candidates.ranges, plan).filter((file) => !damaged.some((heir) => spans(heir, file)))
   }
   for (let from = 0; from < gone.length; from += deleteKeysMax)
     await at.store.delete(
@@ -118,23 +123,66 @@ export async function retainHistory(
     retained: retained(ranges.length === 0 && isOld),
     filesDeleted: gone.length,
     bytesDeleted: gone.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    damaged: damaged.map(({ level, minTxid, maxTxid }) => ({ level, minTxid, maxTxid })),
   }
 }
 
-/** Reads the files whole that give the newest state without those that go: a damaged one throws, and nothing goes. */
+/**
+ * Reads the files whole that give the newest state without those that go: a damaged one throws, and nothing goes.
+ *
+ * @returns what was read.
+ */
 async function proveNewest(
   at: HistoryLocation,
   files: readonly PassFile[],
   gone: ReadonlySet<PassFile>,
   deps: { readonly pacer: Pacer; readonly signal?: AbortSignal },
-): Promise<void> {
+): Promise<ReadonlySet<PassFile>> {
   const plan = planRestore(
     files.filter((file) => !gone.has(file)),
     null,
   )
   assert(plan.ok, 'the newest state would be gone')
-  for (const file of plan.value.files) if (file.level > 0) await checkLtx(inputOf(at, file, deps))
+  const merged = new Set(plan.value.files.filter(({ level }) => level > 0))
+  for (const file of merged) await checkLtx(inputOf(at, file, deps))
+  return merged
 }
+
+/**
+ * What stands in place of the files that go, for older points too: of each, the narrowest merged file that stays and spans
+ * it. One that spans nothing narrower stands for points that a wider one cannot reach.
+ */
+function heirsOf(files: readonly PassFile[], gone: ReadonlySet<PassFile>): ReadonlySet<PassFile> {
+  const merged = files.filter((file) => file.level > 0 && !gone.has(file)).sort((a, b) => widthOf(a) - widthOf(b))
+  const heirs = new Set<PassFile>()
+  for (const file of gone) {
+    const heir = merged.find((each) => spans(each, file))
+    if (heir !== undefined) heirs.add(heir)
+  }
+  return heirs
+}
+
+/** Those that cannot be read to their end as they were written. Throws what the store throws. */
+async function damagedHeirs(
+  at: HistoryLocation,
+  heirs: ReadonlySet<PassFile>,
+  { proven, ...deps }: { readonly pacer: Pacer; readonly signal?: AbortSignal; readonly proven: ReadonlySet<PassFile> },
+): Promise<readonly PassFile[]> {
+  const damaged: PassFile[] = []
+  for (const heir of heirs) {
+    if (proven.has(heir)) continue
+    try {
+      await checkLtx(inputOf(at, heir, deps))
+    } catch (error) {
+      if (!(error instanceof LtxFormatError)) throw error
+      damaged.push(heir)
+    }
+  }
+  return damaged
+}
+
+const widthOf = ({ minTxid, maxTxid }: PassFile) => maxTxid - minTxid
+const spans = (outer: PassFile, inner: PassFile) => outer.minTxid <= inner.minTxid && outer.maxTxid >= inner.maxTxid
 
 function readyAtMs(candidates: DeletionCandidates, restoreMsMax: number): number {
   return candidates.sinceMs + Math.max(candidateWaitMs, 2 * restoreMsMax)

@@ -108,11 +108,12 @@ export class UpkeepProcess implements UpkeepRunner {
     const { candidates, restoreMsMax, keepEveryMs } = state
     const sent = { candidates, restoreMsMax, ...(keepEveryMs !== undefined && { keepEveryMs }) }
     const outcome = (await this.#do({ type: 'retain', prefix, state: sent })) as RetentionOutcome
-    const { filesDeleted, bytesDeleted } = this.#totals
+    const { filesDeleted, bytesDeleted, failures } = this.#totals
     this.#totals = {
       ...this.#totals,
       filesDeleted: filesDeleted + outcome.filesDeleted,
       bytesDeleted: bytesDeleted + outcome.bytesDeleted,
+      failures: failures + outcome.damaged.length,
     }
     return outcome
   }

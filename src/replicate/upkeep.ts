@@ -169,11 +169,16 @@ export class HistoryUpkeep {
   }
 
   async #retain(): Promise<void> {
-    const { candidates, retained, filesDeleted, bytesDeleted } = await this.#deps.runner.retain(
+    const { candidates, retained, filesDeleted, bytesDeleted, damaged } = await this.#deps.runner.retain(
       this.#at.prefix,
       this.#state,
     )
     this.#state = { ...this.#state, candidates, retained }
+    if (damaged.length > 0)
+      this.#deps.log.error('merged files are damaged, what they were made of stays', {
+        prefix: this.#at.prefix,
+        damaged,
+      })
     if (filesDeleted > 0) this.#deps.log.info('files deleted', { prefix: this.#at.prefix, filesDeleted, bytesDeleted })
   }
 }
