@@ -85,7 +85,7 @@ export class ObjectStorage implements FileStorage {
       const info = await this.#store.head(object)
       if (info === null) return null
       if (cache !== null && info.sizeBytes <= cachedBytesMax)
-        return await cachedFile(cache, object, await cache.load(object, () => this.#store.get(object)))
+        return await cachedFile(cache, object, await cache.load(object, this.#prefix, () => this.#store.get(object)))
       return {
         sizeBytes: info.sizeBytes,
         modifiedAtMs: info.modifiedAtMs,

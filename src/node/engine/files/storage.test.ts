@@ -97,11 +97,15 @@ test('concurrent first reads of an object fetch it once; the cache stays within 
     reads++
     return new Uint8Array(size)
   }
-  await Promise.all([cache.load('a', load(600)), cache.load('a', load(600)), cache.load('a', load(600))])
+  await Promise.all([
+    cache.load('a', 'owner', load(600)),
+    cache.load('a', 'owner', load(600)),
+    cache.load('a', 'owner', load(600)),
+  ])
   expect(reads).toBe(1)
-  await cache.load('b', load(300))
+  await cache.load('b', 'owner', load(300))
   expect(cache.find('a')).not.toBeNull()
-  await cache.load('c', load(300))
+  await cache.load('c', 'owner', load(300))
   expect(cache.find('b')).toBeNull() // the one used longest ago
   expect(cache.sizeBytes).toBe(900)
 })
