@@ -22,7 +22,12 @@ export interface TenantBody {
   readonly plan: string
   readonly ackMode: string
   readonly created: string
-  readonly placement?: { readonly nodeId: string; readonly epoch: number } | null
+  readonly placement?: {
+    readonly nodeId: string
+    readonly epoch: number
+    readonly worker: number
+    readonly busyWorker: number | null
+  } | null
   readonly provenRestore?: { readonly at: string; readonly txid: number } | null
   readonly failedDrill?: { readonly at: string; readonly message: string } | null
   readonly setupUrl?: string
@@ -30,11 +35,15 @@ export interface TenantBody {
 
 const path = (reference: string) => `/api/cp/tenants/${encodeURIComponent(reference)}`
 
+/** The worker that serves it now: while it is busy, that is one of its own kind. */
+const workerText = ({ worker, busyWorker }: NonNullable<TenantBody['placement']>) =>
+  busyWorker === null ? String(worker) : `${busyWorker} (for busy tenants; else ${worker})`
+
 const describe = (tenant: TenantBody): string => {
   const { placement, setupUrl, provenRestore, failedDrill, ...plain } = tenant
   return renderDetails({
     ...plain,
-    ...(placement && { node: placement.nodeId, epoch: placement.epoch }),
+    ...(placement && { node: placement.nodeId, epoch: placement.epoch, worker: workerText(placement) }),
     ...(setupUrl && { setupUrl }),
     ...(provenRestore && { provenRestore: `${provenRestore.at} (TXID ${provenRestore.txid})` }),
     ...(failedDrill && { failedDrill: `${failedDrill.at}: ${failedDrill.message}` }),

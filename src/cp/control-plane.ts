@@ -240,6 +240,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
     startReconciler({ tenants, moves, operations }, { clock, log, intervalMs: timings.reconcileMs }),
   )
   opened.defer(() => orders.close()) // before the reconciler, which waits for them
+  nodes.onAway((tenant) => feed.tenantChanged(tenant))
   nodes.onChange((node) => {
     feed.nodeChanged(node)
     reconciler.hurry()

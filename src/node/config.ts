@@ -3,6 +3,7 @@
 import type { NodeId } from '../lib/brand.ts'
 import type { ObjectStoreConfig } from '../lib/object-store/open.ts'
 import type { LogLevel } from '../lib/obs/log.ts'
+import type { BusyLimits } from './busy-tenants.ts'
 
 export interface ListenAddress {
   readonly host: string
@@ -18,6 +19,8 @@ export interface TenantNodeConfig {
   readonly http: ListenAddress
   /** Engine worker processes, at least 1. */
   readonly workers: number
+  /** When tenants count as busy and as calm; for tests. */
+  readonly busy?: BusyLimits
   /** `[from, to]`, both inclusive, one port per worker; null lets the system choose. */
   readonly workerPorts: { readonly from: number; readonly to: number } | null
   /** The host under which gateways and the control plane reach this node; workers listen on it, unless it is a name. */
@@ -57,8 +60,10 @@ export const defaultTenantsMax = 1_000
 /** The first line on a worker's standard input. */
 export interface WorkerConfig {
   readonly index: number
-  /** Workers of the node; a tenant belongs to `placement.worker % workers`. */
+  /** Ordinary workers of the node; to them belong tenants by `placement.worker % workers`. */
   readonly workers: number
+  /** Serves busy tenants, behind other processes; its index is not below `workers`. */
+  readonly isForBusy: boolean
   readonly nodeId: NodeId
   readonly dir: string
   readonly listen: ListenAddress

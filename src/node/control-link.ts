@@ -4,7 +4,7 @@
 import { type ControlPlaneClient, openControlPlaneClient } from '../ipc/control-plane-client.ts'
 import { nodeConversation } from '../ipc/conversation.ts'
 import type { ClusterSecrets } from '../ipc/keys.ts'
-import type { NodeLoad, NodeReplies, NodeRequest, WorkerAddress } from '../ipc/messages/cp-node.ts'
+import type { AwayTenant, NodeLoad, NodeReplies, NodeRequest, WorkerAddress } from '../ipc/messages/cp-node.ts'
 import type { Messaging } from '../ipc/zmq/messaging.ts'
 import type { Epoch, NodeId, TenantId } from '../lib/brand.ts'
 import { type Clock, sleep } from '../lib/clock.ts'
@@ -33,6 +33,7 @@ export interface ControlLinkDeps {
   readonly log: Logger
   readonly workers: () => readonly WorkerAddress[]
   readonly load: () => NodeLoad
+  readonly away: () => readonly AwayTenant[]
   /** It came or went. */
   readonly onLease: () => void
 }
@@ -52,6 +53,8 @@ export class ControlLink {
   readonly #closing = new AbortController()
   readonly #running: Promise<void>
   #isHurried = false
+  /** Who waits for the control plane to hear what is so now. */
+  #untold: (() => void)[] = []
   #wake: () => void = () => {}
   #heartbeatMs = heartbeatMsDefault
   #leaseEndsAtMs = Number.NEGATIVE_INFINITY
@@ -96,6 +99,18 @@ export class ControlLink {
   hurry(): void {
     this.#isHurried = true
     this.#wake()
+  }
+
+  /** Whether the control plane has heard of what is so at the time of the call, within `timeoutMs`. */
+  heard(timeoutMs: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const cancel = this.#deps.clock.setTimer(timeoutMs, () => resolve(false))
+    this.#untold.push(() => {
+      cancel()
+      resolve(true)
+    })
+    this.hurry()
+    return promise
   }
 
   placement(tenantId: TenantId): Promise<NodeReplies['placement.get']> {
@@ -183,15 +198,26 @@ export class ControlLink {
   }
 
   async #beat(): Promise<void> {
-    const { clock, workers, load } = this.#deps
+    const { clock, workers, load, away } = this.#deps
     const { nodeId, incarnation } = this.#facts
     const sentAtMs = clock.monotonic()
+    const toldNow = this.#untold.length
     const reply = await this.#client.request(
-      { type: 'node.heartbeat', nodeId, incarnation, workers: workers(), load: load(), draining: this.#draining },
+      {
+        type: 'node.heartbeat',
+        nodeId,
+        incarnation,
+        workers: workers(),
+        load: load(),
+        draining: this.#draining,
+        away: away(),
+      },
       { deadlineMs: heartbeatDeadlineMs, idempotent: true, signal: this.#closing.signal },
     )
-    if (reply.known) this.#leaseEndsAtMs = sentAtMs + reply.leaseMs
-    else {
+    if (reply.known) {
+      this.#leaseEndsAtMs = sentAtMs + reply.leaseMs
+      for (const tell of this.#untold.splice(0, toldNow)) tell()
+    } else {
       this.#isRegistered = false // another leader, or we were declared down: tell who we are, at once
       this.hurry()
     }

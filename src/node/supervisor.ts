@@ -21,16 +21,20 @@ import { addReadings, meteredOperations, noReading } from '../lib/object-store/m
 import { shareOf } from '../lib/object-store/open.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { Metrics } from '../lib/obs/metrics.ts'
+import type { MaybePromise } from '../lib/result.ts'
 import type { Rng } from '../lib/rng.ts'
 import { StandbyLogs } from '../replicate/standby-log.ts'
 import { version } from '../version.ts'
+import { defaultBusyLimits } from './busy-tenants.ts'
 import type { ListenAddress, TenantNodeConfig, WorkerConfig } from './config.ts'
 import { ControlLink } from './control-link.ts'
+import { busyWorkersMax, NodeWorkers } from './node-workers.ts'
 import { type KnownPlacement, PlacementCache } from './placement-cache.ts'
 import { serveStandby } from './standby-server.ts'
+import { TenantShifts } from './tenant-shifts.ts'
 import { listOrphans, readOrphan, removeOrphan } from './tenants/orphans.ts'
 import { WorkerProcess } from './worker-process.ts'
-import { totalLoad, type WorkerOrder, type WorkerQuestion } from './worker-protocol.ts'
+import { totalLoad, type WorkerOrder, type WorkerQuestion, type WorkerReplies } from './worker-protocol.ts'
 
 export interface TenantNodeDeps {
   readonly clock: Clock
@@ -46,7 +50,7 @@ export interface TenantNode {
   readonly httpUrl: string
   readonly ipcAddress: string
   readonly workers: readonly WorkerAddress[]
-  /** Process ids of the workers that run, by index. */
+  /** Process ids of the workers that run, by index; those for busy tenants come last. */
   readonly workerPids: readonly (number | null)[]
   readonly isDraining: boolean
   /** Stops accepting, drains, ships every tail and closes; bounded in time. */
@@ -83,7 +87,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
   )
   let link: ControlLink | null = null
   const answer = (question: WorkerQuestion) =>
-    answerQuestion(question, { link: link!, placements, nodeId: config.nodeId })
+    answerQuestion(question, { link: link!, placements, workers, shifts: shifts!, nodeId: config.nodeId })
   const metrics = deps.metrics ?? new Metrics()
   const loadSeconds = metrics.histogram({
     name: 'node_tenant_load_seconds',
@@ -93,10 +97,14 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
     name: 'restore_seconds',
     help: 'The same, of those for which databases came from the object store.',
   })
-  const workers = Array.from(
-    { length: config.workers },
-    (_, index) =>
-      new WorkerProcess(workerConfig(config, index), {
+  let shifts: TenantShifts | null = null
+  const busyMax = busyWorkersMax(config)
+  if (busyMax === 0) log.warn('no port is left for a worker for busy tenants', { workers: config.workers })
+  const workers = new NodeWorkers({
+    ordinary: config.workers,
+    busyMax,
+    make: (index) =>
+      new WorkerProcess(workerConfig(config, index, config.workers + busyMax), {
         clock,
         rng,
         log,
@@ -109,9 +117,9 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
         },
         ...(deps.workerCommand && { command: deps.workerCommand }),
       }),
-  )
+  })
   const meter = new LoadMeter(clock, config.dir, workers)
-  const addresses = () => workers.flatMap(({ index, url }) => (url === null ? [] : [{ index, url }]))
+  const addresses = () => workers.ordinary.flatMap(({ index, url }) => (url === null ? [] : [{ index, url }]))
   link = opened.adopt(
     new ControlLink(
       {
@@ -134,26 +142,31 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
         log,
         workers: addresses,
         load: () => meter.measure(),
+        away: () => workers.awayTenants(),
         onLease: () => {
-          for (const worker of workers) worker.leaseChanged()
+          for (const worker of workers.all) worker.leaseChanged()
         },
       },
     ),
     (it) => it.close(),
   )
-  opened.defer(async () => {
-    await Promise.all(workers.map((worker) => worker.stop()))
-  })
-  const standbyLogs = new StandbyLogs(join(config.dir, 'standby'))
+  opened.defer(() => workers.stop())
+  shifts = opened.adopt(
+    new TenantShifts(config.busy ?? defaultBusyLimits, { workers, placements, link, clock, log }),
+    (it) => it.close(),
+  )
+  const standbyLogs = await StandbyLogs.open(join(config.dir, 'standby'))
   serveStandby(server, {
     logs: standbyLogs,
     clock,
-    onFollow: ({ worker, ...hint }) => workers[worker % workers.length]!.follow(hint),
+    onFollow: ({ worker, ...hint }) => workers.homeOf(worker).follow(hint),
   })
-  serveOrders(server, { workers, placements, link, dir: config.dir })
-  await Promise.all(workers.map((worker) => worker.start()))
+  serveOrders(server, { workers, shifts, placements, link, dir: config.dir })
+  await workers.start(config.dir)
   link.hurry()
-  const http = opened.adopt(serveHttp(config.http, { workers, link, meter, standbyLogs, metrics }), (it) => it.stop())
+  const http = opened.adopt(serveHttp(config.http, { workers, shifts, link, meter, standbyLogs, metrics }), (it) =>
+    it.stop(),
+  )
   log.info('tenant node started', { node: config.nodeId, workers: config.workers, ipc: server.address })
   return new RunningNode(`http://${http.hostname}:${http.port}`, server.address, { workers, link }, opened.move())
 }
@@ -161,14 +174,14 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
 class RunningNode implements TenantNode {
   readonly httpUrl: string
   readonly ipcAddress: string
-  readonly #parts: { readonly workers: readonly WorkerProcess[]; readonly link: ControlLink }
+  readonly #parts: { readonly workers: NodeWorkers; readonly link: ControlLink }
   readonly #opened: AsyncDisposableStack
   #closing: Promise<void> | null = null
 
   constructor(
     httpUrl: string,
     ipcAddress: string,
-    parts: { readonly workers: readonly WorkerProcess[]; readonly link: ControlLink },
+    parts: { readonly workers: NodeWorkers; readonly link: ControlLink },
     opened: AsyncDisposableStack,
   ) {
     this.httpUrl = httpUrl
@@ -178,11 +191,11 @@ class RunningNode implements TenantNode {
   }
 
   get workers(): readonly WorkerAddress[] {
-    return this.#parts.workers.flatMap(({ index, url }) => (url === null ? [] : [{ index, url }]))
+    return this.#parts.workers.ordinary.flatMap(({ index, url }) => (url === null ? [] : [{ index, url }]))
   }
 
   get workerPids(): readonly (number | null)[] {
-    return this.#parts.workers.map((worker) => worker.pid)
+    return this.#parts.workers.all.map((worker) => worker.pid)
   }
 
   get isDraining(): boolean {
@@ -195,7 +208,7 @@ class RunningNode implements TenantNode {
   }
 
   abort(): void {
-    for (const worker of this.#parts.workers) worker.kill()
+    for (const worker of this.#parts.workers.all) worker.kill()
   }
 }
 
@@ -220,11 +233,13 @@ async function lockNode(dir: string, clock: Clock): Promise<DirectoryLock> {
   }
 }
 
-function workerConfig(config: TenantNodeConfig, index: number): WorkerConfig {
+/** @param workersMax with those for busy tenants: among so many is divided what the node may use. */
+function workerConfig(config: TenantNodeConfig, index: number, workersMax: number): WorkerConfig {
   const isIp = /^[\d.]+$|:/.test(config.nodeAddress)
   return {
     index,
     workers: config.workers,
+    isForBusy: index >= config.workers,
     nodeId: config.nodeId,
     dir: resolve(config.dir),
     listen: {
@@ -234,10 +249,10 @@ function workerConfig(config: TenantNodeConfig, index: number): WorkerConfig {
     advertiseHost: config.nodeAddress.includes(':') ? `[${config.nodeAddress}]` : config.nodeAddress,
     clusterSecret: config.clusterSecret,
     clusterSecretPrevious: config.clusterSecretPrevious ?? null,
-    objectStore: shareOf(config.objectStore, 1 / config.workers),
+    objectStore: shareOf(config.objectStore, 1 / workersMax),
     objectPrefix: config.objectPrefix,
     tenantsMax: Math.max(1, Math.ceil(config.tenantsMax / config.workers)),
-    memoryBytesMax: Math.floor((totalmem() * workersMemoryShare) / config.workers),
+    memoryBytesMax: Math.floor((totalmem() * workersMemoryShare) / workersMax),
     idleMs: config.idleMs,
     evictMs: config.evictMs,
     logLevel: config.logLevel,
@@ -249,7 +264,19 @@ function workerConfig(config: TenantNodeConfig, index: number): WorkerConfig {
 /** The control plane when it answers, else what it said last. */
 async function answerQuestion(
   question: WorkerQuestion,
-  { link, placements, nodeId }: { link: ControlLink; placements: PlacementCache; nodeId: string },
+  {
+    link,
+    placements,
+    workers,
+    shifts,
+    nodeId,
+  }: {
+    readonly link: ControlLink
+    readonly placements: PlacementCache
+    readonly workers: NodeWorkers
+    readonly shifts: TenantShifts
+    readonly nodeId: string
+  },
 ): Promise<unknown> {
   if (question.type === 'placement.fenced') {
     await placements.delete(question.tenantId)
@@ -260,29 +287,42 @@ async function answerQuestion(
     return { counts: await link.replicaMoved(question.tenantId, question.epoch) }
   }
   if (question.type === 'placement.sealed') return link.sealed(question.tenantId, question.epoch)
+  if (question.type === 'tenant.yielded') return shifts.yielded(question.tenantId)
   const { tenantId } = question
+  /** With the worker that serves it now, as an index that no worker has to reckon with. */
+  const told = (placed: KnownPlacement): KnownPlacement => ({
+    ...placed,
+    placement: { ...placed.placement, worker: workers.ownerOf(placed.placement).index },
+  })
   const known = placements.get(tenantId)
   let answer: Awaited<ReturnType<ControlLink['placement']>>
   try {
     answer = await link.placement(tenantId)
   } catch (error) {
     if (known === undefined) throw error
-    return known
+    return told(known)
   }
-  if (answer.tenant === null || answer.placement.nodeId !== nodeId) await placements.delete(tenantId)
-  else await placements.put(answer)
-  return answer
+  if (answer.tenant === null || answer.placement.nodeId !== nodeId) {
+    await placements.delete(tenantId)
+    return answer
+  }
+  await placements.put(answer)
+  return told(answer)
 }
 
 interface OrderParts {
   readonly dir: string
-  readonly workers: readonly WorkerProcess[]
+  readonly workers: NodeWorkers
+  readonly shifts: TenantShifts
   readonly placements: PlacementCache
   readonly link: ControlLink
 }
 
 /** Each order goes to the one worker that may write its tenant. */
-function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placements, link, dir }: OrderParts): void {
+function serveOrders(
+  server: ReturnType<typeof openRpcServer>,
+  { workers, shifts, placements, link, dir }: OrderParts,
+): void {
   const workerOf = async (tenantId: TenantId): Promise<WorkerProcess> => {
     let known = placements.get(tenantId)
     if (known === undefined) {
@@ -290,45 +330,55 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
       if (answer.tenant === null) throw new RpcRefusal('tenant_not_found', `there is no tenant ${tenantId}`)
       known = answer
     }
-    return workers[known.placement.worker % workers.length]!
+    return workers.ownerOf(known.placement)
   }
   /** Jobs that only read run anywhere; those that write name their placement. */
-  const workerOfJob = async ({ tenantId, job }: Extract<NodeOrder, { readonly type: 'job.run' }>) => {
+  const workerOfJob = ({ tenantId, job }: Extract<NodeOrder, { readonly type: 'job.run' }>) => {
+    if (job.type === 'warm') return workers.homeOf(job.worker)
     const placement = 'placement' in job ? job.placement : placements.get(tenantId)?.placement
-    const worker = job.type === 'warm' ? job.worker : (placement?.worker ?? 0)
-    return workers[worker % workers.length]!
+    return workers.ownerOf({ tenantId, worker: placement?.worker ?? 0 })
   }
   const placed = async (known: KnownPlacement) => {
     await placements.put(known)
-    return workers[known.placement.worker % workers.length]!
+    return workers.ownerOf(known.placement)
   }
-  const carryOut = <T extends WorkerOrder>(worker: WorkerProcess, order: T, { signal }: RpcContext) =>
-    worker.order(order, signal)
+  /** The worker is chosen once the tenant stays where it is. */
+  const carryOut = <T extends WorkerOrder>(
+    choose: () => MaybePromise<WorkerProcess>,
+    order: T,
+    { signal }: RpcContext,
+  ): Promise<WorkerReplies[T['type']]> => {
+    const tenantId = 'tenant' in order ? order.tenant.id : order.tenantId
+    return shifts.during(tenantId, order.type === 'job.run', async () => (await choose()).order(order, signal))
+  }
   const handlers: Handlers<NodeOrder, OrderReplies> = {
-    'tenant.create': async (order, context) => carryOut(await placed(order), order, context),
-    'tenant.update': async (order, context) => carryOut(await placed(order), order, context),
-    'tenant.release': async (order, context) => {
-      const known = placements.get(order.tenantId)
-      // Without a placement any worker could hold it from before a restart; each answers at once when it does not.
-      const concerned = known === undefined ? workers : [workers[known.placement.worker % workers.length]!]
-      // Before the answer: a node that crashes behind it must not open the tenant again by what it remembers.
-      if (known !== undefined && known.placement.epoch <= order.epoch) await placements.delete(order.tenantId)
-      await Promise.all(concerned.map((worker) => carryOut(worker, order, context)))
-      const now = placements.get(order.tenantId)
-      if (now !== undefined && now.placement.epoch <= order.epoch) await placements.delete(order.tenantId)
+    'tenant.create': (order, context) => carryOut(() => placed(order), order, context),
+    'tenant.update': (order, context) => carryOut(() => placed(order), order, context),
+    'tenant.release': async (order, { signal }) => {
+      const { tenantId } = order
+      await shifts.during(tenantId, false, async () => {
+        const known = placements.get(tenantId)
+        // Without a placement any worker could hold it from before a restart; each answers at once when it does not.
+        const concerned = known === undefined ? workers.all : [workers.ownerOf(known.placement)]
+        // Before the answer: a node that crashes behind it must not open the tenant again by what it remembers.
+        if (known !== undefined && known.placement.epoch <= order.epoch) await placements.delete(tenantId)
+        await Promise.all(concerned.map((worker) => worker.order(order, signal)))
+      })
+      const now = placements.get(tenantId)
+      if (now !== undefined && now.placement.epoch <= order.epoch) await placements.delete(tenantId)
       return { released: true }
     },
-    'superuser.upsert': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
-    'job.run': async (order, context) => carryOut(await workerOfJob(order), order, context),
-    'job.stop': async (order, context) => {
+    'superuser.upsert': (order, context) => carryOut(() => workerOf(order.tenantId), order, context),
+    'job.run': (order, context) => carryOut(() => workerOfJob(order), order, context),
+    'job.stop': async (order, { signal }) => {
       // Of a worker that is starting no job runs: they died with the one before.
-      await Promise.all(workers.filter(({ url }) => url !== null).map((worker) => carryOut(worker, order, context)))
+      await Promise.all(workers.all.filter(({ url }) => url !== null).map((worker) => worker.order(order, signal)))
       return { stopped: true }
     },
-    'tenant.open': async (order, context) => carryOut(await workerOf(order.tenantId), order, context),
-    'tenant.meter': async (order, context) => {
+    'tenant.open': (order, context) => carryOut(() => workerOf(order.tenantId), order, context),
+    'tenant.meter': async (order, { signal }) => {
       // It may have been another worker's before, which remembers.
-      const parts = await Promise.all(workers.map((worker) => carryOut(worker, order, context)))
+      const parts = await Promise.all(workers.all.map((worker) => worker.order(order, signal)))
       return {
         sinceMs: Math.min(...parts.map(({ sinceMs }) => sinceMs)),
         reading: parts.reduce((sum, { reading }) => addReadings(sum, reading), noReading),
@@ -354,17 +404,17 @@ function serveOrders(server: ReturnType<typeof openRpcServer>, { workers, placem
 class LoadMeter {
   readonly #clock: Clock
   readonly #dir: string
-  readonly #workers: readonly WorkerProcess[]
+  readonly #workers: NodeWorkers
   #last: { readonly atMs: number; readonly cpuMs: number; readonly requests: number } | null = null
 
-  constructor(clock: Clock, dir: string, workers: readonly WorkerProcess[]) {
+  constructor(clock: Clock, dir: string, workers: NodeWorkers) {
     this.#clock = clock
     this.#dir = dir
     this.#workers = workers
   }
 
   totals(): ReturnType<typeof totalLoad> {
-    return totalLoad(this.#workers.flatMap(({ load }) => (load === null ? [] : [load])))
+    return totalLoad(this.#workers.all.flatMap(({ load }) => (load === null ? [] : [load])))
   }
 
   measure(): NodeLoad {
@@ -390,16 +440,21 @@ class LoadMeter {
 function serveHttp(
   listen: ListenAddress,
   parts: {
-    readonly workers: readonly WorkerProcess[]
+    readonly workers: NodeWorkers
+    readonly shifts: TenantShifts
     readonly link: ControlLink
     readonly meter: LoadMeter
     readonly standbyLogs: StandbyLogs
     readonly metrics: Metrics
   },
 ) {
-  const { workers, link, meter, standbyLogs, metrics } = parts
+  const { workers, shifts, link, meter, standbyLogs, metrics } = parts
   metrics.gauge({ name: 'node_standby_bytes', help: "Other nodes' commits held until the store has them." }, (set) =>
     set(standbyLogs.heldBytes),
+  )
+  metrics.counter(
+    { name: 'node_standby_refusals_total', help: "Other nodes' commits refused for want of room since the start." },
+    (set) => set(standbyLogs.refusals),
   )
   metrics.gauge({ name: 'node_warm_copies', help: "Other nodes' tenants that are kept warm here." }, (set) =>
     set(meter.totals().warm.copies),
@@ -415,10 +470,23 @@ function serveHttp(
     set(meter.totals().tenantsOpen),
   )
   metrics.gauge({ name: 'node_workers_ready', help: 'Engine workers that serve.' }, (set) =>
-    set(workers.filter(({ url }) => url !== null).length),
+    set(workers.all.filter(({ url }) => url !== null).length),
   )
   metrics.gauge({ name: 'node_worker_restarts', help: 'Restarts of engine workers since the start.' }, (set) =>
-    set(workers.reduce((sum, { restarts }) => sum + restarts, 0)),
+    set(workers.all.reduce((sum, { restarts }) => sum + restarts, 0)),
+  )
+  metrics.gauge({ name: 'node_busy_tenants', help: 'Tenants served by workers for busy ones.' }, (set) =>
+    set(workers.away.size),
+  )
+  metrics.counter(
+    {
+      name: 'node_busy_shifts_total',
+      help: 'Moves of tenants to workers for busy ones and back, and those that failed.',
+      labels: ['to'],
+    },
+    (set) => {
+      for (const to of ['busy', 'ordinary', 'failed'] as const) set(shifts.counts[to], { to })
+    },
   )
   metrics.gauge({ name: 'node_requests_served', help: 'Requests since the start of the workers.' }, (set) =>
     set(meter.totals().requests),
@@ -463,7 +531,7 @@ function serveHttp(
       if (link.isDraining) return status(503, { status: 503, message: 'The node is draining.', data: {} })
       if (!link.isRegistered)
         return status(503, { status: 503, message: 'The control plane has not registered this node yet.', data: {} })
-      if (workers.some(({ url }) => url === null))
+      if (workers.ordinary.some(({ url }) => url === null))
         return status(503, { status: 503, message: 'A worker is starting.', data: {} })
       return { status: 'ready' }
     })

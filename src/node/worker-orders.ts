@@ -14,30 +14,41 @@ import type { TenantDeps } from './tenants/open-tenant.ts'
 import { withRequestedAck } from './tenants/output-gate.ts'
 import type { TenantPool } from './tenants/pool.ts'
 import { TailNotShippedError } from './tenants/tenant-errors.ts'
-import type { WorkerOrder } from './worker-protocol.ts'
+import type { WorkerOrder, WorkerReplies } from './worker-protocol.ts'
 
 type Order<T extends WorkerOrder['type']> = Extract<WorkerOrder, { readonly type: T }>
 
 /** Orders for one tenant that may wait for each other. */
 const waitingMax = 100
+/** How long requests under way may keep a tenant that is to yield, and others of it wait for them, ms. */
+const yieldWaitMsMax = 2_000
 
 export class OrderDesk {
   readonly #pool: TenantPool
   readonly #jobs: JobDesk
   readonly #meters: MeterBook
   readonly #deps: TenantDeps
+  readonly #onYielded: (id: TenantId) => Promise<WorkerReplies['tenant.yield']>
   /** Orders of one tenant follow one another. */
   readonly #turns = new Map<TenantId, Mutex>()
 
-  constructor(pool: TenantPool, jobs: JobDesk, meters: MeterBook, deps: TenantDeps) {
+  /** @param onYielded the tenant is closed, for another worker; resolves once it is known there, or nobody wants it. */
+  constructor(
+    pool: TenantPool,
+    jobs: JobDesk,
+    meters: MeterBook,
+    deps: TenantDeps,
+    onYielded: (id: TenantId) => Promise<WorkerReplies['tenant.yield']>,
+  ) {
     this.#pool = pool
     this.#jobs = jobs
     this.#meters = meters
     this.#deps = deps
+    this.#onYielded = onYielded
   }
 
   /** Rejects with what the work threw; the reply to a lost reply is the same again. */
-  async carryOut(order: WorkerOrder): Promise<OrderReplies[WorkerOrder['type']]> {
+  async carryOut(order: WorkerOrder): Promise<WorkerReplies[WorkerOrder['type']]> {
     if (order.type === 'job.run') return this.#jobs.look(order) // answered at once, so it need not wait for its turn
     if (order.type === 'job.stop') {
       this.#jobs.stop(order.jobId)
@@ -57,7 +68,7 @@ export class OrderDesk {
 
   async #do(
     order: Exclude<WorkerOrder, { readonly type: 'job.run' | 'job.stop' | 'tenant.meter' }>,
-  ): Promise<OrderReplies[WorkerOrder['type']]> {
+  ): Promise<WorkerReplies[WorkerOrder['type']]> {
     switch (order.type) {
       case 'tenant.create':
         return this.#create(order)
@@ -65,6 +76,11 @@ export class OrderDesk {
         return this.#update(order)
       case 'tenant.release':
         return this.#release(order)
+      case 'tenant.yield':
+        // Nobody is cut off for the sake of neighbours: a request that takes long keeps its tenant here.
+        return this.#pool.exclusively(order.tenantId, () => this.#onYielded(order.tenantId), {
+          waitMsMax: yieldWaitMsMax,
+        })
       case 'tenant.open':
         await this.#pool.use(order.tenantId, order.epoch, () => {})
         return { opened: true }

@@ -1,6 +1,5 @@
 // The supervisor's end of one engine worker: starts it, watches it, and starts it again when it dies or hangs.
 
-import type { OrderReplies } from '../ipc/messages/cp-node.ts'
 import type { FollowedDatabase } from '../ipc/messages/standby.ts'
 import type { TenantId } from '../lib/brand.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -9,6 +8,7 @@ import { AppError, errorCode, errorMessage, OverloadedError } from '../lib/error
 import type { Logger } from '../lib/obs/log.ts'
 import { backoffMs, type RetryPolicy } from '../lib/retry.ts'
 import type { Rng } from '../lib/rng.ts'
+import { runBehindOthers } from '../lib/scheduling.ts'
 import { selfCommand } from '../lib/self-command.ts'
 import type { WorkerConfig } from './config.ts'
 import {
@@ -22,6 +22,7 @@ import {
   type WorkerLoad,
   type WorkerOrder,
   type WorkerQuestion,
+  type WorkerReplies,
 } from './worker-protocol.ts'
 
 /** Between two signs of life asked for, ms. */
@@ -104,6 +105,10 @@ export class WorkerProcess {
     return this.#url
   }
 
+  get isForBusy(): boolean {
+    return this.#config.isForBusy
+  }
+
   get load(): WorkerLoad | null {
     return this.#load
   }
@@ -123,7 +128,7 @@ export class WorkerProcess {
   }
 
   /** Rejects with WorkerGoneError, WorkerRefusedError, OverloadedError or the signal's reason. */
-  order<T extends WorkerOrder>(order: T, signal: AbortSignal): Promise<OrderReplies[T['type']]> {
+  order<T extends WorkerOrder>(order: T, signal: AbortSignal): Promise<WorkerReplies[T['type']]> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason)
       if (this.#url === null) return reject(new WorkerGoneError(`worker ${this.index} is starting`))
@@ -140,7 +145,7 @@ export class WorkerProcess {
         // The worker is this program: its answer to an order of this type has that type.
         resolve: (value) => {
           done()
-          resolve(value as OrderReplies[T['type']])
+          resolve(value as WorkerReplies[T['type']])
         },
         reject: (error) => {
           done()
@@ -208,6 +213,7 @@ export class WorkerProcess {
       env: childEnvironment(),
     })
     this.#process = child
+    if (this.#config.isForBusy) runBehindOthers(child.pid) // its threads and children will too
     this.#heardAtMs = clock.monotonic() + readyMsMax - silentMsMax
     child.stdin.write(`${JSON.stringify(this.#config)}\n`)
     const stopWatching = this.#watch(child)

@@ -2,19 +2,33 @@
 // output. Both ends are this program, but a worker that went mad must not take its supervisor along, so lines are bounded
 // and checked.
 
-import type { NodeLoad, NodeOrder, NodeReplies } from '../ipc/messages/cp-node.ts'
+import type { NodeLoad, NodeOrder, NodeReplies, OrderReplies } from '../ipc/messages/cp-node.ts'
 import type { FollowedDatabase } from '../ipc/messages/standby.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
 import type { WireError } from '../lib/errors.ts'
 import { parseBoundedLines } from '../lib/lines.ts'
 import { addReadings, type MeterReading, noReading } from '../lib/object-store/metered.ts'
 import { noUpkeep, type UpkeepTotals } from '../replicate/upkeep-process.ts'
+import type { TenantUse } from './busy-tenants.ts'
 
 /** Orders that a worker carries out; the supervisor itself answers the others. */
-export type WorkerOrder = Exclude<
-  NodeOrder,
-  { readonly type: 'node.drain' | 'orphan.list' | 'orphan.read' | 'orphan.remove' }
->
+export type WorkerOrder =
+  | Exclude<NodeOrder, { readonly type: 'node.drain' | 'orphan.list' | 'orphan.read' | 'orphan.remove' }>
+  | YieldOrder
+
+/**
+ * Close the tenant, so that another worker of this node can have it. Between the close and the answer the worker asks
+ * `tenant.yielded`, while requests wait; behind that they are told that the tenant is elsewhere.
+ */
+export interface YieldOrder {
+  readonly type: 'tenant.yield'
+  readonly tenantId: TenantId
+}
+
+export type WorkerReplies = OrderReplies & {
+  /** False: nobody wants it any more, it opens here again. */
+  readonly 'tenant.yield': { readonly yielded: boolean }
+}
 
 /** What a worker asks the control plane through its supervisor, which keeps the one connection and the cache. */
 export type WorkerQuestion =
@@ -22,6 +36,11 @@ export type WorkerQuestion =
   | { readonly type: 'replica.moved'; readonly tenantId: TenantId; readonly epoch: Epoch }
   | { readonly type: 'placement.fenced'; readonly tenantId: TenantId; readonly epoch: Epoch; readonly seenEpoch: Epoch }
   | { readonly type: 'placement.sealed'; readonly tenantId: TenantId; readonly epoch: Epoch }
+  /** The tenant is closed here, as ordered. The answer comes once gateways can learn where it is now. */
+  | { readonly type: 'tenant.yielded'; readonly tenantId: TenantId }
+
+/** What workers are answered: by the control plane, or by the supervisor itself. */
+export type AnswersToWorker = NodeReplies & { readonly 'tenant.yielded': { readonly yielded: boolean } }
 
 /** Reachability of the control plane and the lease that it gave. */
 export interface LinkState {
@@ -35,7 +54,7 @@ export interface LinkState {
 export type ToWorker =
   | { readonly type: 'ping'; readonly id: number }
   | { readonly type: 'order'; readonly id: number; readonly order: WorkerOrder }
-  | { readonly type: 'answer'; readonly id: number; readonly outcome: Outcome<NodeReplies[WorkerQuestion['type']]> }
+  | { readonly type: 'answer'; readonly id: number; readonly outcome: Outcome<AnswersToWorker[WorkerQuestion['type']]> }
   | ({ readonly type: 'link' } & LinkState)
   /** The warm copies of another node's tenant are behind. */
   | { readonly type: 'follow'; readonly tenantId: TenantId; readonly databases: readonly FollowedDatabase[] }
@@ -58,6 +77,8 @@ export interface WorkerLoad {
   /** Merges and deletions in histories. */
   readonly upkeep: UpkeepTotals
   readonly warm: WarmTotals
+  /** Of the open tenants, those that used most of the thread lately. */
+  readonly tenants: readonly TenantUse[]
 }
 
 /** Copies of other nodes' tenants that are kept warm. */

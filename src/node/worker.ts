@@ -50,6 +50,7 @@ import { WarmCopies } from './tenants/warm-copies.ts'
 import { warmCopy } from './tenants/warm-copy.ts'
 import { OrderDesk } from './worker-orders.ts'
 import {
+  type AnswersToWorker,
   decodeLine,
   encodeLine,
   type FromWorker,
@@ -74,6 +75,8 @@ const cronLooks = { lookMsMin: 1_000, atOnceMax: 4, retryMs: 60_000 } as const
 
 /** Closed tenants with cron jobs that are suspended or archived are looked at again after this, ms. */
 const inactiveCronMs = 3_600_000
+/** Tenants of whose use of the thread the supervisor hears: one that takes much of it is among the first. */
+const busiestMax = 16
 /** Histories that are copied to the path of an epoch at once: each is held in memory whole. */
 const replicaCopiesMax = 2
 
@@ -275,7 +278,13 @@ export async function runWorker(): Promise<never> {
     }),
     (it) => it.close(),
   )
-  const orders = new OrderDesk(pool, jobs, meters, deps)
+  const orders = new OrderDesk(
+    pool,
+    jobs,
+    meters,
+    deps,
+    (tenantId) => desk.ask({ type: 'tenant.yielded', tenantId }) as Promise<AnswersToWorker['tenant.yielded']>,
+  )
 
   const stopped = Promise.withResolvers<void>()
   desk.onMessage = (message) => {
@@ -319,6 +328,7 @@ export async function runWorker(): Promise<never> {
       replicationLagMsMax: pool.lagMsMax,
       store: meters.total,
       upkeep: upkeep.totals,
+      tenants: pool.busiest(busiestMax),
       warm: warm.totals,
     }
   }
@@ -329,7 +339,7 @@ export async function runWorker(): Promise<never> {
     const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
     if (known.tenant === null) throw new WrongOwnerError(`there is no tenant ${id}`)
     const { tenant, placement } = known
-    if (placement.nodeId !== config.nodeId || placement.worker % config.workers !== config.index)
+    if (placement.nodeId !== config.nodeId || placement.worker !== config.index)
       throw new WrongOwnerError(`tenant ${id} is placed elsewhere`)
     if (placement.epoch < epochMin || pool.isReleased(id, placement.epoch))
       throw new WrongOwnerError(`tenant ${id} is placed here under epoch ${placement.epoch} only`)
@@ -386,7 +396,7 @@ export async function runWorker(): Promise<never> {
     const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
     if (known.tenant === null) return null
     const { nodeId, worker } = known.placement
-    return nodeId === config.nodeId && worker % config.workers === config.index ? known.placement : null
+    return nodeId === config.nodeId && worker === config.index ? known.placement : null
   }
 
   /** Commits that a crash kept from the store go there now, not with the next request, which may never come. */

@@ -67,7 +67,7 @@ export function tenantBody({
   handedOverAtMs,
   tenant,
   placement,
- 
+  busyWorker,
   drill,
   activity,
   keepEveryMs,
@@ -93,6 +93,7 @@ export function tenantBody({
     placement: placement && {
       nodeId: placement.nodeId,
       worker: placement.worker,
+      busyWorker,
       epoch: placement.epoch,
       standbys: standbysOf(placement),
       warm: warmStandby?.place?.nodeId ?? null,

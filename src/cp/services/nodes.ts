@@ -1,6 +1,6 @@
 // Tenant nodes: who they are is replicated, how they are is in this process's memory only.
 
-import type { NodeLoad, NodeRequest, WorkerAddress } from '../../ipc/messages/cp-node.ts'
+import type { AwayTenant, NodeLoad, NodeRequest, WorkerAddress } from '../../ipc/messages/cp-node.ts'
 import type { NodeId, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/obs/log.ts'
@@ -21,6 +21,8 @@ interface LiveNode {
   readonly incarnation: string | null
   readonly workers: readonly WorkerAddress[]
   readonly load: NodeLoad | null
+  /** By tenant. Not replicated: it ends with the node's process, which tells it anew with each heartbeat. */
+  readonly away: ReadonlyMap<TenantId, AwayTenant>
   /** The process is about to end. Not replicated, unlike an admin's wish: it must not outlive the process. */
   readonly isLeaving: boolean
 }
@@ -47,18 +49,31 @@ export class NodeService {
   readonly #deps: NodeServiceDeps
   readonly #live = new Map<NodeId, LiveNode>()
   readonly #listeners = new Set<(id: NodeId) => void>()
+  readonly #awayListeners = new Set<(id: TenantId) => void>()
 
   constructor(deps: NodeServiceDeps) {
     this.#deps = deps
     const nowMs = deps.clock.monotonic()
     // Nothing is known yet: every node gets the full time to report before it counts as down.
     for (const { id } of deps.state.nodes.all())
-      this.#live.set(id, { liveness: unheard(nowMs), incarnation: null, workers: [], load: null, isLeaving: false })
+      this.#live.set(id, {
+        liveness: unheard(nowMs),
+        incarnation: null,
+        workers: [],
+        load: null,
+        away: new Map(),
+        isLeaving: false,
+      })
   }
 
   /** Calls `listener` when a node's state or the address of one of its workers changed. */
   onChange(listener: (id: NodeId) => void): void {
     this.#listeners.add(listener)
+  }
+
+  /** Calls `listener` for each tenant that its node serves from another worker than before. */
+  onAway(listener: (id: TenantId) => void): void {
+    this.#awayListeners.add(listener)
   }
 
   async register(request: Of<'node.register'>): Promise<void> {
@@ -72,6 +87,7 @@ export class NodeService {
       incarnation,
       workers,
       load,
+      away: new Map(),
       isLeaving: false,
     })
     this.#deps.log.info('node registered', { node: nodeId, workers: workers.length })
@@ -79,14 +95,17 @@ export class NodeService {
   }
 
   /** False asks the node to register again: this process does not know it, or it was removed. */
-  heartbeat({ nodeId, incarnation, workers, load, draining }: Of<'node.heartbeat'>): boolean {
+  heartbeat({ nodeId, incarnation, workers, load, draining, away: told = [] }: Of<'node.heartbeat'>): boolean {
     const live = this.#live.get(nodeId)
     if (live === undefined || this.#deps.state.nodes.get(nodeId) === undefined || live.incarnation !== incarnation)
       return false
     const liveness = heard(live.liveness, this.#deps.clock.monotonic())
-    this.#live.set(nodeId, { liveness, incarnation, workers, load, isLeaving: draining })
+    const away = new Map(told.map((each) => [each.tenantId, each]))
+    this.#live.set(nodeId, { liveness, incarnation, workers, load, away, isLeaving: draining })
     const hasNews = liveness.state !== live.liveness.state || draining !== live.isLeaving
     if (hasNews || !sameWorkers(live.workers, workers)) this.#changed(nodeId)
+    for (const id of new Set([...live.away.keys(), ...away.keys()]))
+      if (!Bun.deepEquals(live.away.get(id), away.get(id))) for (const listener of this.#awayListeners) listener(id)
     return true
   }
 
@@ -118,6 +137,11 @@ export class NodeService {
 
   workersOf(id: NodeId): readonly WorkerAddress[] {
     return this.#live.get(id)?.workers ?? []
+  }
+
+  /** Where the node serves the tenant while it is busy; undefined: by the worker of its placement. */
+  awayOn(id: NodeId, tenantId: TenantId): AwayTenant | undefined {
+    return this.#live.get(id)?.away.get(tenantId)
   }
 
   view(id: NodeId): NodeView | null {

@@ -62,6 +62,8 @@ export interface UpdateTenant {
 export interface TenantView {
   readonly tenant: Tenant
   readonly placement: PlacementRow | null
+  /** The worker for busy tenants that serves it now; null: the worker of its placement does. */
+  readonly busyWorker: number | null
   /** The epoch on whose path its histories lie; null on stores that need no such paths. */
   readonly replicaEpoch: number | null
   /** How long every restore point stays, ms; null: as long as everybody's. */
@@ -327,9 +329,11 @@ export class TenantService {
   #view(tenant: Tenant): TenantView {
     const { placements, drills, activities, replicas, retentions, warmStandbys } = this.#deps.state
     const { id } = tenant
+    const placement = placements.get(id) ?? null
     return {
       tenant,
-      placement: placements.get(id) ?? null,
+      placement,
+      busyWorker: (placement && this.#deps.nodes.awayOn(placement.nodeId, id)?.worker) ?? null,
       drill: drills.get(id) ?? null,
       activity: activities.get(id) ?? null,
       replicaEpoch: replicas.get(id)?.epoch || null,

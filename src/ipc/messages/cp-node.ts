@@ -17,6 +17,15 @@ export interface WorkerAddress {
   readonly url: string
 }
 
+/** A tenant that its node serves from a worker for busy tenants, and not from the one of its placement, until it is calm. */
+export interface AwayTenant {
+  readonly tenantId: TenantId
+  /** 0-based, behind the ordinary workers. */
+  readonly worker: number
+  /** null while the worker starts again. */
+  readonly url: string | null
+}
+
 export interface NodeLoad {
   readonly tenantsOpen: number
   /** 0 to 1 of all cores, over the last heartbeat interval. */
@@ -52,6 +61,8 @@ export type NodeRequest =
       readonly workers: readonly WorkerAddress[]
       readonly load: NodeLoad
       readonly draining: boolean
+      /** Missing in heartbeats of older nodes: nobody is away. */
+      readonly away?: readonly AwayTenant[]
     }
   /** The worker asks before it opens a tenant: is it mine, and under which epoch? */
   | { readonly type: 'placement.get'; readonly nodeId: NodeId; readonly tenantId: TenantId }

@@ -45,6 +45,18 @@ const good = [
     labels: { disk: 'ssd' },
   },
   { type: 'node.heartbeat', nodeId: 'node-1', incarnation: 'x', workers, load, draining: false },
+  {
+    type: 'node.heartbeat',
+    nodeId: 'node-1',
+    incarnation: 'x',
+    workers,
+    load,
+    draining: false,
+    away: [
+      { tenantId: tenant.id, worker: 2, url: 'http://127.0.0.1:9000' },
+      { tenantId: tenant.id, worker: 3, url: null },
+    ],
+  },
   { type: 'placement.get', nodeId: 'node-1', tenantId: tenant.id },
   { type: 'placement.fenced', nodeId: 'node-1', tenantId: tenant.id, epoch: 1, seenEpoch: 2 },
   { type: 'placement.sealed', nodeId: 'node-1', tenantId: tenant.id, epoch: 2 },
@@ -88,7 +100,7 @@ const good = [
 const shapes = { ...nodeShapes, ...orderShapes, ...gatewayShapes } as Record<string, (value: unknown) => boolean>
 const isGood = (message: unknown) => shapes[(message as { type: string }).type]!(message)
 
-/** Every way to break one field, wherever it is; entries of `labels` and of lists may go, so those stay. */
+/** Every way to break one field, wherever it is; entries of `labels` and of lists may go, and `away`: those stay. */
 function* broken(value: unknown, path = ''): Generator<readonly [path: string, value: unknown]> {
   if (typeof value !== 'object' || value === null) return
   for (const [key, field] of Object.entries(value)) {
@@ -97,7 +109,7 @@ function* broken(value: unknown, path = ''): Generator<readonly [path: string, v
       Array.isArray(value) ? value.with(Number(key), changed) : { ...value, [key]: changed }
     if (at !== '.type') {
       yield [at, put(Symbol.for('wrong'))]
-      if (!Array.isArray(value) && !at.startsWith('.labels.')) yield [`${at} missing`, put(undefined)]
+      if (!Array.isArray(value) && !at.startsWith('.labels.') && at !== '.away') yield [`${at} missing`, put(undefined)]
     }
     for (const [inner, changed] of broken(field, at)) yield [inner, put(changed)]
   }

@@ -11,7 +11,7 @@ import {
   type Txid,
 } from '../../lib/brand.ts'
 import type { GatewayRequest, RouteKey } from './cp-gateway.ts'
-import type { NodeLoad, NodeOrder, NodeRequest, WorkerAddress } from './cp-node.ts'
+import type { AwayTenant, NodeLoad, NodeOrder, NodeRequest, WorkerAddress } from './cp-node.ts'
 import type { Cut, PointWish, TenantJob } from './jobs.ts'
 import { isOrphanName, orphanFiles } from './orphans.ts'
 import {
@@ -57,10 +57,11 @@ const workersMax = 1_024
 const domainsMax = 100
 const labelsMax = 64
 
-const worker = object<WorkerAddress>({
-  index: integer(0, workersMax),
-  url: text(nameMax, (url) => /^https?:\/\/[^\s/]+$/.test(url)),
-})
+const workerUrl = text(nameMax, (url) => /^https?:\/\/[^\s/]+$/.test(url))
+const worker = object<WorkerAddress>({ index: integer(0, workersMax), url: workerUrl })
+/** Far above what a node lets be away at once. */
+const awayMax = 1_024
+const awayTenant = object<AwayTenant>({ tenantId, worker: integer(0, 2 * workersMax), url: nullable(workerUrl) })
 
 const load = object<NodeLoad>({
   tenantsOpen: integer(),
@@ -130,6 +131,7 @@ export const nodeShapes: MessageShapes<NodeRequest> = {
     workers: list(worker, workersMax),
     load,
     draining: boolean,
+    away: optional(list(awayTenant, awayMax)),
   }),
   'placement.get': object<Of<NodeRequest, 'placement.get'>>({ type: oneOf('placement.get'), nodeId, tenantId }),
   'replica.moved': object<Of<NodeRequest, 'replica.moved'>>({ type: oneOf('replica.moved'), nodeId, tenantId, epoch }),

@@ -84,6 +84,8 @@ const drainPollMs = 10
 const retryAfterSeconds = 1
 /** Weight of the last sweep in the request rate. */
 const rateWeight = 0.3
+/** What a request counts besides what the engine counts for its tenant: reading it, answering it, ms. */
+const requestMs = 0.15
 /** Tenants that were released, remembered until the control plane has placed them elsewhere. */
 const releasedMax = 100_000
 
@@ -109,6 +111,9 @@ interface Entry extends Candidate {
   requests: number
   streams: number
   served: number
+  servedInAll: number
+  /** What {@link TenantPool.busiest} has told of it. */
+  toldMs: number
   lastUsedAtMs: number
   requestsPerSecond: number
   footprintBytes: number
@@ -156,6 +161,20 @@ export class TenantPool {
     let max = 0
     for (const { tenant } of this.#entries.values()) if (tenant !== null) max = Math.max(max, tenant.lagMs)
     return max
+  }
+
+  /** Those that used most of the thread since the last call, with what each used since it was opened. */
+  busiest(countMax: number): { readonly tenantId: TenantId; readonly usedMs: number }[] {
+    const used: { readonly tenantId: TenantId; readonly usedMs: number; readonly sinceMs: number }[] = []
+    for (const entry of this.#entries.values()) {
+      if (entry.tenant === null) continue
+      const usedMs = entry.tenant.engine.usage.usedMs + entry.servedInAll * requestMs
+      const sinceMs = usedMs - entry.toldMs
+      if (sinceMs > 0) used.push({ tenantId: entry.id, usedMs, sinceMs })
+      entry.toldMs = usedMs
+    }
+    used.sort((a, b) => b.sinceMs - a.sinceMs)
+    return used.slice(0, countMax).map(({ tenantId, usedMs }) => ({ tenantId, usedMs }))
   }
 
   /** The tenant a request names in its signed header, or the answer to a request that gets none. */
@@ -238,13 +257,20 @@ export class TenantPool {
   /**
    * Ships and closes a tenant where it is open, runs `work` on its files, and lets requests, which wait meanwhile, open it
    * again. Requests under way get some seconds to end.
+   *
+   * @param waitMsMax cuts nobody off: when requests under way take longer than this, it throws OverloadedError instead.
    */
-  async exclusively<T>(id: TenantId, work: () => Promise<T>): Promise<T> {
+  async exclusively<T>(
+    id: TenantId,
+    work: () => Promise<T>,
+    { waitMsMax = null }: { readonly waitMsMax?: number | null } = {},
+  ): Promise<T> {
     for (let hold = this.#holds.get(id); hold !== undefined; hold = this.#holds.get(id)) await hold.over
     const over = Promise.withResolvers<void>()
     this.#holds.set(id, { over: over.promise, waiters: 0 })
     try {
-      await this.#drain([id])
+      await this.#drain([id], waitMsMax ?? drainMs)
+      if (waitMsMax !== null && this.#isServing(id)) throw new OverloadedError(`requests of tenant ${id} take long`)
       for (let entry = this.#entries.get(id); entry !== undefined; entry = this.#entries.get(id)) {
         if (entry.pending === null) await this.#close(entry, true)
         else await entry.pending.catch(() => {}) // whoever started it reports it
@@ -283,11 +309,14 @@ export class TenantPool {
   }
 
   /** Waits for requests under way, for a while; there must come no new ones. */
-  async #drain(ids: readonly TenantId[]): Promise<void> {
+  async #drain(ids: readonly TenantId[], waitMs = drainMs): Promise<void> {
     const { clock } = this.#deps
-    const endsAtMs = clock.monotonic() + drainMs
-    const isBusy = (id: TenantId) => (this.#entries.get(id)?.requests ?? 0) > 0
-    while (clock.monotonic() < endsAtMs && ids.some(isBusy)) await sleep(clock, drainPollMs)
+    const endsAtMs = clock.monotonic() + waitMs
+    while (clock.monotonic() < endsAtMs && ids.some((id) => this.#isServing(id))) await sleep(clock, drainPollMs)
+  }
+
+  #isServing(id: TenantId): boolean {
+    return (this.#entries.get(id)?.requests ?? 0) > 0
   }
 
   #lease(entry: Entry, header: RouteHeader, isStream: boolean): PoolLease {
@@ -392,6 +421,8 @@ export class TenantPool {
       requests: 0,
       streams: 0,
       served: 0,
+      servedInAll: 0,
+      toldMs: 0,
       lastUsedAtMs: this.#deps.clock.monotonic(),
       requestsPerSecond: 0,
       footprintBytes: 0,
@@ -463,6 +494,7 @@ export class TenantPool {
     if (isStream) entry.streams++
     else entry.requests++
     entry.served++
+    entry.servedInAll++
     if (entry.state === 'idle') step(entry, 'use')
   }
 

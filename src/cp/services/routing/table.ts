@@ -59,10 +59,11 @@ export class RouteTable {
     if (this.#state.operations.get(id)?.type === 'restore') return 'restoring'
     if (this.#nodes.stateOf(placement.nodeId) === 'down') return 'node_down'
     const workers = this.#nodes.workersOf(placement.nodeId)
-    const worker = workers[placement.worker % Math.max(1, workers.length)]
-    if (worker === undefined) return 'node_starting'
+    const { url = null } =
+      this.#nodes.awayOn(placement.nodeId, id) ?? workers[placement.worker % Math.max(1, workers.length)] ?? {}
+    if (url === null) return 'node_starting'
     const { slug } = tenant
-    return { tenantId: id, slug, epoch: placement.epoch, nodeId: placement.nodeId, workerUrl: worker.url }
+    return { tenantId: id, slug, epoch: placement.epoch, nodeId: placement.nodeId, workerUrl: url }
   }
 
   #find(key: RouteKey): Tenant | undefined {
