@@ -23,6 +23,10 @@ export interface EncodedLtx {
 }
 
 const lz4 = new Lz4BlockEncoder()
+/** Frames are written into pieces of this many bytes at least: one for each frame costs more than its checksum does. */
+const pieceBytes = 1 << 20
+/** The first piece, for the many files of a few pages. */
+const firstPieceBytes = 1 << 14
 /** Plain bytes between two pauses of {@link encodeLtxPaced}: about a millisecond of work, which neighbours wait for. */
 const pauseBytes = 1 << 17
 
@@ -82,28 +86,37 @@ function* encodeSteps(
   crc.update(head)
   const parts = [head]
   const index = new IndexWriter()
-  const scratch = new Uint8Array(frameHeaderBytes + blockSizeBytes + lz4BlockBound(pageSize))
-  const view = new DataView(scratch.buffer)
+  const blockStart = frameHeaderBytes + blockSizeBytes
+  const room = blockStart + lz4BlockBound(pageSize)
+  let piece = new Uint8Array(Math.max(firstPieceBytes, room))
+  let view = new DataView(piece.buffer)
+  let at = 0
   let offset = head.length
   let sincePause = 0
   for (const pgno of pgnos) {
     const page = pages.get(pgno)!
     assert(page.length === pageSize, `page ${pgno} has ${page.length} bytes`)
-    const length = lz4.encode(page, scratch.subarray(frameHeaderBytes + blockSizeBytes))
-    view.setUint32(0, pgno)
-    view.setUint16(4, blockFlag)
-    view.setUint32(6, length)
-    const frame = scratch.slice(0, frameHeaderBytes + blockSizeBytes + length)
-    crc.update(frame.subarray(0, frameHeaderBytes + blockSizeBytes)).update(page)
-    parts.push(frame)
-    index.add(pgno, offset, frame.length)
-    offset += frame.length
+    if (at + room > piece.length) {
+      parts.push(piece.subarray(0, at))
+      piece = new Uint8Array(Math.max(pieceBytes, room))
+      view = new DataView(piece.buffer)
+      at = 0
+    }
+    const length = lz4.encode(page, piece.subarray(at + blockStart, at + room))
+    view.setUint32(at, pgno)
+    view.setUint16(at + 4, blockFlag)
+    view.setUint32(at + 6, length)
+    crc.update(piece.subarray(at, at + blockStart)).update(page)
+    index.add(pgno, offset, blockStart + length)
+    at += blockStart + length
+    offset += blockStart + length
     sincePause += pageSize
     if (sincePause >= pauseBytes) {
       sincePause = 0
       yield
     }
   }
+  parts.push(piece.subarray(0, at))
   const { bytes: end, checksum } = index.finish(crc)
   parts.push(end)
   return { bytes: concat(parts), checksum }
