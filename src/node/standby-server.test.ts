@@ -22,7 +22,7 @@ const root = mkdtempSync(join(tmpdir(), 'pf-standby-server-'))
 const clock = new SimClock()
 const messaging = openMessaging({ role: 'node', secrets: clusterSecrets('a-cluster-secret-of-tests'), log })
 const server = openRpcServer({ messaging, bind: 'tcp://127.0.0.1:0', allow: ['node'], clock: systemClock, log })
-serveStandby(server, { logs: new StandbyLogs(root), clock, onFollow: () => {} })
+serveStandby(server, { logs: StandbyLogs.open(root), clock, onFollow: () => {} })
 const client = openRpcClient({
   messaging,
   conversation: standbyConversation,

@@ -155,7 +155,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
     new TenantShifts(config.busy ?? defaultBusyLimits, { workers, placements, link, clock, log }),
     (it) => it.close(),
   )
-  const standbyLogs = await StandbyLogs.open(join(config.dir, 'standby'))
+  const standbyLogs = StandbyLogs.open(join(config.dir, 'standby'))
   serveStandby(server, {
     logs: standbyLogs,
     clock,

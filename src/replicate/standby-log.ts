@@ -5,7 +5,7 @@
 //   {id}/promise.json                          the newest opening that asked
 //   {id}/{epoch}-{incarnation}-{chain}.chain   see standby-chain.ts; the newest chain counts, an older one is being replaced
 
-import { closeSync, fdatasync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fdatasync, ftruncateSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -25,6 +25,12 @@ import {
 
 /** What one database may hold here; beyond it the owner's acknowledgements wait for the object store, bytes. */
 export const chainBytesMax = 64 << 20
+/** What all databases may hold here together, bytes; beyond it none may add. */
+const heldBytesMaxDefault = 8 * 2 ** 30
+/** From this share of it on none may hold more than its part, so that few with much leave room for many with little. */
+const fairFromShare = 0.5
+/** Part that every database may hold until nothing is left, bytes. */
+const fairBytesMin = 1 << 20
 /** Messages for one database that may wait for each other. */
 const waitingMax = 256
 const promiseVersion = 1
@@ -64,17 +70,49 @@ interface Entry {
 
 export class StandbyLogs {
   readonly #root: string
+  readonly #heldBytesMax: number
   readonly #entries = new Map<string, Promise<Entry>>()
+  /** Bytes on disk by database. */
+  readonly #held = new Map<string, number>()
   #heldBytes = 0
+  #refusals = 0
 
-  /** @param root made when it is needed. */
-  constructor(root: string) {
+  private constructor(root: string, heldBytesMax: number) {
     this.#root = root
+    this.#heldBytesMax = heldBytesMax
   }
 
-  /** Bytes of units held for the databases that were asked about since the start. */
+  /**
+   * Counts what earlier processes held.
+   *
+   * @param root made when it is needed.
+   */
+  static open(root: string, heldBytesMax = heldBytesMaxDefault): StandbyLogs {
+    const logs = new StandbyLogs(root, heldBytesMax)
+    let folders: string[]
+    try {
+      folders = readdirSync(root)
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error
+      return logs
+    }
+    for (const id of folders) {
+      let bytes = 0
+      for (const name of readdirSync(join(root, id)))
+        if (parseChainName(name) !== null) bytes += statSync(join(root, id, name)).size
+      logs.#note(id, bytes)
+    }
+    return logs
+  }
+
+  /** Bytes of units held for all databases. */
   get heldBytes(): number {
     return this.#heldBytes
+  }
+
+  /** Units refused for want of room since the start; their owners wait for the store. */
+  get refusals(): number {
+    return this.#refusals
   }
 
   /** Resolves once the promise is on disk. Throws StandbyChainError when what is held is damaged: then it is no answer. */
@@ -102,22 +140,23 @@ export class StandbyLogs {
       if (isNext && unit.seq <= chain.lastSeq) return 'stored'
       const record = encodeChainRecord(unit.bytes)
       if (isNext && unit.seq === chain.lastSeq + 1) {
-        if (chain.sizeBytes + record.length > chainBytesMax) return 'full'
+        const sizeBytes = chain.sizeBytes + record.length
+        if (!this.#hasRoom(id, sizeBytes)) return 'full'
         await appendSynced(chain.path, chain.sizeBytes, record)
-        entry.chain = { ...chain, lastSeq: unit.seq, sizeBytes: chain.sizeBytes + record.length }
-        this.#heldBytes += record.length
+        entry.chain = { ...chain, lastSeq: unit.seq, sizeBytes }
+        this.#note(id, sizeBytes)
         return 'stored'
       }
       if (unit.seq !== unit.chainSeq) return 'gap'
       const head = { writer, chainSeq: unit.chainSeq, baseTxid: unit.baseTxid }
       const bytes = concat([encodeChainHead(head), record])
-      if (bytes.length > chainBytesMax) return 'full'
+      if (!this.#hasRoom(id, bytes.length)) return 'full'
       const path = join(this.#root, id, chainName(head))
       await appendSynced(path, 0, bytes)
       await syncDirectory(join(this.#root, id))
       if (chain !== null && chain.path !== path) await rm(chain.path, { force: true })
       entry.chain = { ...head, lastSeq: unit.seq, sizeBytes: bytes.length, path }
-      this.#heldBytes += bytes.length - (chain?.sizeBytes ?? 0)
+      this.#note(id, bytes.length)
       return 'stored'
     })
   }
@@ -145,13 +184,31 @@ export class StandbyLogs {
 
   /** Forgets a database whose units the store has. Only the opening that was promised may say so. */
   async release(id: string, writer: LtxWriter): Promise<boolean> {
-    return this.#inTurn(id, async (entry) => {
-      if (entry.promised !== null && !isSame(entry.promised, writer)) return false
+    return this.#inTurn(id, async ({ promised }) => {
+      if (promised !== null && !isSame(promised, writer)) return false
       await rm(join(this.#root, id), { recursive: true, force: true })
-      this.#heldBytes -= entry.chain?.sizeBytes ?? 0
+      this.#note(id, 0)
       this.#entries.delete(id)
       return true
     })
+  }
+
+  #note(id: string, bytes: number): void {
+    this.#heldBytes += bytes - (this.#held.get(id) ?? 0)
+    if (bytes === 0) this.#held.delete(id)
+    else this.#held.set(id, bytes)
+  }
+
+  /** Whether a database may hold so much. */
+  #hasRoom(id: string, sizeBytes: number): boolean {
+    const before = this.#held.get(id) ?? 0
+    const total = this.#heldBytes + sizeBytes - before
+    const holders = this.#held.size + (before === 0 ? 1 : 0)
+    const partBytes = Math.max(fairBytesMin, this.#heldBytesMax / holders)
+    const isFair = total <= this.#heldBytesMax * fairFromShare || sizeBytes <= partBytes
+    if (sizeBytes <= chainBytesMax && total <= this.#heldBytesMax && isFair) return true
+    this.#refusals++
+    return false
   }
 
   async #inTurn<T>(id: string, work: (entry: Entry) => Promise<T>): Promise<T> {
@@ -196,7 +253,6 @@ export class StandbyLogs {
       const { head, units, sizeBytes } = decoded.value
       if (units.length === 0) continue // its first unit was never acknowledged, so the chain before still counts
       entry.chain = { ...head, lastSeq: head.chainSeq + units.length - 1, sizeBytes, path }
-      this.#heldBytes += sizeBytes
       break
     }
     return entry

@@ -34,7 +34,7 @@ let standbys = 0
 class Standby implements StandbyNode {
   readonly name = `s${++standbys}`
   readonly dir = join(root, this.name)
-  logs = new StandbyLogs(this.dir)
+  logs = StandbyLogs.open(this.dir)
   isUp = true
   cutOffEpoch = 0
   promise: StandbyNode['promise'] = (writer) => this.#reach(writer.epoch, () => this.logs.promise(id, writer))
@@ -44,7 +44,7 @@ class Standby implements StandbyNode {
     this.#reach(writer.epoch, async () => void (await this.logs.release(id, writer)))
 
   restart(): void {
-    this.logs = new StandbyLogs(this.dir)
+    this.logs = StandbyLogs.open(this.dir)
   }
 
   loseDisk(): void {
@@ -364,7 +364,7 @@ test('a chain file without its head was never acknowledged: the one before it co
 })
 
 test('two openings that ask while a third lets go: never do both have the promise', async () => {
-  const logs = new StandbyLogs(join(root, 'race'))
+  const logs = StandbyLogs.open(join(root, 'race'))
   const writer = (epoch: number) => ({ epoch, incarnation: epoch })
   const unit = { seq: 2, chainSeq: 2, baseTxid: 1 as Txid, bytes: new Uint8Array(9) }
   await logs.promise(id, writer(1))

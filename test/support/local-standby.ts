@@ -5,7 +5,7 @@ import { StandbyLogs } from '../../src/replicate/standby-log.ts'
 
 /** Its disk is the folder, and outlives whoever opened it. */
 export function localStandby(dir: string): StandbyNode {
-  const logs = new StandbyLogs(dir)
+  const logs = StandbyLogs.open(dir)
   const id = 'abcdefghij12345'
   return {
     name: 'local',
