@@ -165,3 +165,39 @@ test('a transaction may have a larger cache, and nobody else', async () => {
     expect(db.get('PRAGMA cache_size')).toEqual(before)
   })
 })
+
+test('rows that another process inserts are one commit, or none', async () => {
+  const pool = new ReaderPool({ clock: systemClock })
+  const apart = Database.open({
+    path: join(dir, 'apart.db'),
+    checkpoint: 'owner',
+    readers: { pool, clock: systemClock },
+  })
+  try {
+    await apart.transaction(() => apart.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v)'))
+    const sql = 'INSERT INTO t (id, v) VALUES (?, ?)'
+    const count = () => apart.get<{ n: number }>('SELECT count(*) AS n FROM t')!.n
+    let made = 0
+    const slice = (from: number) => () => {
+      made++
+      return [1, 2, 3].map((i) => [from + i, i === 2 ? -0 : `text ${i}`])
+    }
+    expect(await apart.insertElsewhere(sql, [slice(0)])).toBe(false) // none is there yet
+    expect([made, count()]).toEqual([0, 0])
+    const before = apart.commitSeq
+    const slices = [0, 10, 20].map(slice)
+    const [first, second] = await Promise.all([apart.insertElsewhere(sql, slices), apart.insertElsewhere(sql, slices)])
+    expect([first, second]).toEqual([true, false]) // one at a time
+    expect([made, count(), apart.commitSeq - before]).toEqual([3, 9, 1])
+    const walBytes = statSync(apart.walPath).size
+    const failing = apart.insertElsewhere(sql, [slice(100), slice(0)])
+    expect(failing).rejects.toThrow('UNIQUE')
+    await failing.catch(() => {})
+    expect([count(), apart.commitSeq - before]).toEqual([9, 1])
+    await apart.transaction(() => apart.run(sql, [1_000, null])) // nobody holds the lock any more
+    expect(statSync(apart.walPath).size).toBeGreaterThanOrEqual(walBytes)
+  } finally {
+    await apart.close()
+    pool.close()
+  }
+})

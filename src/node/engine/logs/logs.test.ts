@@ -5,9 +5,10 @@ import { afterEach, beforeEach, expect, test } from 'bun:test'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { SimClock } from '../../../lib/clock.ts'
+import { SimClock, systemClock } from '../../../lib/clock.ts'
 import { seededRng } from '../../../lib/rng.ts'
 import { Database } from '../db/database.ts'
+import { ReaderPool } from '../db/reader-process.ts'
 import { FilterError } from '../filter/resolver.ts'
 import { toSortedJson } from '../json/json-text.ts'
 import { createAuxiliaryTables } from '../schema/fresh.ts'
@@ -58,6 +59,36 @@ test('entries past the bound are dropped, and that is said', async () => {
   expect(count()).toBeLessThan(15_500) // the bound, and the batch that was under way
   const { items } = await listLogs(aux, { ...page, filter: 'level > 0' }, clock.now())
   expect(items).toMatchObject([{ message: 'Log entries were dropped' }])
+})
+
+test('many are written by another process, in their order, and a failure there is told', async () => {
+  await aux.close()
+  const pool = new ReaderPool({ clock: systemClock })
+  aux = Database.open({ path: aux.path, checkpoint: 'sqlite', readers: { pool, clock: systemClock } })
+  store = new LogStore({ aux, clock, rng: seededRng(1), onError: (error) => errors.push(error) })
+  let elsewhere = 0
+  const insert = aux.insertElsewhere.bind(aux)
+  aux.insertElsewhere = async (...args) => {
+    const isDone = await insert(...args)
+    if (isDone) elsewhere++
+    return isDone
+  }
+  try {
+    for (let round = 0; round < 2; round++) {
+      for (let i = 0; i < 1_500; i++) add(`GET /${round}/${i}`)
+      await store.flush()
+    }
+    expect([elsewhere, count()]).toEqual([1, 3_000])
+    const messages = aux.values('SELECT message FROM `_logs` ORDER BY rowid').flat()
+    expect([messages[1_500], messages[2_999]]).toEqual(['GET /1/0', 'GET /1/1499'])
+    await aux.transaction(() => aux.exec('DROP TABLE `_logs`'))
+    for (let i = 0; i < 1_500; i++) add('lost')
+    await store.flush()
+    expect(errors).toHaveLength(1)
+  } finally {
+    await aux.close()
+    pool.close()
+  }
 })
 
 const page = { page: 1, perPage: 30, skipTotal: false, filter: '', sort: '' }
