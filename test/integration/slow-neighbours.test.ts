@@ -12,7 +12,8 @@ import { openTestEngine, saveUser, type TestEngine } from '../support/engine.ts'
 setDefaultTimeout(180_000) // a busy machine is no failure
 
 const rows = 30_000
-const deadlineMs = 2_500
+/** Two tests wait for it; what is not endless must be over by then, on a busy machine too. */
+const deadlineMs = 5_000
 
 let tenant: TestEngine
 let neighbour: TestEngine

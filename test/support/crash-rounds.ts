@@ -20,7 +20,7 @@ export interface CrashReport {
   readonly unknown: number
   /** Acknowledged writes that a wiped disk took along, all younger than the bound. */
   readonly lostWithinBound: number
-  /** The oldest of them, ms before the kill. */
+  /** The oldest of them, ms before the last that was acknowledged. */
   readonly oldestLostMs: number
   /** Slots in the object store and the writers that made them, none of which came back after another. */
   readonly slots: number
@@ -41,6 +41,7 @@ export interface CrashOptions {
 const lossBoundMs = 5_000
 const tenants = ['crash-a', 'crash-b'] as const
 const writersPerTenant = 2
+const workers = 2
 const superuser = { email: 'crash@example.com', password: 'a-long-crash-password' }
 
 function chooseVictim(rng: Rng): Victim {
@@ -57,20 +58,25 @@ function chooseVictim(rng: Rng): Victim {
   return victims[rng.below(victims.length)]!
 }
 
-/** The process of a mode below the launcher: children are told apart by what they listen to and whom they started. */
-function findVictim(fleet: Fleet, victim: Victim, rng: Rng): number {
+/**
+ * The process of a mode below the launcher, null while it is not back from an earlier kill: children are told apart by
+ * what they listen to and whom they started.
+ */
+function findVictim(fleet: Fleet, victim: Victim, choice: number): number | null {
   const children = processTree(fleet.pid).slice(1)
   const direct = children.filter((each) => each.parent === fleet.pid)
   const workers = children.filter((each) => each.argv.at(-1) === 'worker')
   const supervisor = direct.find((each) => workers.some((worker) => worker.parent === each.pid))
-  if (victim === 'worker') return workers[rng.below(workers.length)]!.pid
-  if (victim === 'supervisor') return supervisor!.pid
+  if (supervisor === undefined) return null
+  if (victim === 'worker') return workers[choice % workers.length]!.pid
+  if (victim === 'supervisor') return supervisor.pid
   // The launcher starts them in this order: control plane, node, gateway; a restarted one has the highest pid, so go
   // by what is left instead: the gateway is the one with the fleet's port open.
-  const others = direct.filter((each) => each.pid !== supervisor?.pid)
+  const others = direct.filter((each) => each.pid !== supervisor.pid)
   const gateway = others.find((each) => listensOn(each.pid, fleet.port))
-  const controlPlane = others.find((each) => each.pid !== gateway?.pid)
-  return (victim === 'gateway' ? gateway : controlPlane)!.pid
+  if (gateway === undefined) return null
+  const controlPlane = others.find((each) => each.pid !== gateway.pid)
+  return (victim === 'gateway' ? gateway : controlPlane)?.pid ?? null
 }
 
 /** Whether a process holds the listening socket of a TCP port. */
@@ -101,7 +107,7 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
     Fleet.start({
       dir: options.dir,
       kind: options.kind ?? 'source',
-      flags: ['--workers=2', ...(options.logLevel ? [`--log-level=${options.logLevel}`] : [])],
+      flags: [`--workers=${workers}`, ...(options.logLevel ? [`--log-level=${options.logLevel}`] : [])],
     })
   let fleet = await start()
   let linear = { slots: 0, writers: 0 }
@@ -121,9 +127,9 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
     tokens.set(slug, client.authStore.token)
     await client.collections.create({ name: 'journal', type: 'base', fields: [{ name: 'value', type: 'text' }] })
   }
-  // The collections themselves are asynchronous writes: give them the bound before the first disk is lost.
-  await Bun.sleep(lossBoundMs)
   try {
+    // The collections themselves are asynchronous writes.
+    for (const slug of tenants) await shipAll(fleet, slug, tokens.get(slug)!)
     for (let round = 0; round < options.rounds; round++) {
       const victim = chooseVictim(rng)
       victims[victim] = (victims[victim] ?? 0) + 1
@@ -137,30 +143,33 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
         tokenOf: (slug) => tokens.get(slug)!,
       })
       await Bun.sleep(200 + rng.below(1_300))
-      const killedAtMs = performance.now()
       if (victim === 'tree' || victim === 'tree and disk') {
         await fleet.killTree()
         await writers.stop()
         if (victim === 'tree and disk') rmSync(join(options.dir, 'node'), { recursive: true, force: true })
         fleet = await start()
       } else {
-        signal(findVictim(fleet, victim, rng), 'SIGKILL')
+        const choice = rng.below(workers)
+        signal(await until(`the ${victim}`, () => findVictim(fleet, victim, choice)), 'SIGKILL')
         await Bun.sleep(rng.below(300)) // writes go on while it is away
         await writers.stop()
       }
       for (const slug of tenants) {
         const stored = await readAll(fleet, slug, tokens.get(slug)!)
         const missing = journal.of(slug).filter((write) => stored.get(write.id) !== write.value)
+        // What an owner acknowledges is never younger by more than the bound than what is not in the store.
+        const lastAtMs = Math.max(...journal.of(slug).map((write) => write.atMs))
         for (const write of missing) {
-          const ageMs = killedAtMs - write.atMs
+          const ageMs = lastAtMs - write.atMs
           if (victim !== 'tree and disk' || ageMs > lossBoundMs)
             throw new Error(
-              `${slug}: ${missing.length} acknowledged writes are gone, one ${ageMs.toFixed(0)} ms old at the kill (${write.value})`,
+              `${slug}: ${missing.length} acknowledged writes are gone, one ${ageMs.toFixed(0)} ms older than the last (${write.value})`,
             )
           oldestLostMs = Math.max(oldestLostMs, ageMs)
         }
         lostWithinBound += missing.length
         journal.forget(new Set(missing.map((write) => write.id)))
+        await shipAll(fleet, slug, tokens.get(slug)!)
       }
       options.onRound?.(`round ${round + 1}/${options.rounds}: killed ${victim}, ${journal.size - before} acknowledged`)
     }
@@ -188,6 +197,20 @@ export async function runCrashRounds(options: CrashOptions): Promise<CrashReport
     oldestLostMs: Math.round(oldestLostMs),
     ...linear,
   }
+}
+
+/** With a write that waits for the store, it has everything before: what a round may lose is its own. */
+async function shipAll(fleet: Fleet, slug: string, token: string): Promise<void> {
+  await until(`${slug} to have everything in the store`, async () => {
+    const response = await fetch(`${fleet.tenantUrl(slug)}/api/collections/journal/records`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: token, 'x-ack': 'sync' },
+      body: JSON.stringify({ value: 'the end of a round' }),
+      signal: AbortSignal.timeout(20_000),
+    })
+    if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`)
+    return true
+  })
 }
 
 /** Every stored value by record id, once the tenant answers again. */
