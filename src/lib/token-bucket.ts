@@ -34,16 +34,20 @@ export class TokenBucket {
    * taking nothing, or with OverloadedError when too many wait.
    */
   async take(count: number, signal?: AbortSignal): Promise<void> {
-    if (this.#waiters === 0 && this.#refilled() > 0) {
-      this.#tokens -= count
-      return
-    }
+    if (this.tryTake(count)) return
     if (this.#waiters >= waitersMax) throw new OverloadedError(`${waitersMax} requests wait for their turn`)
     this.#waiters++
     const turn = this.#tail.then(() => this.#waitForOne(signal)).finally(() => this.#waiters--)
     this.#tail = turn.catch(() => {}) // who gave up is told; the next one's turn comes all the same
     await turn
     this.#tokens -= count
+  }
+
+  /** Takes `count` tokens if one is left and nobody waits. */
+  tryTake(count: number): boolean {
+    if (this.#waiters > 0 || this.#refilled() <= 0) return false
+    this.#tokens -= count
+    return true
   }
 
   /** Takes tokens for what is done already; the next one waits for them. */

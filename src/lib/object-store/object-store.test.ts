@@ -165,12 +165,14 @@ test('a throttled store keeps the contract, and its rate', async () => {
   await clock.advance(200)
   await clock.advance(10)
   await reading
+  const again = store.get('k')
   const many = Array.from({ length: 30 }, () => store.head('none'))
   await clock.advance(10)
-  expect(inner.requestCountOf('head')).toBe(0) // what was read has to be waited for as well
+  expect(inner.requestCountOf('get')).toBe(1) // what was read has to be waited for as well
   for (let passed = 0; passed < 10_000; passed += 50) await clock.advance(50)
-  await Promise.all(many)
+  await Promise.all([...many, again])
   expect(inner.requestCountOf('head')).toBe(30)
+  expect(inner.requestCountOf('get')).toBe(2)
 })
 
 test('a mapped store keeps the contract, and its keys lie elsewhere', async () => {

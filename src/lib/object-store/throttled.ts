@@ -6,6 +6,11 @@ import type { Clock } from '../clock.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import type { ObjectStore } from './object-store.ts'
 
+/** Uploads up to this size pass larger ones that wait, bytes: most commits are far below, and their clients wait. */
+const smallBytesMax = 256 * 1024
+/** Of the rate of bytes: what small requests may use while large ones leave nothing. */
+const smallShare = 0.25
+
 /** null: no limit. */
 export interface StoreRate {
   readonly requestsPerSecond: number | null
@@ -19,6 +24,8 @@ export class ThrottledObjectStore implements ObjectStore {
   readonly #inner: ObjectStore
   readonly #requests: TokenBucket | null
   readonly #bytes: TokenBucket | null
+  /** For small requests alone; what they take is missing from the others' too, so the whole stays within its rate. */
+  readonly #smallBytes: TokenBucket | null
 
   constructor(inner: ObjectStore, rate: StoreRate, clock: Clock) {
     this.#inner = inner
@@ -26,6 +33,8 @@ export class ThrottledObjectStore implements ObjectStore {
     this.description = inner.description
     this.#requests = rate.requestsPerSecond === null ? null : new TokenBucket(rate.requestsPerSecond, clock)
     this.#bytes = rate.bytesPerSecond === null ? null : new TokenBucket(rate.bytesPerSecond, clock)
+    this.#smallBytes =
+      rate.bytesPerSecond === null ? null : new TokenBucket(Math.max(1, rate.bytesPerSecond * smallShare), clock)
   }
 
   async put(...args: Parameters<ObjectStore['put']>): ReturnType<ObjectStore['put']> {
@@ -44,14 +53,14 @@ export class ThrottledObjectStore implements ObjectStore {
   }
 
   async get(...args: Parameters<ObjectStore['get']>): ReturnType<ObjectStore['get']> {
-    await this.#pass(args[1]?.signal)
+    await this.#passRead(args[1]?.signal)
     const bytes = await this.#inner.get(...args)
     this.#bytes?.charge(bytes.length)
     return bytes
   }
 
   async getStream(...args: Parameters<ObjectStore['getStream']>): ReturnType<ObjectStore['getStream']> {
-    await this.#pass(args[1]?.signal)
+    await this.#passRead(args[1]?.signal)
     const { info, body } = await this.#inner.getStream(...args)
     if (this.#bytes === null) return { info, body }
     const paced = new TransformStream<Uint8Array, Uint8Array>({
@@ -89,6 +98,15 @@ export class ThrottledObjectStore implements ObjectStore {
 
   async #pass(signal: AbortSignal | undefined, bytes = 0): Promise<void> {
     await this.#requests?.take(1, signal)
-    await this.#bytes?.take(bytes, signal) // with none, too: what came in before has to be waited for
+    if (this.#bytes === null || this.#bytes.tryTake(bytes)) return
+    if (bytes > smallBytesMax) return this.#bytes.take(bytes, signal)
+    await this.#smallBytes?.take(bytes, signal)
+    this.#bytes.charge(bytes)
+  }
+
+  /** How large it is shows when it is there; so what came in before has to be waited for. */
+  async #passRead(signal: AbortSignal | undefined): Promise<void> {
+    await this.#requests?.take(1, signal)
+    await this.#bytes?.take(0, signal)
   }
 }
