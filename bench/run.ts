@@ -8,7 +8,7 @@ import { benchColdStart, benchHttp, benchTenants, fullSize } from './load/fleet-
 import { benchNeighbours, fullNeighbours } from './load/neighbours-bench.ts'
 import { benchRealtime, fullRealtime } from './load/realtime-bench.ts'
 import { benchSharedThread, fullThread } from './micro/shared-thread.ts'
-import { benchReplication, fullReplication } from './replication/replication-bench.ts'
+import { runReplication } from './replication/replication-bench.ts'
 import { renderFigures, storeReport } from './report.ts'
 
 const parts = {
@@ -26,10 +26,7 @@ if (asked[0] === 'compare') {
   process.exit(0)
 }
 if (asked[0] === 'replication') {
-  const startedAt = new Date()
-  const figures = await benchReplication(fullReplication)
-  console.log(renderFigures(figures))
-  console.log(`stored ${storeReport('replication', startedAt, figures)}`)
+  await runReplication()
   process.exit(0)
 }
 const unknown = asked.find((name) => !(name in parts))

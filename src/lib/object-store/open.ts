@@ -4,7 +4,7 @@ import { type Clock, systemClock } from '../clock.ts'
 import { type Rng, systemRng } from '../rng.ts'
 import { FileObjectStore } from './file.ts'
 import type { ObjectStore } from './object-store.ts'
-import { openS3ObjectStore, type S3StoreConfig } from './s3.ts'
+import type { S3StoreConfig } from './s3.ts'
 import { type StoreRate, ThrottledObjectStore } from './throttled.ts'
 
 /** Plain data: it crosses a process boundary as JSON, on standard input, because it may hold a secret. */
@@ -38,6 +38,8 @@ export async function openObjectStore(
 ): Promise<ObjectStore> {
   const { clock = systemClock, rng = systemRng } = deps
   if (config.kind === 'file') return FileObjectStore.open({ dir: config.dir, rng })
+  // The client of S3 takes longer to load than a small database to restore, and a directory never needs it.
+  const { openS3ObjectStore } = await import('./s3.ts')
   const store = openS3ObjectStore(config, { clock, rng })
   return config.rate === undefined ? store : new ThrottledObjectStore(store, config.rate, clock)
 }
