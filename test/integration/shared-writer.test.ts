@@ -152,6 +152,52 @@ test('a batch hashes its passwords before the transaction', async () => {
   expect(none).toEqual({ all: 0, inside: 0 })
 })
 
+test('a batch hashes nothing for what rules or limits refuse', async () => {
+  await allowBatches()
+  const { settings } = engine
+  const { data } = engine.collections.require('users')
+  const sendAll = (names: readonly string[]) =>
+    counted(Bun.password, 'hash', async () => {
+      const batch = newClient(server.url).createBatch()
+      for (const name of names) {
+        const email = `${name}@refused.example.com`
+        batch.collection('users').create({ name, email, password, passwordConfirm: password })
+      }
+      expect(await refusedStatus(batch.send())).toBe(400)
+    })
+  const names = Array.from({ length: 20 }, (_, i) => `n${i}`)
+  try {
+    await engine.collections.save({ ...data, createRule: 'name = "welcome"' })
+    expect((await sendAll(names)).all).toBe(0)
+    await engine.collections.save({ ...data, createRule: '' })
+    const rule = { label: 'users:create', audience: '', duration: 600, maxRequests: 2 } as const
+    const rateLimits = { ...settings.rateLimits, enabled: true, rules: [rule] }
+    await engine.settingsStore.save({ ...settings, rateLimits })
+    expect(await sendAll(names)).toEqual({ all: 2, inside: 0 })
+    expect((await sendAll(names)).all).toBe(0)
+  } finally {
+    await engine.settingsStore.save(settings)
+    await engine.collections.save(data)
+  }
+})
+
+test('a rule that looks at what an earlier part of a batch writes is asked when its part runs', async () => {
+  await allowBatches()
+  const { data } = engine.collections.require('users')
+  const createRule = 'name = "first" || @collection.users.name ?= "first"'
+  await engine.collections.save({ ...data, createRule })
+  try {
+    const batch = newClient(server.url).createBatch()
+    for (const name of ['first', 'later'])
+      batch
+        .collection('users')
+        .create({ name, email: `${name}@order.example.com`, password, passwordConfirm: password })
+    expect(await counted(Bun.password, 'hash', () => batch.send())).toEqual({ all: 2, inside: 1 })
+  } finally {
+    await engine.collections.save(data)
+  }
+})
+
 async function allowBatches(): Promise<void> {
   const { settings } = engine
   await engine.settingsStore.save({ ...settings, batch: { ...settings.batch, enabled: true } })

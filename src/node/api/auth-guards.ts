@@ -2,6 +2,7 @@
 
 import type { Collection } from '../engine/collections/collection.ts'
 import {
+  collectionAllowance,
   exceededCollectionLimit,
   exceededPathLimit,
   isSuperuserIpAllowed,
@@ -48,6 +49,14 @@ export function checkCollectionLimit(event: RequestEvent, collection: Collection
   const action = { collection, tags, pattern: `${event.method} ` }
   if (exceededCollectionLimit(engine.settings, engine.auth.rateLimiter, limitedRequest(event), action) !== null)
     throw tooManyRequests()
+}
+
+/** How many more requests like this one {@link checkCollectionLimit} lets through now. */
+export function allowanceOf(event: RequestEvent, collection: Collection, ...tags: readonly string[]): number {
+  const { engine } = event
+  if (!engine.settings.rateLimits.enabled) return Infinity
+  const action = { collection, tags, pattern: `${event.method} ` }
+  return collectionAllowance(engine.settings, engine.auth.rateLimiter, limitedRequest(event), action)
 }
 
 function limitedRequest(event: RequestEvent): LimitedRequest {

@@ -2,8 +2,9 @@
 
 import { errorMessage } from '../../lib/errors.ts'
 import { type PlainPassword, withHashes } from '../engine/auth/password.ts'
-import { actionOf, type BatchPart, readParts } from '../engine/batch/batch-request.ts'
+import { actionOf, type BatchAction, type BatchPart, readParts } from '../engine/batch/batch-request.ts'
 import { BodyError } from '../engine/body/body-error.ts'
+import type { Collection } from '../engine/collections/collection.ts'
 import { toText } from '../engine/fields/cast.ts'
 import type { FileField } from '../engine/fields/field.ts'
 import { fileBytesDefault } from '../engine/fields/file.ts'
@@ -23,10 +24,10 @@ import {
   type ValidationErrors,
 } from '../engine/settings/checks.ts'
 import { check } from './auth-forms.ts'
-import { checkCollectionLimit } from './auth-guards.ts'
+import { allowanceOf, checkCollectionLimit } from './auth-guards.ts'
 import { ApiError, badRequest, forbidden, toApiError } from './error-map.ts'
 import { hooked } from './hooked.ts'
-import { collectionOf, createRecord, deleteRecord, updateRecord } from './records.ts'
+import { collectionOf, createRecord, deleteRecord, mayWrite, updateRecord } from './records.ts'
 import { jsonResponse, RequestEvent } from './request-event.ts'
 import type { Route } from './router.ts'
 
@@ -87,7 +88,7 @@ async function runParts(event: RequestEvent, parts: readonly BatchPart[], deadli
     const uploads = uploadsOf(event, parts, freshIds)
     const results = await withHashes(
       engine.passwords,
-      passwordsOf(event, parts),
+      await passwordsOf(event, parts, isOver),
       () => withEarlyUploads(engine, uploads, run),
       isOver,
     )
@@ -183,16 +184,47 @@ function storableFiles(field: FileField, body: BatchPart['body']): UploadedFile[
     .slice(-Math.max(1, field.maxSelect))
 }
 
-/** The passwords that the parts set, but for those that are not confirmed. */
-function passwordsOf(event: RequestEvent, parts: readonly BatchPart[]): PlainPassword[] {
-  return parts.flatMap((part) =>
-    (targetOf(event, part)?.collection.fields ?? []).flatMap((field) => {
-      const plain = part.body[field.name]
-      if (field.type !== 'password' || typeof plain !== 'string' || plain === '') return []
-      const isConfirmed = field.name !== 'password' || part.body['passwordConfirm'] === plain
-      return isConfirmed ? [{ plain, cost: field.cost }] : []
-    }),
-  )
+/**
+ * The passwords that the parts set, as far as the parts will come: hashing is dear, and nobody may have it done for what
+ * limits or rules refuse. What is missed here, such as where a rule looks at what an earlier part writes, is hashed when
+ * its part runs.
+ */
+async function passwordsOf(
+  event: RequestEvent,
+  parts: readonly BatchPart[],
+  isOver: () => boolean,
+): Promise<PlainPassword[]> {
+  const passwords: PlainPassword[] = []
+  const counts = new Map<string, number>()
+  const looked = parts.map((part) => {
+    const action = actionOf(part)
+    const collection = action === null ? undefined : event.engine.collections.find(action.collection)
+    const plain = collection === undefined || action?.kind === 'delete' ? [] : confirmedPasswords(collection, part)
+    return { part, action, collection, plain }
+  })
+  if (looked.every(({ plain }) => plain.length === 0)) return []
+  for (const { part, action, collection, plain } of looked) {
+    if (action === null || collection === undefined || isOver()) break // the batch ends here
+    const place = await placeOf(event, part, action)
+    const own = ownEvent(event, part, action, place)
+    if (own === null) break
+    const counted = `${collection.id}\n${place.kind}`
+    const count = (counts.get(counted) ?? 0) + 1
+    counts.set(counted, count)
+    if (count > allowanceOf(own, collection, place.kind)) break
+    if (plain.length > 0 && (await mayWrite(own, collection, place.id, part.body))) passwords.push(...plain)
+  }
+  return passwords
+}
+
+/** Those that are not confirmed are refused unhashed. */
+function confirmedPasswords(collection: Collection, { body }: BatchPart): PlainPassword[] {
+  return collection.fields.flatMap((field) => {
+    const plain = body[field.name]
+    if (field.type !== 'password' || typeof plain !== 'string' || plain === '') return []
+    const isConfirmed = field.name !== 'password' || body['passwordConfirm'] === plain
+    return isConfirmed ? [{ plain, cost: field.cost }] : []
+  })
 }
 
 async function runPart(event: RequestEvent, part: BatchPart, place: PartPlace): Promise<PartResult> {
@@ -210,17 +242,9 @@ async function changeRecord(event: RequestEvent, part: BatchPart, { index, fresh
   const action = actionOf(part)
   // In PocketBase it is the part before that fails then, and says so.
   if (action === null) throw index === 0 ? badRequest() : new ApiError(500)
-  const { engine } = event
-  let { kind, id } = action
-  if (kind === 'upsert') {
-    id = toText(part.body['id'] ?? '')
-    const collection = engine.collections.find(action.collection)
-    const exists = id !== '' && collection !== undefined && (await engine.records.find(collection, id)) !== null
-    kind = exists ? 'update' : 'create'
-  }
-  const path = `/api/collections/${action.collection}/records${kind === 'create' ? '' : `/${id}`}`
-  const own = partEvent(event, part, { method: methodOf[kind], path, rawQuery: action.rawQuery })
-  own.params = { collection: action.collection, id }
+  const { kind, id } = await placeOf(event, part, action)
+  const own = ownEvent(event, part, action, { kind, id })
+  if (own === null) throw badRequest() // a header that is none
   const collection = collectionOf(own)
   checkCollectionLimit(own, collection, kind)
   switch (kind) {
@@ -231,6 +255,21 @@ async function changeRecord(event: RequestEvent, part: BatchPart, { index, fresh
     default:
       return (await stopped(await deleteRecord(own, collection, id))) ?? { body: JsonText.null, status: 204 }
   }
+}
+
+interface Place {
+  readonly kind: 'create' | 'update' | 'delete'
+  /** Of the record; where one is created, empty. */
+  readonly id: string
+}
+
+/** What a part comes down to, as things stand. */
+async function placeOf({ engine }: RequestEvent, part: BatchPart, action: BatchAction): Promise<Place> {
+  if (action.kind !== 'upsert') return { kind: action.kind, id: action.id }
+  const id = toText(part.body['id'] ?? '')
+  const collection = engine.collections.find(action.collection)
+  const exists = id !== '' && collection !== undefined && (await engine.records.find(collection, id)) !== null
+  return exists ? { kind: 'update', id } : { kind: 'create', id: '' }
 }
 
 const methodOf = { create: 'POST', update: 'PATCH', delete: 'DELETE' } as const
@@ -251,25 +290,26 @@ async function shown(event: RequestEvent, record: EngineRecord | Response): Prom
   return { body: text === '' ? JsonText.null : new JsonText(text), status: 200 }
 }
 
-/** The same caller asking for one part. A part cannot speak for somebody else: its `Authorization` is ignored. */
-function partEvent(
-  event: RequestEvent,
-  part: BatchPart,
-  facts: { readonly method: string; readonly path: string; readonly rawQuery: string },
-): RequestEvent {
+/**
+ * The same caller asking for one part. A part cannot speak for somebody else: its `Authorization` is ignored.
+ * @returns null when a header of the part is none.
+ */
+function ownEvent(event: RequestEvent, part: BatchPart, action: BatchAction, place: Place): RequestEvent | null {
+  const path = `/api/collections/${action.collection}/records${place.kind === 'create' ? '' : `/${place.id}`}`
   const headers = new Headers(event.request.headers)
   for (const [name, value] of Object.entries(part.headers)) {
     if (name.toLowerCase() === 'authorization') continue
     try {
       headers.set(name, value)
     } catch {
-      throw badRequest() // no valid header
+      return null
     }
   }
   headers.set('content-type', 'multipart/form-data')
-  const request = new Request(`http://localhost${facts.path}`, { method: facts.method, headers })
+  const request = new Request(`http://localhost${path}`, { method: methodOf[place.kind], headers })
   const { lease, connections, realIp } = event
-  const own = new RequestEvent({ request, lease, connections, realIp, path: facts.path, rawQuery: facts.rawQuery })
+  const own = new RequestEvent({ request, lease, connections, realIp, path, rawQuery: action.rawQuery })
+  own.params = { collection: action.collection, id: place.id }
   own.auth = event.auth
   own.context = 'batch'
   return own

@@ -165,12 +165,7 @@ export async function createRecord(
   const data = loadBody(event, record, body)
   let isManager = event.isSuperuser
   if (!event.isSuperuser) {
-    const request = event.info(data)
-    const probe = record.clone()
-    if (probe.id === '') probe.setRaw('id', '__pf_id__')
-    // A manage rule must not be satisfied by what only managers may set.
-    if (collection.isAuth) probe.setRaw('verified', false)
-    const passes = (rule: Rule) => passesQuietly(event, () => matchesUnstored(event.engine, probe, rule, request))
+    const passes = rulesOfCreate(event, record, data)
     if (!(await passes(createRule))) throw badRequest(createFailed)
     isManager = await isManagerBy(event, collection, passes)
   }
@@ -182,6 +177,46 @@ export async function createRecord(
     await enrichRecords(event, [e.record])
     return e.record
   })
+}
+
+/** Tests rules with a record that is not stored yet. @param data as {@link loadBody} returns it. */
+function rulesOfCreate(event: RequestEvent, record: EngineRecord, data: Readonly<Record<string, unknown>>) {
+  const request = event.info(data)
+  const probe = record.clone()
+  if (probe.id === '') probe.setRaw('id', '__pf_id__')
+  // A manage rule must not be satisfied by what only managers may set.
+  if (record.collection.isAuth) probe.setRaw('verified', false)
+  return (rule: Rule) => passesQuietly(event, () => matchesUnstored(event.engine, probe, rule, request))
+}
+
+/** Tests rules with a record as it is stored. @param stored before the body was loaded over it, which may name another id. */
+function rulesOfUpdate(event: RequestEvent, stored: EngineRecord, data: Readonly<Record<string, unknown>>) {
+  const { id, collection } = stored
+  const request = event.info(data)
+  return (rule: Rule) =>
+    passesQuietly(event, async () => (await findByRule(event.engine, collection, id, rule, request)) !== null)
+}
+
+/**
+ * Whether the rules would let the client of `event` create, or with an id update, as things stand: for who wants to
+ * prepare something dear for it. Decides nothing.
+ */
+export async function mayWrite(
+  event: RequestEvent,
+  collection: Collection,
+  id: string,
+  body: Readonly<Record<string, unknown>>,
+): Promise<boolean> {
+  const { createRule, updateRule } = collection.data
+  const rule = id === '' ? createRule : updateRule
+  if (event.isSuperuser) return true
+  if (collection.isView || rule === null) return false
+  const stored = id === '' ? EngineRecord.blank(collection) : event.engine.records.findById(collection, id)
+  if (stored === null) return false
+  if (rule === '') return true
+  const record = stored.clone()
+  const data = loadBody(event, record, body)
+  return id === '' ? rulesOfCreate(event, record, data)(rule) : rulesOfUpdate(event, stored, data)(rule)
 }
 
 /** Updates a record for the client of `event`, as {@link createRecord} creates one. */
@@ -200,9 +235,7 @@ export async function updateRecord(
   const data = loadBody(event, record, body)
   let isManager = event.isSuperuser
   if (!event.isSuperuser) {
-    const request = event.info(data)
-    const passes = (rule: Rule) =>
-      passesQuietly(event, async () => (await findByRule(event.engine, collection, id, rule, request)) !== null)
+    const passes = rulesOfUpdate(event, stored, data)
     if (!(await passes(updateRule))) throw notFound()
     isManager = await isManagerBy(event, collection, passes)
   }

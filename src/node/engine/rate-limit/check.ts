@@ -28,29 +28,43 @@ export function exceededPathLimit(
   return limiter.isAllowed(rule.label + rule.audience, request.realIp, rule) ? null : rule
 }
 
-/**
- * Takes the request from the allowance of what it does to a collection.
- *
- * @param tags the names of the action, the special one first: `['authWithPassword', 'auth']`.
- * @param pattern the route, so that two routes with the same tags count apart.
- */
+/** What is done to a collection. */
+export interface LimitedAction {
+  readonly collection: { readonly id: string; readonly name: string }
+  /** Its names, the special one first: `['authWithPassword', 'auth']`. */
+  readonly tags: readonly string[]
+  /** The route, so that two routes with the same tags count apart. */
+  readonly pattern: string
+}
+
+/** Takes the request from the allowance of what it does to a collection. @returns as {@link exceededPathLimit}. */
 export function exceededCollectionLimit(
   settings: Settings,
   limiter: RateLimiter,
   request: LimitedRequest,
-  action: {
-    readonly collection: { readonly id: string; readonly name: string }
-    readonly tags: readonly string[]
-    readonly pattern: string
-  },
+  action: LimitedAction,
 ): RateLimitRule | null {
+  const found = collectionRule(settings, request, action)
+  return found === null || limiter.isAllowed(found.id, request.realIp, found.rule) ? null : found.rule
+}
+
+/** How many more requests like this one the limit lets through now; takes none of them. */
+export function collectionAllowance(
+  settings: Settings,
+  limiter: RateLimiter,
+  request: LimitedRequest,
+  action: LimitedAction,
+): number {
+  const found = collectionRule(settings, request, action)
+  return found === null ? Infinity : limiter.available(found.id, request.realIp, found.rule)
+}
+
+function collectionRule(settings: Settings, request: LimitedRequest, action: LimitedAction) {
   if (isExempt(settings, request)) return null
   const { collection, tags, pattern } = action
   const labels = collectionLabels(collection.name, tags, request.method, request.path)
   const rule = findRateLimitRule(settings.rateLimits, labels, audiencesOf(request.isSignedIn))
-  if (rule === null) return null
-  const ruleId = `${collection.id}${pattern}${tags.join('')}${rule.audience}`
-  return limiter.isAllowed(ruleId, request.realIp, rule) ? null : rule
+  return rule === null ? null : { rule, id: `${collection.id}${pattern}${tags.join('')}${rule.audience}` }
 }
 
 /** Whether a superuser may come from this address. */

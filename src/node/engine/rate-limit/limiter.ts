@@ -36,13 +36,19 @@ export class RateLimiter {
     return this.#windows.size
   }
 
+  /** What is left of the allowance of `client`; takes nothing. */
+  available(ruleId: string, client: string, limit: RateLimit): number {
+    const window = this.#windows.get(`${ruleId}\n${client}`)
+    const nowS = Math.floor(this.#clock.now() / 1000)
+    return window === undefined || isOver(window, nowS, limit) ? limit.maxRequests : window.available
+  }
+
   /** Takes one request of `client` from its allowance under the rule `ruleId`. @returns false when there is none left. */
   isAllowed(ruleId: string, client: string, limit: RateLimit): boolean {
     const key = `${ruleId}\n${client}`
     const nowS = Math.floor(this.#clock.now() / 1000)
     let window = this.#windows.get(key)
-    // A wall clock that was set back must not hold a client for longer than one window.
-    if (window === undefined || nowS - window.startS >= limit.duration || nowS < window.startS) {
+    if (window === undefined || isOver(window, nowS, limit)) {
       window = { startS: nowS, endS: nowS + limit.duration, available: limit.maxRequests }
       this.#windows.delete(key)
       this.#windows.set(key, window)
@@ -67,4 +73,9 @@ export class RateLimiter {
       swept++
     }
   }
+}
+
+/** A wall clock that was set back must not hold a client for longer than one window. */
+function isOver({ startS }: Window, nowS: number, { duration }: RateLimit): boolean {
+  return nowS - startS >= duration || nowS < startS
 }
