@@ -267,11 +267,11 @@ export class Database {
     }
     let result: T
     try {
-      this.#writer.sqlite.run('BEGIN IMMEDIATE')
+      this.#writer.statement('BEGIN IMMEDIATE').run()
       try {
         result = await scopes.run([...(scopes.getStore() ?? []), scope], body)
         this.#endView() // or SQLite's checkpoint would stop where the reader is
-        this.#timed(() => this.#writer.sqlite.run('COMMIT'))
+        this.#timed(() => this.#writer.statement('COMMIT').run())
       } catch (error) {
         if (this.#writer.sqlite.inTransaction) this.#writer.sqlite.run('ROLLBACK')
         throw error
