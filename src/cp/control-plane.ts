@@ -131,8 +131,9 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   })
   const history = tenantHistory(objectStore, config.objectPrefix)
   const adoption = new AdoptionService({ state, propose, history, moves, audit, clock, config })
-  const operations = opened.adopt(new OperationService({ state, propose, orders, nodes, audit, clock, log }), (it) =>
-    it.close(),
+  const operations = opened.adopt(
+    new OperationService({ state, propose, orders, nodes, standbys, audit, clock, log }),
+    (it) => it.close(),
   )
   const timeTravel = new TimeTravel({
     state,

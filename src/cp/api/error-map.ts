@@ -57,6 +57,11 @@ const answers: Readonly<Record<Refusal, Answer>> = {
       "The store's create-only writes are not atomic: each owner has a path of its own, which nobody can follow.",
     field: 'warmStandby',
   },
+  no_room: {
+    status: 409,
+    message: 'The node has not enough disk free for this tenant; it stays where it is.',
+    field: 'node',
+  },
   same_node: { status: 409, message: 'The tenant is on this node already.', field: 'node' },
   not_active: { status: 409, message: 'The tenant is not active.' },
   not_archived: { status: 409, message: 'The tenant is not archived.' },

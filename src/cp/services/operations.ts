@@ -13,6 +13,7 @@ import type { Actor, AuditLog } from './audit.ts'
 import { runTenantJob, TenantJobError } from './jobs.ts'
 import type { NodeService } from './nodes.ts'
 import type { Orders } from './orders.ts'
+import type { StandbyKeeper } from './placement/standby-keeper.ts'
 import { placementOf } from './placement/standbys.ts'
 import type { Propose } from './proposer.ts'
 import { toldTenant } from './told-tenant.ts'
@@ -60,6 +61,8 @@ export interface OperationDeps {
   readonly propose: Propose
   readonly orders: Orders
   readonly nodes: NodeService
+  /** Restores: what only standbys hold belongs into the history that the restore is written behind. */
+  readonly standbys: Pick<StandbyKeeper, 'ask'>
   readonly audit: AuditLog
   readonly clock: Clock
   readonly log: Logger
@@ -179,13 +182,15 @@ export class OperationService {
     }
   }
 
-  #run(
+  async #run(
     operation: TenantOperation,
     onProgress: (progress: JobProgress) => void,
     signal: AbortSignal,
   ): Promise<JobReports['restore' | 'fork']> {
-    const { state, nodes } = this.#deps
+    const { state, nodes, standbys } = this.#deps
     const { id, tenantId, cut } = operation
+    const epoch = state.placements.get(tenantId)?.epoch
+    if (operation.type === 'restore') await standbys.ask(tenantId)
     const withdrawn = new AbortController() // the tenant was deleted, or another member ended it
     const options = { signal: AbortSignal.any([signal, withdrawn.signal]), onProgress }
     const placed = () => {
@@ -194,6 +199,11 @@ export class OperationService {
         return null
       }
       const placement = state.placements.get(tenantId)
+      // Standbys of another owner have not been asked: from the beginning.
+      if (operation.type === 'restore' && placement?.epoch !== epoch) {
+        withdrawn.abort(new OverloadedError(`tenant ${tenantId} has another owner by now`))
+        return null
+      }
       // While its node is down the tenant is about to move.
       return placement === undefined || nodes.stateOf(placement.nodeId) === 'down'
         ? null

@@ -10,6 +10,7 @@ export type TenantRefusal =
   | 'unknown_plan'
   | 'password_length'
   | 'no_node'
+  | 'no_room'
   | 'no_warm_standby'
   | 'same_node'
   | 'not_active'

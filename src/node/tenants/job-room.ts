@@ -43,7 +43,8 @@ export async function checkRoom(
     )
 }
 
-async function freeBytes(dir: string): Promise<number> {
+/** What this process may still write to the disk of a folder. */
+export async function freeBytes(dir: string): Promise<number> {
   const { bavail, bsize } = await statfs(dir)
   return bavail * bsize
 }

@@ -79,3 +79,31 @@ test('small tenants are not copied, and files that may hold more than the store 
   expect(await copyTo(target, id)).toEqual({ databases: [] })
   expect(await Bun.file(path).text()).toBe('commits of an earlier time')
 })
+
+test('where there is no room nothing is written; what a copy has here already counts as room', async () => {
+  const store = new MemoryObjectStore()
+  await using source = await TenantBench.start(store)
+  await using target = await TenantBench.start(store)
+  const tenant = await source.create()
+  const { id } = tenant.spec
+  await fill(tenant, 3_000_000)
+  const freeBytes = 1 + (512 << 20)
+  const copy = () =>
+    warmCopy(
+      { store, objectPrefix: 'pf', tenantId: id },
+      {
+        files: target.deps.files,
+        clock: systemClock,
+        log: silentLogger,
+        signal: new AbortController().signal,
+        report: () => {},
+        freeBytesOf: async () => freeBytes,
+      },
+    )
+  const refused = await copy().catch((error) => error)
+  expect(refused).toMatchObject({ code: 'ENOSPC' })
+  expect(await Bun.file(target.deps.files.path(id, 'data.db')).exists()).toBe(false)
+  await copyTo(target, id)
+  expect((await copy()).databases.map(({ name }) => name)).toEqual(['data.db'])
+  await source.close(tenant)
+})

@@ -8,12 +8,13 @@ import type { Logger } from '../../lib/obs/log.ts'
 import { Follower } from '../../replicate/follow.ts'
 import { listNewest } from '../../replicate/ltx-store.ts'
 import { locate, type TenantHistories } from './cut.ts'
+import { checkRoom, freeBytes } from './job-room.ts'
 import { databaseNames, type TenantFiles } from './tenant-files.ts'
 
 /** Less than this is restored as fast as it is asked for, bytes as stored. */
 const copyBytesMin = 2 << 20
 
-/** The caller sees to it that the tenant is closed here and cannot open meanwhile. */
+/** The caller sees to it that the tenant is closed here and cannot open meanwhile. Throws NoRoomError before anything is written. */
 export async function warmCopy(
   histories: TenantHistories,
   deps: {
@@ -22,9 +23,11 @@ export async function warmCopy(
     readonly log: Logger
     readonly signal: AbortSignal
     readonly report: (progress: JobProgress) => void
+    /** For tests. */
+    readonly freeBytesOf?: (dir: string) => Promise<number>
   },
 ): Promise<WarmReport> {
-  const { files, clock, log, signal, report } = deps
+  const { files, clock, log, signal, report, freeBytesOf = freeBytes } = deps
   const { tenantId } = histories
   // From an earlier time as its owner: they may hold commits that nobody else has, and opening decides about those.
   if (files.mayHoldMore(tenantId)) return { databases: [] }
@@ -32,11 +35,18 @@ export async function warmCopy(
   const listed = await Promise.all(
     databaseNames.map(async (name) => ({ name, files: await listNewest(locate(histories, name), { signal }) })),
   )
-  for (const { name, files: known } of listed) {
-    if (known.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) < copyBytesMin) continue
+  const large = listed
+    .filter(({ files: known }) => known.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) >= copyBytesMin)
+    .map(({ name }) => name)
+  if (large.length === 0) return { databases }
+  const dir = files.dir(tenantId)
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  // What an earlier copy has here already is written over.
+  const hereBytes = large.reduce((sum, name) => sum + Bun.file(files.path(tenantId, name)).size, 0)
+  await checkRoom(histories, large, 1, { scratchDir: dir, signal }, async (at) => (await freeBytesOf(at)) + hereBytes)
+  for (const name of large) {
     const step = `copying ${name}`
     report({ step, done: 0, total: null })
-    await mkdir(files.dir(tenantId), { recursive: true, mode: 0o700 })
     await using follower = await Follower.open(locate(histories, name), files.path(tenantId, name), {
       clock,
       log,

@@ -15,6 +15,7 @@ import { type PlacementRow, standbysOf } from '../../state/placements.ts'
 import type { StateReader } from '../../state/state.ts'
 import type { Tenant } from '../../state/tenants.ts'
 import type { Actor, AuditLog } from '../audit.ts'
+import { TenantJobError } from '../jobs.ts'
 import type { NodeService } from '../nodes.ts'
 import { NodeOrderError, type Orders } from '../orders.ts'
 import type { Propose } from '../proposer.ts'
@@ -52,11 +53,15 @@ const copyMsOfDrain = 600_000
 /** Copies follow one another until one finds little that came since, and takes no longer than this, ms. */
 const copyMsGood = 500
 const copiesMax = 4
+/** A node that had no room gets no tenant by itself for so long, ms. */
+const fullMs = 60_000
 const copyPollMsMin = 10
 const copyPollMsMax = 500
 
 export class TenantMoves {
   readonly #deps: MovesDeps
+  /** Nodes that had no room for a tenant, and until when none is sent there by itself, monotonic ms. */
+  readonly #fullUntilMs = new Map<NodeId, number>()
   #closed = false
 
   constructor(deps: MovesDeps) {
@@ -91,12 +96,17 @@ export class TenantMoves {
   /** From a node that is down without asking it: the next slot in the object store is what makes this safe. */
   async moveAway(tenant: Tenant, placement: PlacementRow, isAlive: boolean): Promise<void> {
     const wish = { region: tenant.region, excluded: placement.nodeId }
-    const place = this.#deps.warm.successorOf(placement) ?? choosePlace(this.#deps.nodes.candidates(), wish)
+    const { clock, nodes, warm } = this.#deps
+    const nowMs = clock.monotonic()
+    const roomy = nodes.candidates().filter(({ id }) => (this.#fullUntilMs.get(id) ?? nowMs) <= nowMs)
+    const place = warm.successorOf(placement) ?? choosePlace(roomy, wish)
     if (place === null) return // nobody else: the same node resumes when it returns
     const copyMs = isAlive && tenant.status !== 'created' ? copyMsOfDrain : null
-    await this.#move(tenant.id, placement, place, { copyMs, record: null }).catch((error) =>
+    const moved = await this.#move(tenant.id, placement, place, { copyMs, record: null }).catch((error) =>
       this.shipFirst(error, placement),
     )
+    // It stays, and the next look finds another node.
+    if (!moved.ok && moved.error === 'no_room') this.#fullUntilMs.set(place.nodeId, nowMs + fullMs)
   }
 
   /** A node that holds commits of a crash or an outage lets go once they are shipped, which opening the tenant does. */
@@ -176,10 +186,10 @@ export class TenantMoves {
     to: Choice,
     /** null: the old node is not asked to let go. Else so long may a copy take before it is. */
     { copyMs, record }: { readonly copyMs: number | null; readonly record: AuditFacts | null },
-  ): Promise<Result<null, RejectReason>> {
+  ): Promise<Result<null, RejectReason | 'no_room'>> {
     const { propose, standbys, tenantOrders, transit, clock, log } = this.#deps
     if (transit.isBusy(id)) throw new OverloadedError(`tenant ${id} is moving already`)
-    if (copyMs !== null) await this.#copyAhead(id, to, copyMs)
+    if (copyMs !== null && (await this.#copyAhead(id, to, copyMs)) === 'no_room') return err('no_room')
     const isReleased = copyMs !== null
     const forget = isReleased && (await standbys.askBeforeLettingGo(from))
     const startedMs = clock.monotonic()
@@ -199,23 +209,27 @@ export class TenantMoves {
 
   /**
    * Lets the new node copy the tenant while the old one still serves it, so that the pause does not depend on its size. Only
-   * a kindness: whatever goes wrong, the new node restores what it lacks.
+   * a kindness: whatever goes wrong, the new node restores what it lacks. But a node without room for it could not: then the
+   * tenant stays.
    */
-  async #copyAhead(id: TenantId, to: Choice, deadlineMs: number): Promise<void> {
+  async #copyAhead(id: TenantId, to: Choice, deadlineMs: number): Promise<'no_room' | null> {
     const { transit, clock, log, config } = this.#deps
-    if (!config.isCreateOnlyAtomic) return // each owner starts a history of its own there
+    if (!config.isCreateOnlyAtomic) return null // each owner starts a history of its own there
     const endsAtMs = clock.monotonic() + deadlineMs
-    await transit.whileCopying(id, async () => {
+    return transit.whileCopying(id, async () => {
       for (let copy = 0; copy < copiesMax; copy++) {
         const startedMs = clock.monotonic()
         try {
           await this.#copyOnce(id, to, endsAtMs)
         } catch (error) {
-          log.warn('tenant moves without a copy', { tenant: id, to: to.nodeId, error: errorMessage(error) })
-          return
+          const hasRoom = !(error instanceof TenantJobError && error.code === 'ENOSPC')
+          const facts = { tenant: id, to: to.nodeId, error: errorMessage(error) }
+          log.warn(hasRoom ? 'tenant moves without a copy' : 'tenant stays: no room on the other node', facts)
+          return hasRoom ? null : 'no_room'
         }
-        if (clock.monotonic() - startedMs < copyMsGood) return
+        if (clock.monotonic() - startedMs < copyMsGood) break
       }
+      return null
     })
   }
 
@@ -226,8 +240,13 @@ export class TenantMoves {
     for (let pauseMs = copyPollMsMin; ; pauseMs = Math.min(copyPollMsMax, 2 * pauseMs)) {
       const answer = await orders.give<'job.run'>(nodeId, order, timings.orderMs)
       if (answer.state === 'done') return
-      if (answer.state === 'failed') throw new NodeOrderError(`${answer.code}: ${answer.message}`)
-      if (this.#closed || clock.monotonic() >= endsAtMs) throw new NodeOrderError('the copy takes too long')
+      if (answer.state === 'failed') throw new TenantJobError(answer.code, answer.message)
+      if (this.#closed || clock.monotonic() >= endsAtMs) {
+        // Opening the tenant there would wait for it, and it is of no use to anybody else.
+        const stop = { type: 'job.stop', jobId: order.jobId, tenantId: id } as const
+        await orders.give<'job.stop'>(nodeId, stop, timings.orderMs)
+        throw new NodeOrderError('the copy takes too long')
+      }
       await sleep(clock, pauseMs)
     }
   }

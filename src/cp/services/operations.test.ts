@@ -1,0 +1,114 @@
+// Goal: a restore never begins at an owner whose standbys were not asked, whoever that is by then: what they alone hold
+// belongs into the history, so that the restore can be undone to it. Method: the service over real state and nodes that note
+// what they are told.
+
+import { expect, test } from 'bun:test'
+import { registerNode, tenantIdOf, tenantRow } from '../../../test/support/cluster-rows.ts'
+import { until } from '../../../test/support/wait.ts'
+import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
+import type { Epoch, NodeId, Txid } from '../../lib/brand.ts'
+import { systemClock as clock } from '../../lib/clock.ts'
+import { silentLogger as log } from '../../lib/obs/log.ts'
+import { defaultTimings } from '../config.ts'
+import { apply } from '../state/apply.ts'
+import type { Command } from '../state/command.ts'
+import { ClusterState, StateBatch } from '../state/state.ts'
+import { AuditLog } from './audit.ts'
+import type { NodeService } from './nodes.ts'
+import { OperationService } from './operations.ts'
+import type { Orders } from './orders.ts'
+import { StandbyKeeper } from './placement/standby-keeper.ts'
+import { Transit } from './placement/transit.ts'
+import { TenantOrders } from './tenant-orders.ts'
+
+const id = tenantIdOf(1)
+const node = (name: string) => name as NodeId
+
+function setUp(ackMode: 'async' | 'quorum') {
+  const state = new ClusterState()
+  const run = (command: Command) => {
+    const outcome = apply(state, new StateBatch(state), command)
+    if (!outcome.ok) throw new Error(`${command.type}: ${outcome.error}`)
+    return outcome
+  }
+  const place = (to: string, epoch: number) =>
+    run({
+      type: 'tenant.place',
+      id,
+      nodeId: node(to),
+      worker: 0,
+      expected: epoch as Epoch,
+      seen: epoch as Epoch,
+      standbys: ackMode === 'quorum' ? [node('c')] : [],
+      forget: false,
+    })
+  const told: string[] = []
+  const control = { onJob: () => {}, standbysAnswer: true }
+  const orders: Orders = {
+    async give(at: NodeId, order: NodeOrder) {
+      if (order.type === 'tenant.open') {
+        told.push(`open ${at} ${order.epoch}`)
+        if (!control.standbysAnswer) throw new Error('standbys do not answer')
+        return { opened: true } as never
+      }
+      if (order.type !== 'job.run' || order.job.type !== 'restore') throw new Error('another order')
+      told.push(`restore ${at} ${order.job.placement.epoch}`)
+      const { epoch } = order.job.placement
+      control.onJob()
+      if (state.placements.get(id)!.epoch !== epoch) throw new Error('the node is gone')
+      return { state: 'done', report: { cut: order.job.cut, dataTxid: 9 as Txid, filesReleased: 0 } } as never
+    },
+    close() {},
+  }
+  const propose = async (command: Command) => run(command)
+  const nodes = { stateOf: () => 'healthy', candidates: () => [] } as unknown as NodeService
+  const tenantOrders = new TenantOrders({ state, orders, nodes, timings: defaultTimings, log })
+  const transit = new Transit(() => {})
+  const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, log })
+  const audit = new AuditLog({ state, propose, clock })
+  const service = new OperationService({ state, propose, orders, nodes, standbys, audit, clock, log })
+  for (const name of ['a', 'b', 'c']) run(registerNode(node(name)))
+  run({ type: 'tenant.create', tenant: { ...tenantRow(1, clock.now()), ackMode }, nodeId: node('a'), worker: 0 })
+  run({ type: 'tenant.activate', id, atMs: clock.now() })
+  place('a', 1)
+  const cut = { atMs: 1, data: 3 as Txid, hooks: 1 as Txid, auxiliary: 1 as Txid }
+  const operation = { type: 'restore', id: 'op', tenantId: id, cut, atMs: clock.now() } as const
+  const begin = () => {
+    run({ type: 'operation.begin', operation })
+    service.carryOut(operation)
+  }
+  const ended = () => until('the restore to end', () => service.get(id, 'op')?.state === 'done', 30_000)
+  return { service, told, control, place, begin, ended }
+}
+
+test('standbys are asked first, and again when the tenant gets another owner in between', async () => {
+  const { service, told, control, place, begin, ended } = setUp('quorum')
+  control.onJob = () => {
+    control.onJob = () => {}
+    place('b', 2) // its owner died; what it had acknowledged since is at the standby alone
+  }
+  begin()
+  await ended()
+  expect(told).toEqual(['open a 2', 'restore a 2', 'open b 3', 'restore b 3'])
+  await service.close()
+})
+
+test('while standbys do not answer nothing is restored', async () => {
+  const { service, told, control, begin, ended } = setUp('quorum')
+  control.standbysAnswer = false
+  begin()
+  await until('two attempts', () => told.length >= 2, 30_000)
+  expect(new Set(told)).toEqual(new Set(['open a 2']))
+  control.standbysAnswer = true
+  await ended()
+  expect(told.at(-1)).toBe('restore a 2')
+  await service.close()
+})
+
+test('a tenant without standbys is not opened for it', async () => {
+  const { service, told, begin, ended } = setUp('async')
+  begin()
+  await ended()
+  expect(told).toEqual(['restore a 2'])
+  await service.close()
+})

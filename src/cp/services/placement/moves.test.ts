@@ -1,0 +1,112 @@
+// Goal: a move does not begin where there is no room, and a copy that takes too long is called off; either way the tenant is
+// served all along. Method: the service on a simulated clock, over real state and nodes that note what they are told.
+
+import { expect, test } from 'bun:test'
+import { registerNode, tenantIdOf, tenantRow } from '../../../../test/support/cluster-rows.ts'
+import type { NodeOrder } from '../../../ipc/messages/cp-node.ts'
+import type { NodeId } from '../../../lib/brand.ts'
+import { SimClock } from '../../../lib/clock.ts'
+import { silentLogger as log } from '../../../lib/obs/log.ts'
+import { seededRng } from '../../../lib/rng.ts'
+import { defaultTimings } from '../../config.ts'
+import { apply } from '../../state/apply.ts'
+import { type Command, commands } from '../../state/command.ts'
+import { ClusterState, StateBatch } from '../../state/state.ts'
+import { AuditLog, systemActor } from '../audit.ts'
+import type { NodeService } from '../nodes.ts'
+import type { Orders } from '../orders.ts'
+import { TenantOrders } from '../tenant-orders.ts'
+import { TenantMoves } from './moves.ts'
+import { StandbyKeeper } from './standby-keeper.ts'
+import { Transit } from './transit.ts'
+import { WarmKeeper } from './warm-keeper.ts'
+
+const id = tenantIdOf(1)
+const node = (name: string) => name as NodeId
+
+function setUp() {
+  const clock = new SimClock()
+  const state = new ClusterState()
+  const run = (command: Command) => apply(state, new StateBatch(state), commands.decode(commands.encode(command)))
+  const told: string[] = []
+  const full = new Set<string>()
+  const control = { isSlow: false }
+  const orders: Orders = {
+    async give(at: NodeId, order: NodeOrder) {
+      if (order.type !== 'job.run') {
+        told.push(`${order.type} ${at}`)
+        return {} as never
+      }
+      if (control.isSlow) return { state: 'running', progress: { step: '', done: 0, total: null } } as never
+      told.push(`copy ${at}`)
+      if (full.has(at)) return { state: 'failed', code: 'ENOSPC', message: 'no room' } as never
+      return { state: 'done', report: { databases: [] } } as never
+    },
+    close() {},
+  }
+  for (const name of ['a', 'b', 'c']) run(registerNode(node(name)))
+  run({ type: 'tenant.create', tenant: tenantRow(1, clock.now()), nodeId: node('a'), worker: 0 })
+  run({ type: 'tenant.activate', id, atMs: clock.now() })
+  const candidate = (name: string) => ({
+    id: node(name),
+    region: 'local',
+    zone: 'local',
+    labels: {},
+    tenantsPlaced: 0,
+    tenantsMax: 10,
+    cpu: 0,
+    byWorker: [0],
+  })
+  const nodes = { stateOf: () => 'healthy', isDraining: () => false, candidates: () => ['b', 'c'].map(candidate) }
+  const propose = async (command: Command) => run(command)
+  const transit = new Transit(() => {})
+  const shared = { state, propose, nodes: nodes as unknown as NodeService, log, clock, transit }
+  const tenantOrders = new TenantOrders({ ...shared, orders, timings: defaultTimings })
+  const standbys = new StandbyKeeper({ ...shared, tenantOrders })
+  const warm = new WarmKeeper({ ...shared, tenantOrders })
+  const audit = new AuditLog({ state, propose, clock })
+  const config = { isCreateOnlyAtomic: true }
+  const timings = defaultTimings
+  const rng = seededRng(1)
+  const moves = new TenantMoves({ ...shared, orders, tenantOrders, standbys, warm, audit, rng, timings, config })
+  const owner = () => state.placements.get(id)!.nodeId as string
+  return { clock, state, moves, told, full, control, owner }
+}
+
+test('no room at the node that was named: refused, and nothing has changed', async () => {
+  const { moves, told, full, owner, state } = setUp()
+  full.add('b')
+  expect(await moves.migrate(id, node('b'), systemActor)).toMatchObject({ ok: false, error: 'no_room' })
+  expect(told).toEqual(['copy b'])
+  expect(owner()).toBe('a')
+  expect(state.placements.get(id)!.epoch as number).toBe(1)
+  full.clear()
+  expect(await moves.migrate(id, node('b'), systemActor)).toMatchObject({ ok: true })
+  expect(told).toEqual(['copy b', 'copy b', 'tenant.release a'])
+  expect(owner()).toBe('b')
+})
+
+test('a node that is left finds another one that has room', async () => {
+  const { clock, moves, told, full, owner, state } = setUp()
+  full.add('b')
+  const away = async () => moves.moveAway(state.tenants.get(id)!, state.placements.get(id)!, true)
+  await away()
+  expect(owner()).toBe('a')
+  await away()
+  expect(owner()).toBe('c')
+  expect(told).toEqual(['copy b', 'copy c', 'tenant.release a'])
+  await clock.advance(60_000)
+})
+
+test('a copy that takes too long is called off, and the tenant moves without', async () => {
+  const { clock, moves, told, control, owner } = setUp()
+  control.isSlow = true
+  const moved = moves.migrate(id, node('b'), systemActor)
+  for (let second = 0; second < 10 && owner() === 'a'; second++) {
+    await clock.advance(1_000)
+    for (let turn = 0; turn < 50; turn++) await Promise.resolve()
+  }
+  expect(await moved).toMatchObject({ ok: true })
+  expect(told).toEqual(['job.stop b', 'tenant.release a'])
+  expect(owner()).toBe('b')
+})
