@@ -1,5 +1,6 @@
 // The supervisor's end of one engine worker: starts it, watches it, and starts it again when it dies or hangs.
 
+import { readFileSync } from 'node:fs'
 import type { FollowedDatabase } from '../ipc/messages/standby.ts'
 import type { TenantId } from '../lib/brand.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -32,6 +33,11 @@ const pingEveryMs = 250
  * an in-place query may take; far above any pause of the garbage collector, or of a machine that is merely busy.
  */
 const silentMsMax = 10_000
+/**
+ * Looks in a row, one a ping, that find the silent worker stopped: then it is killed at once, since it computes nothing. Looks,
+ * not time: when the machine was asleep, or all of the node was stopped, the worker goes on as we do.
+ */
+const stoppedLooksMax = 4
 /** From start to serving, also on a busy machine. */
 const readyMsMax = 30_000
 /** How long a worker may take to drain and ship before it is killed: its files stay, the tail ships at the next start. */
@@ -244,9 +250,11 @@ export class WorkerProcess {
   #watch(child: Process): Cancel {
     const { clock, log } = this.#deps
     let cancel: Cancel = () => {}
+    let stoppedLooks = 0
     const beat = () => {
       const silentMs = clock.monotonic() - this.#heardAtMs
-      if (silentMs > silentMsMax) {
+      stoppedLooks = silentMs >= pingEveryMs && isStopped(child.pid) ? stoppedLooks + 1 : 0
+      if (silentMs > silentMsMax || stoppedLooks >= stoppedLooksMax) {
         log.error('worker was silent, killing it', { worker: this.index, silentMs: Math.round(silentMs) })
         child.kill('SIGKILL')
         return
@@ -323,4 +331,15 @@ export class WorkerProcess {
     }
     this.#send({ type: 'answer', id, outcome })
   }
+}
+
+/** Whether a signal has stopped the process (Linux; elsewhere nobody can tell). */
+function isStopped(pid: number): boolean {
+  let stat: string
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  } catch {
+    return false // it is gone, which its exit tells, or there is no such file here
+  }
+  return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T') // the name before may hold anything
 }

@@ -1,0 +1,99 @@
+// Goal: a worker that was stopped is killed and replaced within a second, one that computes only after ten, and one that
+// answers never. Method: small programs in place of the worker, real signals, a simulated clock for the supervisor.
+
+import { afterEach, expect, setDefaultTimeout, test } from 'bun:test'
+import { until } from '../../test/support/wait.ts'
+import { SimClock } from '../lib/clock.ts'
+import { silentLogger as log } from '../lib/obs/log.ts'
+import { seededRng } from '../lib/rng.ts'
+import type { WorkerConfig } from './config.ts'
+import { WorkerProcess } from './worker-process.ts'
+import { noWarm, type WorkerLoad } from './worker-protocol.ts'
+
+setDefaultTimeout(60_000)
+
+/** Says that it serves and answers pings; the word "spin" makes it compute for ever. */
+const program = `
+  const say = (message) => process.stdout.write(JSON.stringify(message) + '\\n')
+  say({ type: 'ready', url: 'http://127.0.0.1:1' })
+  let rest = ''
+  let answers = 0
+  for await (const piece of Bun.stdin.stream()) {
+    rest += new TextDecoder().decode(piece)
+    for (let end = rest.indexOf('\\n'); end >= 0; end = rest.indexOf('\\n')) {
+      const message = JSON.parse(rest.slice(0, end))
+      rest = rest.slice(end + 1)
+      if (message.type === 'ping') say({ type: 'pong', id: message.id, load: { ...LOAD, requests: ++answers }, atMs: 0 })
+      if (message.type === 'follow') for (;;) {}
+      if (message.type === 'stop') process.exit(0)
+    }
+  }`
+
+let worker: WorkerProcess | null = null
+afterEach(() => worker?.kill())
+
+async function start(): Promise<SimClock> {
+  const load: Pick<WorkerLoad, 'warm' | 'requests'> = { warm: noWarm, requests: 0 }
+  const clock = new SimClock()
+  const command = [process.execPath, '-e', program.replace('LOAD', JSON.stringify(load))]
+  worker = new WorkerProcess({ index: 0 } as WorkerConfig, {
+    clock,
+    rng: seededRng(1),
+    log,
+    command,
+    onQuestion: () => Promise.reject(new Error('nobody asks here')),
+    onAddress: () => {},
+    onOpened: () => {},
+    leaseMsLeft: () => 0,
+  })
+  await worker.start()
+  return clock
+}
+
+/** Lets the supervisor look for so long, in its own time; output of the worker is heard in between. */
+async function look(clock: SimClock, ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 250) {
+    await clock.advance(250)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+const replaced = (pid: number, clock: SimClock) =>
+  until('another worker', async () => {
+    await clock.advance(50) // its restart has a pause
+    return worker!.pid !== null && worker!.pid !== pid && worker!.url !== null
+  })
+
+test.skipIf(process.platform !== 'linux')('a stopped worker is replaced within a second and a quarter', async () => {
+  const clock = await start()
+  const pid = worker!.pid!
+  process.kill(pid, 'SIGSTOP')
+  await until('it to be stopped', async () => (await Bun.file(`/proc/${pid}/stat`).text()).includes(') T '))
+  await look(clock, 1_500)
+  await replaced(pid, clock)
+  expect(worker!.restarts).toBe(1)
+})
+
+test('a worker that computes is not taken for a stopped one, but ends after ten seconds', async () => {
+  const clock = await start()
+  const pid = worker!.pid!
+  worker!.follow({ tenantId: 't' as never, databases: [] })
+  await look(clock, 9_000)
+  expect(worker!.pid).toBe(pid)
+  await look(clock, 1_500)
+  await replaced(pid, clock)
+  expect(worker!.restarts).toBe(1)
+})
+
+test('a worker that was stopped for a moment goes on', async () => {
+  const clock = await start()
+  const pid = worker!.pid!
+  for (let round = 0; round < 3; round++) {
+    process.kill(pid, 'SIGSTOP')
+    await look(clock, 500)
+    process.kill(pid, 'SIGCONT')
+    const before = worker!.load?.requests ?? 0
+    await until('an answer', () => (worker!.load?.requests ?? 0) > before)
+  }
+  expect(worker!.pid).toBe(pid)
+})
