@@ -247,7 +247,7 @@ test('a tenant is made, found, changed, survives a restart, and is deleted', asy
     serverRole: 'control-plane',
   })
   const resolve = (key: Parameters<typeof routes.request>[0]['key']) =>
-    routes.request({ type: 'route.resolve', key }, { deadlineMs: 3_000 })
+    routes.request({ type: 'route.resolve', key }, { deadlineMs: 60_000 })
   const id = made.body.id as TenantId
   for (const key of [
     { kind: 'slug', slug: 'acme' },
@@ -259,11 +259,11 @@ test('a tenant is made, found, changed, survives a restart, and is deleted', asy
   expect(await resolve({ kind: 'slug', slug: 'nobody' })).toEqual({ found: 'unknown' })
   const placement = await node.client.request(
     { type: 'placement.get', nodeId: node.nodeId, tenantId: id },
-    { deadlineMs: 3_000 },
+    { deadlineMs: 60_000 },
   )
   expect(placement).toMatchObject({ tenant: { id, slug: 'acme' }, placement: { epoch: 1 } })
   const other = { type: 'placement.get', nodeId: 'node-9' as NodeId, tenantId: id } as const
-  expect(await node.client.request(other, { deadlineMs: 3_000 })).toEqual({ tenant: null })
+  expect(await node.client.request(other, { deadlineMs: 60_000 })).toEqual({ tenant: null })
 
   expect((await call('PATCH', `/api/cp/tenants/acme`, { slug: 'acme2', plan: 'small' })).body).toMatchObject({
     slug: 'acme2',
@@ -682,7 +682,7 @@ test('an archived tenant comes back with its first request', async () => {
     serverRole: 'control-plane',
   })
   const resolve = () =>
-    routes.request({ type: 'route.resolve', key: { kind: 'slug', slug: 'acme' } }, { deadlineMs: 3_000 })
+    routes.request({ type: 'route.resolve', key: { kind: 'slug', slug: 'acme' } }, { deadlineMs: 60_000 })
   expect(await resolve()).toMatchObject({ found: 'unavailable', reason: 'reopening' })
   await until('its return', async () => (await resolve()).found === 'route')
   await until(

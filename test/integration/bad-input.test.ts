@@ -38,7 +38,7 @@ const titles = async (slug: string) => {
   return notes.map((each) => each['title'] as string)
 }
 const ask = async (path: string, init: RequestInit = {}, base = fleet.url) => {
-  const response = await fetch(base + path, { signal: AbortSignal.timeout(20_000), ...init })
+  const response = await fetch(base + path, { signal: AbortSignal.timeout(60_000), ...init })
   const text = await response.text()
   return { status: response.status, text, retryAfter: response.headers.get('retry-after') }
 }

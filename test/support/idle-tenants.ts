@@ -23,6 +23,8 @@ const password = 'a-long-password'
 const makersMax = 8
 /** Tenants that are opened again after the watch. */
 const askedMax = 50
+/** So long without a request is what comes after the last work of closing, ms. */
+const aloneMs = 1_000
 
 export interface IdleOptions {
   readonly dir: string
@@ -120,6 +122,15 @@ export async function watchIdleTenants(options: IdleOptions): Promise<IdleOutcom
   await until('the tenants to rest', () => load().tenantsOpen === 0, Math.max(restMs, idleMs) + 120_000)
   onStep(`all rest after ${Math.round(performance.now() - leftAtMs)} ms`)
   await until('the time of rest', () => performance.now() - leftAtMs >= restMs, restMs + 10_000)
+  // What closing them left to the upkeep is done first, however long it takes here.
+  let seen = ''
+  let seenAtMs = performance.now()
+  await until('the store to be left alone', () => {
+    const now = JSON.stringify([...store.counts])
+    if (now !== seen) seenAtMs = performance.now()
+    seen = now
+    return performance.now() - seenAtMs >= aloneMs
+  })
   const counts = new Map(store.counts)
   const cpuBeforeMs = cpuMs(pid)
   const watchFromMs = performance.now()

@@ -40,7 +40,7 @@ function config(overrides: Partial<OAuth2ProviderConfig> = {}): OAuth2ProviderCo
   }
 }
 
-const deps = (): ExchangeDeps => ({ signal: AbortSignal.timeout(5000), nowMs: Date.now(), mayReachPrivate: true })
+const deps = (): ExchangeDeps => ({ signal: AbortSignal.timeout(60_000), nowMs: Date.now(), mayReachPrivate: true })
 const providerOf = (overrides: Partial<OAuth2ProviderConfig> = {}) => {
   const merged = config(overrides)
   return configureProvider(findOAuth2Provider(merged.name)!, merged)
@@ -156,7 +156,7 @@ describe('id_token', () => {
 
 describe('outbound requests', () => {
   const get = (url: string, mayReachPrivate: boolean, bodyBytesMax = 1000) =>
-    sendOutbound({ url, bodyBytesMax, mayReachPrivate, signal: AbortSignal.timeout(5000) })
+    sendOutbound({ url, bodyBytesMax, mayReachPrivate, signal: AbortSignal.timeout(60_000) })
 
   test('do not reach private networks from a shared node', async () => {
     const { port } = new URL(oidc.url)
@@ -214,7 +214,7 @@ describe('outbound requests', () => {
         headers,
         bodyBytesMax: 10,
         mayReachPrivate: true,
-        signal: AbortSignal.timeout(5000),
+        signal: AbortSignal.timeout(60_000),
       })
       expect([answer.status, seen]).toEqual([200, [null]])
       await expect(get(`${base}/loop`, true)).rejects.toBeInstanceOf(OutboundError)
