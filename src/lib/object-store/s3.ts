@@ -13,6 +13,7 @@ import {
   CreateMultipartUploadCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
+  type GetObjectCommandOutput,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   type ListMultipartUploadsCommandOutput,
@@ -73,6 +74,8 @@ const bytesPerMs = 256
 const wholeGetMs = 900_000
 /** A copy of 5 GiB inside the store. */
 const copyMs = 300_000
+/** Up to here the memory for an answer is taken at once, by the length it claims; of a larger one, as its bytes come. */
+const ownBodyBytesMax = 64 << 20
 /** Larger files go up in parts. */
 const singlePutBytesMax = 8 << 20
 /** S3 allows 10,000 parts. */
@@ -106,6 +109,22 @@ export function openS3ObjectStore(
   })
   if (network !== undefined) checkHosts(client, network)
   return new S3ObjectStore(client, config, deps)
+}
+
+/** All bytes of an answer; what came, where the answer ends before its length. */
+async function bodyOf({ Body, ContentLength }: GetObjectCommandOutput): Promise<Uint8Array> {
+  if (Body === undefined) return new Uint8Array(0)
+  if (ContentLength === undefined || ContentLength > ownBodyBytesMax || !(Symbol.asyncIterator in Body))
+    return Body.transformToByteArray()
+  const bytes = new Uint8Array(ContentLength)
+  let at = 0
+  for await (const piece of Body as AsyncIterable<Uint8Array>) {
+    if (at + piece.length > bytes.length)
+      throw new ObjectStoreError(`an answer of more than its ${ContentLength} bytes`, { retryable: true, status: null })
+    bytes.set(piece, at)
+    at += piece.length
+  }
+  return bytes.subarray(0, at)
 }
 
 /** Every connection of these agents goes through the network's look-up, so a kept one has been checked too. */
@@ -213,7 +232,7 @@ class S3ObjectStore implements ObjectStore {
           abortSignal,
         })
         allow(output.ContentLength === undefined ? wholeGetMs : timeFor(output.ContentLength))
-        const bytes = (await output.Body?.transformToByteArray()) ?? new Uint8Array(0)
+        const bytes = await bodyOf(output)
         if (output.ContentLength !== undefined && bytes.length !== output.ContentLength)
           throw new ObjectStoreError(`get ${key}: got ${bytes.length} of ${output.ContentLength} bytes`, {
             retryable: true,
