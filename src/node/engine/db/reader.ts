@@ -11,7 +11,7 @@ import type { CheckpointResult, ReaderQuery, ReaderRows } from './reader-query.t
 
 /** Of one answer's line; above what a query may return, as JSON writes it. */
 const lineBytesMax = 256 * 1024 * 1024
-/** Resident memory of a reader by default, bytes: a sort or a list that grows past it ends the process. */
+/** Memory of a reader by default, beside what it maps, bytes: a sort or a list that grows past it ends the process. */
 export const memoryBytesMaxDefault = 768 * 1024 * 1024
 /** How often it is looked at while a question runs, ms. */
 const memoryLookMs = 200
@@ -179,9 +179,11 @@ export class Reader {
     }
   }
 
+  /** Its own memory: pages of a file that it maps are the system's, and there for the next reader. */
   #memoryBytes(): number {
     try {
-      return Number(readFileSync(`/proc/${this.pid}/statm`, 'utf8').split(' ')[1]) * pageBytes
+      const [, resident, shared] = readFileSync(`/proc/${this.pid}/statm`, 'utf8').split(' ')
+      return (Number(resident) - Number(shared)) * pageBytes
     } catch {
       return 0 // it has just ended; whoever waits for its answer is told
     }
