@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
 import { EngineRecord } from '../../src/node/engine/records/record.ts'
 import { type Standalone, startStandalone } from '../support/standalone.ts'
+import { until } from '../support/wait.ts'
 
 setDefaultTimeout(180_000) // a busy machine is no failure
 
@@ -261,4 +262,41 @@ test('pages are whole numbers of 64 bits', async () => {
     expect((await list(query)).status).toBe(200)
   for (const query of ['page=9223372036854775808', 'page=1e3', 'perPage=1.5', 'skipTotal=yes'])
     expect((await list(query)).status).toBe(400)
+})
+
+test('a view whose query is no good says why', async () => {
+  const reasonOf = async (query: string) => {
+    const { json } = await ask('POST', '/api/collections/meta/dry-run-view', { query })
+    return json.message.replace('Invalid view query. Raw error: \n', '')
+  }
+  expect(await reasonOf('select id, title as `a b` from notes')).toBe(
+    'invalid field "a b" (1): name: must be in a valid format.',
+  )
+  expect(await reasonOf('select id, title as expand from notes')).toBe(
+    'invalid field "expand" (1): name: must not be in list.',
+  )
+  expect(await reasonOf('select id, 1 in (1,2) i from notes')).toBe('invalid identifier parts [1 in (1,2) i].')
+})
+
+test('a tenant uploads two backups at once, and a third one when one of them has ended', async () => {
+  const address = `${server.url}/api/backups/upload`
+  const headers = { authorization: token, 'content-type': 'multipart/form-data; boundary=x' }
+  const send = (body: string | ReadableStream<Uint8Array>) => fetch(address, { method: 'POST', headers, body })
+  const ends: (() => void)[] = []
+  const slow = Array.from({ length: 2 }, () => {
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        controller.enqueue(new TextEncoder().encode('--x\r\ncontent-disposition: form-data; name="a"\r\n\r\n'))
+        ends.push(() => {
+          controller.enqueue(new TextEncoder().encode('b\r\n--x--\r\n'))
+          controller.close()
+        })
+      },
+    })
+    return send(body)
+  })
+  await until('both are under way', async () => (await send('--x--')).status === 503)
+  for (const end of ends) end()
+  expect((await Promise.all(slow)).map(({ status }) => status)).toEqual([400, 400]) // no file came
+  expect((await send('--x--')).status).toBe(400)
 })

@@ -1,9 +1,11 @@
 // Backups, for superusers. PocketBase: apis/backup.go, backup_create.go, backup_upload.go.
 
 import { join } from 'node:path'
+import { OverloadedError } from '../../lib/errors.ts'
 import { createBackup, inTemporaryFolder } from '../engine/backups/backups.ts'
 import { canRestore, restoreBackup } from '../engine/backups/restore.ts'
 import { BackupBusyError, isBackupRunning, runningBackup } from '../engine/backups/running.ts'
+import type { Engine } from '../engine/engine.ts'
 import { RefusedError } from '../engine/errors.ts'
 import { formatDateTime } from '../engine/fields/datetime.ts'
 import { serveFile } from '../engine/files/serve.ts'
@@ -22,6 +24,9 @@ const busy = 'Try again later - another backup/restore process has already been 
 const invalid = 'An error occurred while validating the submitted data.'
 /** Uploaded backups, bytes. */
 const uploadBytesMax = 5 * 1024 * 1024 * 1024
+/** Backups that one tenant uploads at once: each lies on the disk that tenants share until it is stored. */
+const uploadsMax = 2
+const uploading = new WeakMap<Engine, number>()
 /** Lets the answer leave before its server restarts, ms. */
 const restoreDelayMs = 1_000
 
@@ -80,6 +85,18 @@ function nameTaken(message: string): ValidationError {
 
 async function upload(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
+  const { engine } = event
+  const running = uploading.get(engine) ?? 0
+  if (running >= uploadsMax) throw new OverloadedError(`${uploadsMax} backups are being uploaded already`)
+  uploading.set(engine, running + 1)
+  try {
+    return await takeUpload(event)
+  } finally {
+    uploading.set(engine, uploading.get(engine)! - 1)
+  }
+}
+
+async function takeUpload(event: RequestEvent): Promise<Response> {
   const { file: given } = isForm(event.request) ? await readBody(event) : {}
   const file = Array.isArray(given) ? given[0] : given
   if (!(file instanceof UploadedFile))

@@ -280,8 +280,10 @@ export async function dryRunView(engine: Engine, viewQuery: string): Promise<Dry
     findCollection: (nameOrId: string) => engine.collections.find(nameOrId),
     rng: engine.rng,
   }
-  for (const [i, field] of fields.entries())
-    if (validateFieldSettings(field, context) !== null) throw new RefusedError(`invalid field "${field.name}" (${i})`)
+  for (const [i, field] of fields.entries()) {
+    const errors = validateFieldSettings(field, context)
+    if (errors !== null) throw new RefusedError(`invalid field "${field.name}" (${i}): ${inOneLine(errors)}`)
+  }
   const collection = new Collection(data)
   const table = `(SELECT * FROM (${withTextId(engine.data, query)}))`
   const rows = await engine.data.read<Row>(`SELECT * FROM ${table} AS ${quoteName(name)} LIMIT ${sampleSize}`)
@@ -365,6 +367,12 @@ function messages(errors: ValidationErrors): Record<string, unknown> {
           : messages(error as ValidationErrors),
       ]),
   )
+}
+
+/** Errors of a field's settings as Go joins them. */
+function inOneLine(errors: ValidationErrors): string {
+  const words = Object.entries(messages(errors)).map(([name, text]) => `${name}: ${String(text)}`)
+  return `${words.join('; ')}.`
 }
 
 /** The messages of general checks are no sentences there. */

@@ -119,7 +119,7 @@ function toIdentifier(parts: readonly string[]): Identifier {
   const [first = '', second = '', third = ''] = parts
   if (parts.length === 3 && second.toLowerCase() !== 'as')
     throw new RefusedError(`invalid identifier part - expected "as", got ${second}`)
-  if (parts.length < 1 || parts.length > 3) throw new RefusedError(`invalid identifier parts ${parts.join(' ')}`)
+  if (parts.length < 1 || parts.length > 3) throw new RefusedError(`invalid identifier parts [${parts.join(' ')}]`)
   const alias = parts.length === 3 ? third : parts.length === 2 ? second : first.slice(first.lastIndexOf('.') + 1)
   return { original: trimQuotes(first, /^[`"[\];]+|[`"[\];]+$/g), alias: trimQuotes(alias, /^[`"[\];']+|[`"[\];']+$/g) }
 }
