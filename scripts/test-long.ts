@@ -15,6 +15,7 @@ import { runHostileRequests } from '../test/support/hostile-requests.ts'
 import { watchIdleTenants } from '../test/support/idle-tenants.ts'
 import { startMinio } from '../test/support/minio.ts'
 import { peer } from '../test/support/peers.ts'
+import { runQuorumPairs } from '../test/support/quorum-pairs.ts'
 import { runSplitBrain } from '../test/support/split-brain.ts'
 
 /** A world of the differential test: its schema and records cost as much as some hundred requests. */
@@ -61,6 +62,11 @@ const longTests: Readonly<Record<string, LongTest>> = {
     about: 'two owners of one tenant: one paused, cut off, unheard or late',
     rounds: 200,
     run: (seed, rounds, onRound) => runSplitBrain({ seed, rounds, onRound }),
+  },
+  'quorum-pairs': {
+    about: 'the owner of a quorum tenant and one of its three standbys die at once, with their disks',
+    rounds: 50,
+    run: (seed, rounds, onRound) => runQuorumPairs({ seed, rounds, onRound }),
   },
   differential: {
     about: 'requests of random worlds to us and to PocketBase, 250 a world, whose answers must agree',
