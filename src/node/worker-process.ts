@@ -253,7 +253,8 @@ export class WorkerProcess {
     let stoppedLooks = 0
     const beat = () => {
       const silentMs = clock.monotonic() - this.#heardAtMs
-      stoppedLooks = silentMs >= pingEveryMs && isStopped(child.pid) ? stoppedLooks + 1 : 0
+      const isHalted = !this.#stopping && silentMs >= pingEveryMs && isStopped(child.pid) // nobody waits for one that ends
+      stoppedLooks = isHalted ? stoppedLooks + 1 : 0
       if (silentMs > silentMsMax || stoppedLooks >= stoppedLooksMax) {
         log.error('worker was silent, killing it', { worker: this.index, silentMs: Math.round(silentMs) })
         child.kill('SIGKILL')
