@@ -188,8 +188,9 @@ export async function load(job: LoadJob, launcher: readonly string[] = []): Prom
 }
 
 /** The same load until it is stopped, whatever is under way then; what it measured is lost. */
-export async function startLoad(job: LoadJob): Promise<{ stop(): Promise<void> }> {
-  const child = Bun.spawn([process.execPath, import.meta.path], { stdin: 'pipe', stdout: 'ignore', stderr: 'inherit' })
+export async function startLoad(job: LoadJob, launcher: readonly string[] = []): Promise<{ stop(): Promise<void> }> {
+  const command = [...launcher, process.execPath, import.meta.path]
+  const child = Bun.spawn(command, { stdin: 'pipe', stdout: 'ignore', stderr: 'inherit' })
   child.stdin.write(JSON.stringify(job))
   await child.stdin.end()
   return {

@@ -183,14 +183,17 @@ async function run(job: SseJob, started: (connected: SseConnected) => Promise<vo
 /**
  * Runs a job in a process of its own.
  * @param onConnected called while all clients are connected and nothing happens.
+ * @param launcher argv before the generator's own.
  * @returns null when it was stopped by the signal.
  */
 export async function sseLoad(
   job: SseJob,
   onConnected: (connected: SseConnected) => Promise<void> | void,
   stop: AbortSignal | null = null,
+  launcher: readonly string[] = [],
 ): Promise<SseReport | null> {
-  const child = Bun.spawn([process.execPath, import.meta.path], { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' })
+  const command = [...launcher, process.execPath, import.meta.path]
+  const child = Bun.spawn(command, { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' })
   stop?.addEventListener('abort', () => child.kill('SIGKILL'))
   try {
     child.stdin.write(`${JSON.stringify(job)}\n`)

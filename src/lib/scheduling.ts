@@ -1,6 +1,7 @@
 // Which process goes first when all cores are busy, and which one does not outlive another.
 
 import { dlopen, FFIType } from 'bun:ffi'
+import { readFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { errorCode } from './errors.ts'
 
@@ -14,6 +15,23 @@ const setDeathSignal = 1 // PR_SET_PDEATHSIG
 const sigkill = 9
 
 let setScheduler: ((pid: number, policy: number, param: Int32Array) => number) | null = null
+
+/**
+ * How long the main thread of this process has run or waited for a core, ms: what it wanted, also where others left it little.
+ * Null where the system does not tell.
+ */
+export function wantedThreadMs(): number | null {
+  if (process.platform !== 'linux') return null
+  let text: string
+  try {
+    text = readFileSync('/proc/self/schedstat', 'utf8')
+  } catch {
+    return null // a kernel without these figures
+  }
+  const [ranNs, waitedNs] = text.split(' ').map(Number)
+  const wantedMs = (ranNs! + waitedNs!) / 1e6
+  return wantedMs > 0 ? wantedMs : null
+}
 
 /** Lets a process run behind others, but not without its part of a busy core. */
 export function runBehindOthers(pid: number): void {

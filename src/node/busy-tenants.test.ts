@@ -14,7 +14,7 @@ class World {
   readonly core: BusyTenants
   readonly away = new Set<TenantId>()
   readonly #used = new Map<TenantId, number>()
-  readonly #cpuMs = [0, 0]
+  readonly #threadMs = [0, 0]
   nowMs = 0
   /** Others on the ordinary worker. */
   others = 3
@@ -29,7 +29,7 @@ class World {
     for (const [id, share] of shares) {
       this.#used.set(id, (this.#used.get(id) ?? 0) + share * lookMs * 0.5) // half of it is counted, as in life
       const worker = this.away.has(id) ? 1 : 0
-      this.#cpuMs[worker] = this.#cpuMs[worker]! + share * lookMs
+      this.#threadMs[worker] = this.#threadMs[worker]! + share * lookMs
     }
     const shifts = this.core.look(this.nowMs, [this.#reading(0), this.#reading(1)], this.away)
     for (const { tenantId, to } of shifts) {
@@ -45,7 +45,7 @@ class World {
     const tenants = [...this.#used]
       .filter(([id]) => this.away.has(id) === isForBusy)
       .map(([tenantId, usedMs]) => ({ tenantId, usedMs }))
-    return { worker, isForBusy, cpuMs: this.#cpuMs[worker]!, tenantsOpen: tenants.length + this.others, tenants }
+    return { worker, isForBusy, threadMs: this.#threadMs[worker]!, tenantsOpen: tenants.length + this.others, tenants }
   }
 }
 
@@ -96,7 +96,7 @@ test('a failed shift is not tried again at once', () => {
   const wishes: number[] = []
   for (let second = 1; second <= 60; second++) {
     const tenants = [{ tenantId: idOf(1), usedMs: second * 900 }]
-    const reading = { worker: 0, isForBusy: false, cpuMs: second * 900, tenantsOpen: 2, tenants }
+    const reading = { worker: 0, isForBusy: false, threadMs: second * 900, tenantsOpen: 2, tenants }
     for (const { tenantId } of core.look(second * lookMs, [reading], new Set())) {
       wishes.push(second)
       core.shifted(tenantId, second * lookMs) // it did not get away
@@ -110,15 +110,15 @@ test('one request while the worker is busy with other things makes nobody busy',
   const core = new BusyTenants(defaultBusyLimits)
   for (let second = 1; second <= 20; second++) {
     const tenants = [{ tenantId: idOf(1), usedMs: second * 0.5 }]
-    const reading = { worker: 0, isForBusy: false, cpuMs: second * 950, tenantsOpen: 9, tenants }
+    const reading = { worker: 0, isForBusy: false, threadMs: second * 950, tenantsOpen: 9, tenants }
     expect(core.look(second * lookMs, [reading], new Set())).toEqual([])
   }
 })
 
 test('a worker that was restarted says nothing until its next reading', () => {
   const core = new BusyTenants({ ...defaultBusyLimits, busyMs: 0 })
-  const reading = (cpuMs: number, usedMs: number) => [
-    { worker: 0, isForBusy: false, cpuMs, tenantsOpen: 2, tenants: [{ tenantId: idOf(1), usedMs }] },
+  const reading = (threadMs: number, usedMs: number) => [
+    { worker: 0, isForBusy: false, threadMs, tenantsOpen: 2, tenants: [{ tenantId: idOf(1), usedMs }] },
   ]
   core.look(1_000, reading(50_000, 9_000), new Set())
   expect(core.look(2_000, reading(10, 5), new Set())).toEqual([])

@@ -1,8 +1,9 @@
 // Which tenants are busy for long, so that they move to a worker of their own kind, and which have become calm, so that they
 // move back. Pure: readings and the time come in, shifts come out.
 //
-// A worker knows its processor time exactly and that of each tenant roughly. So a tenant's share of the thread is the
-// worker's processor time, garbage collection and shipping included, split in proportion to what was counted for each.
+// A worker knows the time of its thread exactly and that of each tenant roughly. So a tenant's share is the thread's time,
+// garbage collection and shipping included, split in proportion to what was counted for each. Time that the thread waited
+// for a core counts too: who always has work is busy, however little of it a crowded machine lets him do.
 
 import type { TenantId } from '../lib/brand.ts'
 
@@ -11,7 +12,7 @@ export interface WorkerReading {
   readonly worker: number
   /** One for busy tenants. */
   readonly isForBusy: boolean
-  readonly cpuMs: number
+  readonly threadMs: number
   readonly tenantsOpen: number
   /** Those that used most lately, since they were opened, ms of the thread as far as it is counted. */
   readonly tenants: readonly TenantUse[]
@@ -50,7 +51,7 @@ export interface Shift {
 }
 
 /**
- * What was counted for tenants stands for at least this part of the processor time: the rest of a worker that is busy with
+ * What was counted for tenants stands for at least this part of the thread's time: the rest of a worker that is busy with
  * other things, such as the tail of a tenant that has gone, must not fall on whoever sent one request meanwhile.
  */
 const leastCountedPart = 0.2
@@ -133,8 +134,8 @@ export class BusyTenants {
 
 /** The part of the worker's thread that each tenant took between two readings; at most 1 in all. */
 function* sharesOf(before: WorkerReading, now: WorkerReading, passedMs: number): Iterable<readonly [TenantId, number]> {
-  const cpuShare = Math.min(1, (now.cpuMs - before.cpuMs) / passedMs)
-  if (cpuShare <= 0) return // it was restarted: what it counted begins anew
+  const threadShare = Math.min(1, (now.threadMs - before.threadMs) / passedMs)
+  if (threadShare <= 0) return // it was restarted: what it counted begins anew
   const earlier = new Map(before.tenants.map(({ tenantId, usedMs }) => [tenantId, usedMs]))
   const used = now.tenants.map(({ tenantId, usedMs }) => {
     const since = usedMs - (earlier.get(tenantId) ?? usedMs)
@@ -142,5 +143,6 @@ function* sharesOf(before: WorkerReading, now: WorkerReading, passedMs: number):
   })
   const usedMs = used.reduce((sum, [, ms]) => sum + ms, 0)
   if (usedMs === 0) return
-  for (const [id, ms] of used) yield [id, cpuShare * (ms / Math.max(usedMs, leastCountedPart * cpuShare * passedMs))]
+  for (const [id, ms] of used)
+    yield [id, threadShare * (ms / Math.max(usedMs, leastCountedPart * threadShare * passedMs))]
 }

@@ -68,6 +68,8 @@ export interface WorkerLoad {
   readonly tenantsOpen: number
   /** CPU time used by the process, ms. */
   readonly cpuMs: number
+  /** What its thread ran or wanted to run, ms; where the system does not tell, what the process ran. */
+  readonly threadMs: number
   readonly memoryBytes: number
   readonly requests: number
   readonly evictions: number

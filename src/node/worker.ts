@@ -19,6 +19,7 @@ import { openObjectStore, shareOf } from '../lib/object-store/open.ts'
 import { createLogger } from '../lib/obs/log.ts'
 import { type RetryPolicy, retry } from '../lib/retry.ts'
 import { systemRng } from '../lib/rng.ts'
+import { wantedThreadMs } from '../lib/scheduling.ts'
 import { defaultRetention } from '../replicate/retention.ts'
 import { UpkeepProcess } from '../replicate/upkeep-process.ts'
 import { tenantApp } from './api/app.ts'
@@ -322,6 +323,7 @@ export async function runWorker(): Promise<never> {
     return {
       tenantsOpen: pool.tenantsOpen,
       cpuMs: (user + system) / 1_000,
+      threadMs: wantedThreadMs() ?? (user + system) / 1_000,
       memoryBytes: process.memoryUsage.rss(),
       requests: pool.requests,
       evictions: pool.evictions,
@@ -394,7 +396,7 @@ export async function runWorker(): Promise<never> {
 
   async function placementHere(id: TenantId): Promise<Placement | null> {
     const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
-    if (known.tenant === null) return null
+    if (known.tenant === null || known.tenant.isHandedOver) return null
     const { nodeId, worker } = known.placement
     return nodeId === config.nodeId && worker === config.index ? known.placement : null
   }

@@ -1,7 +1,9 @@
-// The configuration of a tenant node in tests: one worker on loopback, quiet, with all times as in the product.
+// The configuration of a tenant node in tests: one worker on loopback, quiet, with all times as in the product; busy
+// tenants stay where they are.
 
 import type { NodeId } from '../../src/lib/brand.ts'
 import type { ObjectStoreConfig } from '../../src/lib/object-store/open.ts'
+import { defaultBusyLimits } from '../../src/node/busy-tenants.ts'
 import type { TenantNodeConfig } from '../../src/node/config.ts'
 
 /** Of the fleets of tests. */
@@ -24,6 +26,7 @@ export function nodeConfig(
     dir,
     http: { host: '127.0.0.1', port: 0 },
     workers: 1,
+    busy: { ...defaultBusyLimits, awayMax: 0 }, // many tests speak to a worker, and follow nobody to another one
     workerPorts: null,
     nodeAddress: '127.0.0.1',
     ipcBind: 'tcp://127.0.0.1:0',

@@ -8,7 +8,7 @@ import { refused } from './error-map.ts'
 import { listQuery, pageOf } from './lists.ts'
 import { pocketBaseTime } from './tenants.ts'
 
-function nodeBody({ row, state, draining, workers, load, tenantsPlaced }: NodeView) {
+function nodeBody({ row, state, draining, workers, away, load, tenantsPlaced }: NodeView) {
   const { id, ipcAddress, region, zone, labels, tenantsMax, version, featureLevel } = row
   return {
     id,
@@ -23,6 +23,7 @@ function nodeBody({ row, state, draining, workers, load, tenantsPlaced }: NodeVi
     featureLevel,
     ipcAddress,
     workers,
+    away,
     load,
     created: pocketBaseTime(row.createdAtMs),
   }

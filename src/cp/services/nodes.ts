@@ -32,6 +32,8 @@ export interface NodeView {
   readonly state: NodeState
   readonly draining: boolean
   readonly workers: readonly WorkerAddress[]
+  /** Tenants that it serves from workers for busy ones. */
+  readonly away: readonly AwayTenant[]
   readonly load: NodeLoad | null
   readonly tenantsPlaced: number
 }
@@ -154,6 +156,7 @@ export class NodeService {
       state: this.stateOf(id),
       draining: this.isDraining(id),
       workers: this.workersOf(id),
+      away: [...(this.#live.get(id)?.away.values() ?? [])],
       load,
       tenantsPlaced,
     }
