@@ -266,6 +266,10 @@ export class TenantService {
     )
     if (!outcome.ok) return err(outcome.error)
     await tenantOrders.tell(tenant.id)
+    // Its owner's seal comes next, and what is due for it is known again.
+    const placement = state.placements.get(tenant.id)
+    if (placement !== undefined)
+      await tenantOrders.open(placement).catch((error) => tenantOrders.unfinished('opening', tenant.id, error))
     return ok(null)
   }
 

@@ -4,7 +4,14 @@ import type { TenantSpec } from '../../ipc/messages/tenant.ts'
 import type { StateReader } from '../state/state.ts'
 import { specOf, type Tenant } from '../state/tenants.ts'
 
-export function toldTenant({ retentions }: Pick<StateReader, 'retentions'>, tenant: Tenant): TenantSpec {
+export function toldTenant(
+  { retentions, handOvers }: Pick<StateReader, 'retentions' | 'handOvers'>,
+  tenant: Tenant,
+): TenantSpec {
   const retention = retentions.get(tenant.id)
-  return retention === undefined ? specOf(tenant) : { ...specOf(tenant), keepEveryMs: retention.keepEveryMs }
+  return {
+    ...specOf(tenant),
+    ...(retention !== undefined && { keepEveryMs: retention.keepEveryMs }),
+    ...(handOvers.get(tenant.id) !== undefined && { isHandedOver: true }),
+  }
 }

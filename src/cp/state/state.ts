@@ -501,11 +501,13 @@ export class StateBatch {
   putHandOver(row: HandOverRow): void {
     this.#writes.push({ key: keys.handOver(row.tenantId), value: handOverRows.encode(row) })
     this.#state.setHandOver(row)
+    this.#tenants.add(row.tenantId)
   }
 
   removeHandOver(id: TenantId): void {
     this.#writes.push({ key: keys.handOver(id), value: null })
     this.#state.removeHandOver(id)
+    this.#tenants.add(id)
   }
 
   putSweep(row: SweepRow): void {

@@ -91,6 +91,7 @@ const tenant = object<TenantSpec>({
   limits,
   createdAtMs: number(),
   keepEveryMs: optional(number()),
+  isHandedOver: optional(boolean),
 })
 
 const ipcAddress = text(nameMax, (address) => /^(?:tcp|ipc):\/\/\S+$/.test(address))

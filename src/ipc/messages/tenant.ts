@@ -38,6 +38,8 @@ export interface TenantSpec {
   readonly createdAtMs: number
   /** How long every restore point stays, ms; a day unless told. */
   readonly keepEveryMs?: number
+  /** Another program writes its histories: nobody of us touches them. Missing: no. */
+  readonly isHandedOver?: boolean
 }
 
 /** Which node and worker own a tenant, under which epoch. */
