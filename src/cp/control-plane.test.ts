@@ -2,8 +2,8 @@
 // what it must, and knows everything again after a restart.
 // Method: nodes are played by the test over the same IPC that real ones use; the object store is in memory.
 
-import { afterEach, expect, test } from 'bun:test'
-import { mkdtempSync } from 'node:fs'
+import { afterAll, afterEach, expect, test } from 'bun:test'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from '../../test/support/wait.ts'
@@ -35,9 +35,10 @@ afterEach(async () => {
   for (const close of opened.splice(0).reverse()) await close()
 })
 
-function folder(): string {
-  return mkdtempSync(join(tmpdir(), 'pf-cp-'))
-}
+const root = mkdtempSync(join(tmpdir(), 'pf-cp-'))
+afterAll(() => rmSync(root, { recursive: true, force: true }))
+
+const folder = () => mkdtempSync(join(root, 'member-'))
 
 /** A node that is silent for so long is down, ms: only where a test stops one, since a busy machine is silent, too. */
 const downAfterMs = 1_500

@@ -66,7 +66,7 @@ const speed = 10
 const slackMs = 1_000
 const outageMs = 2 * 60 * 60_000
 /** A store that is well lets an owner open within this. */
-const openMsMax = 20_000
+const openMsMax = 60_000
 
 /** Runs the rounds against a real server; throws with the seed and the round at the first broken promise. */
 export async function runFaultRounds(options: {

@@ -1,8 +1,8 @@
 // Goal: the loop answers in order, shares one write among what is proposed together, keeps the log bounded, and stops at
 // what it does not understand.
 
-import { afterEach, expect, test } from 'bun:test'
-import { mkdtempSync } from 'node:fs'
+import { afterAll, afterEach, expect, test } from 'bun:test'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { NodeId } from '../../lib/brand.ts'
@@ -64,7 +64,9 @@ const register = (id: string) =>
       createdAtMs: 1,
     },
   })
-const folder = () => mkdtempSync(join(tmpdir(), 'pf-driver-'))
+const root = mkdtempSync(join(tmpdir(), 'pf-driver-'))
+afterAll(() => rmSync(root, { recursive: true, force: true }))
+const folder = () => mkdtempSync(join(root, 'member-'))
 
 test('many proposals share few writes; the log stays bounded; a restart knows all of it', async () => {
   const dir = folder()

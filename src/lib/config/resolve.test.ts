@@ -1,7 +1,7 @@
 // Goal: flag over environment over file; every refusal is one line that names the source, what was got, what is allowed.
 
 import { expect, test } from 'bun:test'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ConfigError } from '../errors.ts'
@@ -47,11 +47,13 @@ test('never prints a secret', () => {
 })
 
 test('reads secrets from files', () => {
-  const path = join(mkdtempSync(join(tmpdir(), 'pf-config-')), 'secret')
+  const dir = mkdtempSync(join(tmpdir(), 'pf-config-'))
+  const path = join(dir, 'secret')
   writeFileSync(path, `${'s'.repeat(40)}\n`)
   expect(resolve({ flags: { 'cluster-secret-file': path } }).clusterSecret).toBe('s'.repeat(40))
   expect(resolve({ env: { CLUSTER_SECRET_FILE: path } }).clusterSecret).toBe('s'.repeat(40))
   expect(refusal({ env: { CLUSTER_SECRET_FILE: `${path}-none` } })).toContain(`cannot read ${path}-none`)
+  rmSync(dir, { recursive: true })
 })
 
 test('reads lists, maps and ranges', () => {

@@ -1,8 +1,8 @@
 // Goal: both stores keep what they were told, in order and across a reopening; a damaged record is an error, never a
 // shorter log.
 
-import { afterEach, describe, expect, test } from 'bun:test'
-import { mkdtempSync } from 'node:fs'
+import { afterAll, afterEach, describe, expect, test } from 'bun:test'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { utf8 } from '../../../lib/bytes.ts'
@@ -18,7 +18,9 @@ const opened: RocksDb[] = []
 afterEach(async () => {
   for (const db of opened.splice(0)) await db.close()
 })
-const open = async (dir = mkdtempSync(join(tmpdir(), 'pf-log-'))) => {
+const root = mkdtempSync(join(tmpdir(), 'pf-log-'))
+afterAll(() => rmSync(root, { recursive: true, force: true }))
+const open = async (dir = mkdtempSync(join(root, 'log-'))) => {
   const db = await openRocksDb(dir)
   opened.push(db)
   return { db, dir }
