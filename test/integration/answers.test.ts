@@ -300,3 +300,18 @@ test('a tenant uploads two backups at once, and a third one when one of them has
   expect((await Promise.all(slow)).map(({ status }) => status)).toEqual([400, 400]) // no file came
   expect((await send('--x--')).status).toBe(400)
 })
+
+test('a collection takes the time of its making from who changes it, and providers of null for none', async () => {
+  const change = (body: unknown) => ask('PATCH', '/api/collections/users', body)
+  const provider = { name: 'google', clientId: 'a', clientSecret: 'b' }
+  expect((await change({ oauth2: { providers: [provider] } })).json.oauth2.providers).toHaveLength(1)
+  expect((await change({ oauth2: { providers: null } })).json.oauth2.providers).toEqual([])
+  expect((await change({ created: '2020-01-02 03:04:05Z' })).json.created).toBe('2020-01-02 03:04:05.000Z')
+  expect((await change({ created: 1 })).status).toBe(400)
+})
+
+test('JSON lists topics, and a schedule names what is no number', async () => {
+  expect((await ask('POST', '/api/realtime', { clientId: 'x', subscriptions: 'a' })).status).toBe(400)
+  const { json } = await ask('PATCH', '/api/settings', { backups: { cron: '* * * jan *' } })
+  expect(json.data.backups.cron.message).toBe('Strconv.Atoi: parsing "jan": invalid syntax.')
+})

@@ -4,7 +4,7 @@ import type { MaybePromise } from '../../lib/result.ts'
 import { memberOf } from '../engine/json/member.ts'
 import type { RealtimeClient } from '../engine/realtime/client.ts'
 import { checkItems, lengthBetween, required, tooLong } from '../engine/settings/checks.ts'
-import { check, readBody, readTexts } from './auth-forms.ts'
+import { check, isForm, readBody, readTexts } from './auth-forms.ts'
 import { ApiError, badRequest, forbidden, notFound } from './error-map.ts'
 import { hooked } from './hooked.ts'
 import type { RequestEvent } from './request-event.ts'
@@ -63,7 +63,7 @@ async function subscribe(event: RequestEvent): Promise<Response> {
   const body = await readBody(event, '')
   if (typeof (memberOf(body, 'clientId') ?? '') !== 'string') throw badRequest()
   const { clientId } = readTexts(body, 'clientId')
-  const topics = readTopics(body['subscriptions'])
+  const topics = readTopics(body['subscriptions'], isForm(event.request))
   checkForm(clientId, topics)
   const client = engine.realtime.clientById(clientId)
   if (client === null) throw notFound('Missing or invalid client id.')
@@ -84,10 +84,11 @@ async function subscribe(event: RequestEvent): Promise<Response> {
   })
 }
 
-function readTopics(value: unknown): string[] {
+/** A form has one topic as a text, JSON only lists. */
+function readTopics(value: unknown, isInForm: boolean): string[] {
   if (value === undefined || value === null) return []
-  const list = typeof value === 'string' ? [value] : value
-  if (!Array.isArray(list) || list.some((each) => typeof each !== 'string')) throw badRequest(unreadable)
+  const list = isInForm && typeof value === 'string' ? [value] : value
+  if (!Array.isArray(list) || list.some((each) => typeof each !== 'string')) throw badRequest()
   return list as string[]
 }
 

@@ -116,14 +116,17 @@ export function mergeAuthOptions(current: AuthOptions, given: Json): AuthOptions
   const { providers, ...oauth2Rest } = oauth2
   const givenProviders = givenOAuth2['providers']
   const knownSecret = (name: string) => providers.find((each) => each.name === name)?.clientSecret ?? ''
-  const nextProviders = Array.isArray(givenProviders)
-    ? givenProviders.filter(isObject).map((each) => {
-        const provider = mergeOptions(emptyProvider, each) as unknown as AuthOptions['oauth2']['providers'][number]
-        const extra = isObject(each['extra']) ? each['extra'] : null
-        const pkce = typeof each['pkce'] === 'boolean' ? each['pkce'] : null
-        return { ...provider, pkce, extra, clientSecret: provider.clientSecret || knownSecret(provider.name) }
-      })
-    : providers
+  const nextProviders =
+    givenProviders === null
+      ? []
+      : Array.isArray(givenProviders)
+        ? givenProviders.filter(isObject).map((each) => {
+            const provider = mergeOptions(emptyProvider, each) as unknown as AuthOptions['oauth2']['providers'][number]
+            const extra = isObject(each['extra']) ? each['extra'] : null
+            const pkce = typeof each['pkce'] === 'boolean' ? each['pkce'] : null
+            return { ...provider, pkce, extra, clientSecret: provider.clientSecret || knownSecret(provider.name) }
+          })
+        : providers
   const mergedOAuth2 = mergeOptions(oauth2Rest, givenOAuth2)
   return {
     authRule: 'authRule' in given ? readRule(given['authRule']) : authRule,
@@ -282,6 +285,7 @@ export function mergeCollection(current: CollectionData, json: Json): Result<Col
     type,
     system: json['system'] === undefined || json['system'] === null ? current.system : toBool(json['system']),
     fields: fields.value,
+    created: 'created' in json ? toDateTime(json['created']) : current.created, // what is new is made now, whatever it says
     indexes: Array.isArray(json['indexes']) ? json['indexes'].map(toText) : 'indexes' in json ? [] : current.indexes,
     listRule: rule('listRule'),
     viewRule: rule('viewRule'),

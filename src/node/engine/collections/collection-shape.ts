@@ -21,6 +21,8 @@ const common = {
   updateRule: '',
   deleteRule: '',
   viewQuery: '',
+  created: '',
+  updated: '',
 } as const
 
 const providerShape = {

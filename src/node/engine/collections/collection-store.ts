@@ -138,7 +138,7 @@ export class CollectionStore {
 
   #prepare(given: CollectionData, old: Collection | null): CollectionData {
     const now = formatDateTime(this.#clock.now())
-    const created = old === null && given.created === '' ? now : given.created
+    const created = old === null ? now : given.created
     const next = withSuperuserLimits(this.normalize({ ...given, created, updated: now }))
     if (next.view !== null) return { ...next, fields: this.viewFields(next.view.viewQuery) }
     if (next.auth === null || old === null || (old.auth.authRule ?? '') === (next.auth.authRule ?? '')) return next

@@ -31,22 +31,30 @@ function partProblem(part: string, min: number, max: number): string | null {
   const [slots, stepText, ...moreSteps] = part.split('/') as [string, ...string[]]
   if (moreSteps.length > 0) return 'invalid segment step format - must be in the format */n or 1-30/n'
   const step = stepText === undefined ? 1 : integer(stepText)
-  if (step === null) return `invalid number "${stepText}"`
+  if (step === null) return noNumber(stepText!)
   if (step < 1 || step > max) return `invalid segment step boundary - the step must be between 1 and the ${max}`
   if (slots === '*') return null
   const bounds = slots.split('-')
   if (bounds.length > 2) return 'invalid segment range format - the range must have 1 or 2 parts'
   if (bounds.length === 1 && step !== 1)
     return 'invalid segment step - step > 1 could be used only with the wildcard or range format'
-  const [from, to = from] = bounds.map(integer)
-  if (from === undefined || from === null || to === undefined || to === null) return `invalid number in "${slots}"`
+  const [fromText, toText] = bounds as [string, string?]
+  const from = integer(fromText)
+  if (from === null) return noNumber(fromText)
   if (from < min || from > max)
-    return bounds.length === 1
+    return toText === undefined
       ? 'invalid segment value - must be between the min and max of the segment'
       : `invalid segment range minimum - must be between ${min} and ${max}`
+  const to = toText === undefined ? from : integer(toText)
+  if (to === null) return noNumber(toText!)
   return to < from || to > max ? `invalid segment range maximum - must be between ${from} and ${max}` : null
 }
 
 function integer(text: string): number | null {
-  return /^[+-]?\d{1,9}$/.test(text) ? Number(text) : null
+  return /^[+-]?\d{1,18}$/.test(text) ? Number(text) : null
+}
+
+/** Go's words; what is longer than any number of 64 bits is no number to us. */
+function noNumber(text: string): string {
+  return `strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`
 }
