@@ -63,7 +63,10 @@ test('a text full of beginnings that do not end takes no hours', () => {
 
 test('a parameter that came before is answered as the first time, whatever data it met', () => {
   for (const fields of ['a,b.c', 'a.c,b', '*,b.c:excerpt(1)', 'a.*:excerpt(1),b'])
-    for (const data of [{ a: { c: 'long', d: 'text' }, b: { c: 'more', e: 1 } }, { a: 1, b: [{ c: 'x' }], z: 'long' }]) {
+    for (const data of [
+      { a: { c: 'long', d: 'text' }, b: { c: 'more', e: 1 } },
+      { a: 1, b: [{ c: 'x' }], z: 'long' },
+    ]) {
       const first = pickFields(data, fields)
       pickFields({ a: { q: 'other' }, c: 1, 'a.c': 2, b: null }, fields)
       expect([fields, pickFields(data, fields)]).toEqual([fields, first])
