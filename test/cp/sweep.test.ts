@@ -137,6 +137,7 @@ test('released, named after the grace time, deleted a day later; the log says wh
   expect(await round(service)).toMatchObject([{ does: 'delete', objects: 2 }])
   expect(store.keys).toEqual([`t/${tenantIdOf(2)}/files/a/b/c`, `t/${tenantIdOf(2)}/manifest.json`])
   expect(phase()).toBe('swept')
+  expect(service.leftovers()).toEqual([])
   const requests = store.requestCount
   await clock.advance(100 * dayMs)
   expect(await round(service)).toEqual([])

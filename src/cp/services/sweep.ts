@@ -139,11 +139,12 @@ export class SweepService {
     for (const tenant of state.tenants.deleted()) {
       if (state.placements.get(tenant.id) !== undefined) continue
       const row = this.#rowOf(tenant)
-      found.push({ ...leftoverOf(tenant, 'deleted tenant', row), dueAtMs: this.#dueAtMs(row) })
+      if (row.phase !== 'swept')
+        found.push({ ...leftoverOf(tenant, 'deleted tenant', row), dueAtMs: this.#dueAtMs(row) })
     }
     for (const row of state.sweeps.all()) {
       const tenant = state.tenants.get(row.tenantId)
-      if (tenant === undefined || tenant.status === 'deleted') continue
+      if (tenant === undefined || tenant.status === 'deleted' || row.phase === 'swept') continue
       found.push({ ...leftoverOf(tenant, 'old paths', row), dueAtMs: this.#dueAtMs(row) })
     }
     const order = ({ dueAtMs }: Leftover) => dueAtMs ?? Number.POSITIVE_INFINITY
@@ -186,6 +187,8 @@ export class SweepService {
   #due(): Due[] {
     const { state, policy, clock } = this.#deps
     const nowMs = clock.now()
+    for (const id of this.#lookedAtMs.keys())
+      if (state.tenants.get(id)?.status === 'deleted') this.#lookedAtMs.delete(id)
     if (policy.graceMs === null) return []
     const found: Due[] = []
     for (const tenant of state.tenants.deleted()) {
