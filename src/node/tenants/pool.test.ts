@@ -7,8 +7,10 @@ import { routeHeaderKeys, routeHeaderName, signRouteHeader } from '../../ipc/mes
 import type { TenantSpec } from '../../ipc/messages/tenant.ts'
 import type { Epoch, NodeId, TenantId } from '../../lib/brand.ts'
 import { SimClock } from '../../lib/clock.ts'
+import { OverloadedError } from '../../lib/errors.ts'
 import { silentLogger as log } from '../../lib/obs/log.ts'
 import type { Engine } from '../engine/engine.ts'
+import { Usage } from '../engine/usage.ts'
 import { type OpenTenant, type PoolLease, type PoolOptions, TenantPool } from './pool.ts'
 import { WrongOwnerError } from './tenant-errors.ts'
 
@@ -39,7 +41,7 @@ function setUp(options: Partial<PoolOptions> = {}) {
         const tenant: OpenTenant = {
           spec: { id } as TenantSpec,
           placement: { tenantId: id, nodeId: 'n' as NodeId, worker: 0, epoch: control.epoch as Epoch },
-          engine: {} as Engine,
+          engine: { usage: new Usage() } as Engine,
           lagMs: 0,
           footprintBytes: 1,
           onFenced: (listener) => fences.set(id, listener),
@@ -233,6 +235,41 @@ test('exclusive work closes the tenant first, and requests wait for its end', as
   expect(opened).toEqual([a, a])
   await expect(pool.exclusively(b, () => Promise.reject(new Error('no')))).rejects.toThrow('no')
   ;(await lease(b)).release()
+})
+
+test('who cuts nobody off gives up on a request that takes long, and those who waited go on', async () => {
+  const { pool, clock, closed, opened, lease } = setUp()
+  const held = await lease(a)
+  const refused = pool.exclusively(a, async () => 'done', { waitMsMax: 500 }).catch((error: unknown) => error)
+  const later = lease(a)
+  for (let passed = 0; passed < 600; passed += 50) {
+    await clock.advance(50)
+    await Bun.sleep(0)
+  }
+  expect(await refused).toBeInstanceOf(OverloadedError)
+  ;(await later).release()
+  expect([closed, opened]).toEqual([[], [a]])
+  held.release()
+  expect(await pool.exclusively(a, async () => 'done', { waitMsMax: 500 })).toBe('done')
+  expect(closed).toEqual([a])
+})
+
+test('the busiest tenants since the last call are told, heaviest first', async () => {
+  const { pool, lease } = setUp()
+  const ask = async (id: TenantId, times: number) => {
+    for (let i = 0; i < times; i++) (await lease(id)).release()
+  }
+  await ask(a, 2)
+  await ask(b, 5)
+  const first = pool.busiest(8)
+  expect(first.map(({ tenantId }) => tenantId)).toEqual([b, a])
+  await ask(a, 3)
+  const [only, ...others] = pool.busiest(8)
+  expect([only!.tenantId, others.length]).toEqual([a, 0])
+  expect(only!.usedMs).toBeGreaterThan(first[1]!.usedMs) // it goes on counting
+  await ask(a, 1)
+  await ask(b, 2)
+  expect(pool.busiest(1).map(({ tenantId }) => tenantId)).toEqual([b])
 })
 
 test('a tenant that cannot be opened rests between attempts, ever longer, and is tried again', async () => {
