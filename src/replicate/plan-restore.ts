@@ -121,6 +121,7 @@ export class PlanRestore implements AsyncDisposable {
   #unsyncedBytes = 0
   /** The sync under way, or the last one. Its failure is the restore's: the disk tells of a lost page only once. */
   #syncing: Promise<void> | null = null
+  #isSyncing = false
 
   private constructor(
     at: HistoryLocation,
@@ -358,9 +359,12 @@ export class PlanRestore implements AsyncDisposable {
   /** Lets the disk begin while the next pages are expanded: at the end it has less left to do. */
   #writeThrough(bytes: number): void {
     this.#unsyncedBytes += bytes
-    if (this.#unsyncedBytes < writeThroughBytes) return
+    if (this.#unsyncedBytes < writeThroughBytes || this.#isSyncing) return // a slow disk gets fewer, larger ones
     this.#unsyncedBytes = 0
-    this.#syncing = (this.#syncing ?? Promise.resolve()).then(() => this.#file.datasync())
+    this.#isSyncing = true
+    this.#syncing = this.#file.datasync().then(() => {
+      this.#isSyncing = false // never after a failure, so that no later sync hides it
+    })
     this.#syncing.catch(() => undefined) // awaited by run()
   }
 
