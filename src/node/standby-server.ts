@@ -34,6 +34,7 @@ export interface StandbyParts {
   /** The owner of a tenant that has its warm copy here has shipped. */
   readonly onFollow: (hint: {
     readonly tenantId: TenantId
+    readonly epoch: Epoch
     readonly worker: number
     readonly databases: readonly FollowedDatabase[]
   }) => void
@@ -107,8 +108,8 @@ export function serveStandby(server: RpcServer, { logs, clock, onFollow }: Stand
       if (!hasSuccessor(tenantId, epoch)) drop(tenantId)
       return { released: await logs.release(tenantId, { epoch, incarnation }) }
     },
-    'standby.follow': ({ tenantId, worker, databases }) => {
-      onFollow({ tenantId, worker, databases })
+    'standby.follow': ({ type: _, ...hint }) => {
+      onFollow(hint)
       return { ok: true }
     },
   }

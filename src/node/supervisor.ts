@@ -159,7 +159,11 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
   serveStandby(server, {
     logs: standbyLogs,
     clock,
-    onFollow: ({ worker, ...hint }) => workers.homeOf(worker).follow(hint),
+    onFollow: ({ worker, epoch, ...hint }) => {
+      // An owner of before, which has not noticed yet: the files are ours by now, whichever worker has them open.
+      const known = placements.get(hint.tenantId)?.placement
+      if (known === undefined || known.epoch < epoch) workers.homeOf(worker).follow(hint)
+    },
   })
   serveOrders(server, { workers, shifts, placements, link, dir: config.dir })
   await workers.start(config.dir)

@@ -41,6 +41,8 @@ export type StandbyRequest =
   | {
       readonly type: 'standby.follow'
       readonly tenantId: TenantId
+      /** Of the owner: one that has a successor may not know it yet. */
+      readonly epoch: Epoch
       /** The worker of this node that would open the tenant, 0-based. */
       readonly worker: number
       readonly databases: readonly FollowedDatabase[]
@@ -102,6 +104,7 @@ export const standbyShapes: { readonly [T in StandbyRequest['type']]: Shape<Of<T
   'standby.follow': object<Of<'standby.follow'>>({
     type: oneOf('standby.follow'),
     tenantId: opening.tenantId,
+    epoch: opening.epoch,
     worker: integer(0, 0xffff_ffff),
     databases: list(oneOf(...followedDatabases), followedDatabases.length),
   }),

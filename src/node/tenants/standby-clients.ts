@@ -75,10 +75,11 @@ export class StandbyClients {
   /** Tells the node of a warm copy that it is behind. Rejects as any request does; the next hint says the same. */
   async hint(
     { ipcAddress, worker }: WarmRef,
-    tenantId: TenantId,
+    owner: { readonly tenantId: TenantId; readonly epoch: Epoch },
     databases: readonly FollowedDatabase[],
   ): Promise<void> {
-    const message = { type: 'standby.follow', tenantId, worker, databases } as const
+    const { tenantId, epoch } = owner
+    const message = { type: 'standby.follow', tenantId, epoch, worker, databases } as const
     await this.#clientOf(ipcAddress).request<'standby.follow'>(message, { deadlineMs: hintMs })
   }
 

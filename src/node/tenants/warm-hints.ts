@@ -51,7 +51,7 @@ export class WarmHints {
       this.#behind.clear()
       if (warm === undefined) break
       try {
-        await this.#clients.hint(warm, tenantId, names)
+        await this.#clients.hint(warm, this.#placement, names)
         this.#hasFailed = false
       } catch (error) {
         if (!this.#hasFailed)
