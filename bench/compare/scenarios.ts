@@ -42,8 +42,8 @@ export interface Scenario {
 const callers = 16
 /** Of short requests. */
 const oneThread =
-  'one thread does all of it, where PocketBase uses every core that the load leaves it; of the 25 to 30 us that a view ' +
-  'takes, a third is the socket and a third the log entry (four indexes), which the engine cannot make shorter'
+  'one thread does all of it, where PocketBase uses every core that the load leaves it; of the 25 us that a view takes there, ' +
+  'a third is the socket and a tenth the log entry, which another process inserts'
 const oneClient =
   'a single client waits for each step in turn: through the fleet two more processes wake up, and the cores are shared'
 
