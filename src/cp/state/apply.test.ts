@@ -13,6 +13,7 @@ import type { TenantOperation } from './operations.ts'
 import { placementRows } from './placements.ts'
 import { ClusterState, StateBatch } from './state.ts'
 import type { Tenant } from './tenants.ts'
+import { warmStandbyRows } from './warm-standbys.ts'
 
 const tenant = (at: number, slug = `t${at}`, domains: string[] = []): Tenant => ({
   id: `tenant${String(at).padStart(9, '0')}` as TenantId,
@@ -112,6 +113,30 @@ test('how long every point stays: set, taken back, gone with the tenant', () => 
   machine.run({ type: 'tenant.delete', id, atMs: 3 })
   expect(machine.state.retentions.get(id)).toBeUndefined()
   expect(keep(1)).toBe('not_found')
+  machine.checkRows()
+})
+
+test('a warm standby: wished, placed on a node that there is, gone with the tenant', () => {
+  const machine = new Machine()
+  machine.run(node('n1'))
+  const { id } = tenant(1)
+  const wish = (warm: Extract<Command, { readonly type: 'tenant.warm' }>['warm']) =>
+    machine.run({ type: 'tenant.warm', id, warm })
+  expect(wish({ place: null })).toBe('not_found')
+  machine.run(create(tenant(1)))
+  expect(wish(null)).toBe('ok')
+  expect(wish({ place: null })).toBe('ok')
+  const place = { nodeId: 'n1' as NodeId, worker: 2 }
+  expect(wish({ place: { ...place, nodeId: 'n9' as NodeId } })).toBe('node_not_found')
+  expect(wish({ place })).toBe('ok')
+  expect(machine.state.warmStandbys.get(id)).toEqual({ tenantId: id, place })
+  machine.checkRows()
+  expect(Buffer.from(warmStandbyRows.encode({ tenantId: id, place })).toString('hex')).toBe(
+    '010f74656e616e7430303030303030303101026e3102',
+  )
+  machine.run({ type: 'tenant.delete', id, atMs: 3 })
+  expect(machine.state.warmStandbys.get(id)).toBeUndefined()
+  expect(wish({ place })).toBe('not_found')
   machine.checkRows()
 })
 
