@@ -102,7 +102,7 @@ export const collectionsTour: Tour = async ({ page, api, step }) => {
     await noDialog(page)
   })
 
-  await step('rename the collection and a field, remove a field', async () => {
+  await step('rename the collection and a field', async () => {
     await openSettings(page, 'posts')
     await dialog(page).locator('input[name=name]').fill('articles')
     await dialog(page).locator('input[name="fields.1.name"]').fill('headline')

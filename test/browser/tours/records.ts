@@ -105,7 +105,7 @@ export const recordsTour: Tour = async ({ page, api, step }) => {
     await page.waitForFunction("[...document.querySelectorAll('table img')].some((each) => each.naturalWidth > 0)")
   })
 
-  await step('change it, and take a file away', async () => {
+  await step('change it', async () => {
     await rowOf(page, 'first').getByText('first', { exact: true }).click()
     await dialog(page).locator('[name=title]').fill('second')
     await dialog(page).getByRole('button', { name: 'Save changes' }).click()

@@ -50,7 +50,7 @@ export const settingsTour: Tour = async ({ page, api, mail, step }) => {
     await dialog(page).getByRole('button', { name: 'Close', exact: true }).click()
   })
 
-  await step('a bucket that cannot be reached', async () => {
+  await step('the form of a bucket, cancelled', async () => {
     await visitPage(page, 'settings/storage')
     await page.getByText('Use S3 storage').click()
     for (const [label, value] of [
