@@ -11,7 +11,7 @@ import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { MeteredObjectStore } from '../../src/lib/object-store/metered.ts'
 import { seededRng } from '../../src/lib/rng.ts'
 import { DamagedDatabaseError } from '../../src/replicate/check-file.ts'
-import type { DamagedFileError } from '../../src/replicate/errors.ts'
+import { DamagedFileError } from '../../src/replicate/errors.ts'
 import { decodeLtx } from '../../src/replicate/ltx/decoder.ts'
 import { encodeLtx, imagePages } from '../../src/replicate/ltx/encoder.ts'
 import { LtxFormatError } from '../../src/replicate/ltx/errors.ts'
@@ -81,6 +81,34 @@ test('superseded pages are not downloaded, and requests are few', async () => {
   expect(bytesRead).toBeLessThan(framesBytes + ends + history.sizes[2]!)
   expect(calls.list).toBe(1)
   expect(calls.get).toBeLessThanOrEqual(1 + 2 * 2 + 5)
+})
+
+test('a file that is half superseded is read whole where it is small beside all others, so that checksums prove the result', async () => {
+  const from = new MemoryObjectStore()
+  using made = new ImageHistory(from)
+  const rng = seededRng(seed)
+  await made.ship((db) => {
+    db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)')
+    const insert = db.prepare('INSERT INTO t (v) VALUES (?)')
+    db.transaction(() => {
+      for (let row = 0; row < 11_000; row++) insert.run(rng.bytes(3_500)) // a page each
+    })()
+  })
+  await made.ship((db) => db.run('UPDATE t SET v = randomblob(3500) WHERE id BETWEEN 1000 AND 1700'))
+  await made.ship((db) => db.run('UPDATE t SET v = randomblob(3500) WHERE id BETWEEN 1350 AND 2050'))
+  expect(Math.min(...made.sizes)).toBeGreaterThan(2 << 20)
+  const { isProven, checked } = await restoreDatabase(made.at, path, { target: null })
+  expect({ isProven, checked }).toEqual({ isProven: true, checked: 'none' })
+  expect(restoredHash()).toBe(sha256(made.images.at(-1)!))
+
+  // A page of the second slot that the third supersedes: its damage is found all the same.
+  const key = slotKey(made.at, 2 as Txid)
+  const bytes = (await from.get(key)).slice()
+  const at = Math.floor(bytes.length * 0.75)
+  bytes[at] = bytes[at]! ^ 1
+  await from.delete([key])
+  await from.put(key, bytes)
+  await expect(restoreDatabase(made.at, path, { target: null })).rejects.toBeInstanceOf(DamagedFileError)
 })
 
 test('seals are not fetched, but for the newest', async () => {
