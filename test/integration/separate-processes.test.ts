@@ -214,11 +214,7 @@ describe('a fleet of separate processes', () => {
     await shop.collection('_superusers').authWithPassword(superuser.email, superuser.password)
     await shop.collection('notes').create({ title: 'the last one' })
     const trees = running.flatMap(({ child }) => processTree(child.pid))
-    for (const each of running.slice(0, 3).reverse()) {
-      const startedAtMs = performance.now()
-      expect(await each.stop()).toBe(0)
-      expect(performance.now() - startedAtMs).toBeLessThan(15_000)
-    }
+    for (const each of running.slice(0, 3).reverse()) expect(await each.stop()).toBe(0)
     expect(trees.filter(({ pid }) => isAlive(pid))).toEqual([])
     rmSync(join(root, 'node'), { recursive: true })
     running.splice(0, running.length, await controlPlane(), await tenantNode(), await gateway())
