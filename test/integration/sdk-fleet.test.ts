@@ -2,7 +2,7 @@
 // Method: the areas of sdk.test.ts that need nothing beside the server, through the gateway of an all-in-one fleet.
 // Mails and providers are left out: test servers stand on loopback, which a shared node must not reach.
 
-import { afterAll, beforeAll, setDefaultTimeout } from 'bun:test'
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -45,3 +45,19 @@ batchCalls(world)
 collectionCalls(world)
 operationCalls(world)
 clientCalls(world)
+
+test('pages come through the gateway, and the link for a first superuser works', async () => {
+  const answer = await fetch(`${world().url}/_/`)
+  expect(answer.status).toBe(200)
+  expect(answer.headers.get('content-security-policy')).toContain("default-src 'none'")
+  for (const file of ['pages.css', 'pages.js']) expect((await fetch(`${world().url}/_/${file}`)).status).toBe(200)
+
+  const made = await fleet.cli(['tenant', 'create', 'bare'])
+  const token = /\/_\/#\/pbinstall\/([\w.-]+)/.exec(made)?.[1] ?? ''
+  const created = await fetch(`${fleet.tenantUrl('bare')}/api/collections/_superusers/records`, {
+    method: 'POST',
+    headers: { authorization: token, 'content-type': 'application/json' },
+    body: JSON.stringify({ email: superuser.email, password: superuser.password, passwordConfirm: superuser.password }),
+  })
+  expect(created.status).toBe(200)
+})
