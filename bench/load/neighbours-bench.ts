@@ -49,7 +49,7 @@ export const smokeNeighbours: NeighbourSize = {
 /** A tenant's p99 may rise by so much beside another one, %. */
 const p99Target = 10
 /** Requests a second of each kind that the quiet tenant gets. */
-const victimRate = 80
+const victimRate = 60
 /** Time for the trouble to begin before it is measured, ms. */
 const warmUpMs = 1_000
 /** Of windows in which the tenant moved and the trouble lost it. */
@@ -73,22 +73,26 @@ interface Running {
   /** It has ended by itself; missing: it cannot. */
   isOver?(): boolean
 }
+/** At the worker of its placement. */
+interface BusyTarget extends Target {
+  readonly tenantId: string
+}
 /** Makes trouble until it is stopped. */
 type Trouble = (target: Target) => Promise<Running>
 
 export async function benchNeighbours(size: NeighbourSize): Promise<Figure[]> {
   return withFleet([], async (fleet, dir) => {
-    const targets: Target[] = []
+    const targets: BusyTarget[] = []
     const tokens: string[] = []
     for (const [slug, rows] of [
       ['quiet', size.rows],
       ['busy', size.busyRows],
     ] as const) {
       const tenant = await createTenant(fleet, slug)
-      targets.push(await workerTarget(fleet, dir, slug, tenant))
+      targets.push({ ...(await workerTarget(fleet, dir, slug, tenant)), tenantId: tenant.id })
       tokens.push(await seed(fleet.sdk(slug), rows))
     }
-    const [quiet, busy] = targets as [Target, Target]
+    const [quiet, busy] = targets as [BusyTarget, BusyTarget]
     const requests = (await victimRequests(quiet)) satisfies Record<Kind, readonly string[]>
     const measure = async (): Promise<Window> => {
       const reports = await Promise.all(
@@ -150,7 +154,7 @@ interface Pair {
 }
 
 /** Makes trouble until the fleet has moved the tenant, for a while. */
-async function settle(fleet: Fleet, busy: Target, make: Trouble | null, moveMs: number): Promise<void> {
+async function settle(fleet: Fleet, busy: BusyTarget, make: Trouble | null, moveMs: number): Promise<void> {
   if (make === null || moveMs === 0) return
   const from = await targetNow(fleet, busy)
   if (from.port !== busy.port) return
@@ -161,12 +165,14 @@ async function settle(fleet: Fleet, busy: Target, make: Trouble | null, moveMs: 
 }
 
 /** Where the busy tenant is served now: by its worker, or by one for busy tenants. */
-async function targetNow(fleet: Fleet, home: Target): Promise<Target> {
+async function targetNow(fleet: Fleet, home: BusyTarget): Promise<Target> {
   const response = await fetch(`${fleet.url}/api/cp/nodes`, {
     headers: { authorization: `Bearer ${fleet.adminToken}` },
   })
-  const { items } = (await response.json()) as { items: { away: { url: string | null }[] }[] }
-  const url = items[0]?.away[0]?.url // nobody else of this fleet is busy
+  const { items } = (await response.json()) as {
+    items: { away: { tenantId: string; url: string | null }[] }[]
+  }
+  const url = items[0]?.away.find(({ tenantId }) => tenantId === home.tenantId)?.url
   return typeof url === 'string' ? { ...home, port: Number(new URL(url).port) } : home
 }
 
