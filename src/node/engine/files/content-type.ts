@@ -124,7 +124,10 @@ export function sniffContentType(head: Uint8Array, name: string): string {
   const buffer = Buffer.from(head.buffer, head.byteOffset, head.byteLength)
   const extension = name.slice(name.lastIndexOf('.') + 1).toLowerCase()
   const type = binaryType(buffer)
-  if (type !== null) return containers[type]?.[extension] ?? type
+  if (type !== null) {
+    const inside = containers[type]
+    return inside !== undefined && Object.hasOwn(inside, extension) ? inside[extension]! : type
+  }
   return isText(buffer) ? textType(buffer, extension) : 'application/octet-stream'
 }
 

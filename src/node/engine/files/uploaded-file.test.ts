@@ -61,6 +61,7 @@ test.each([
   ['<article>', 'a.html', 'text/plain; charset=utf-8'],
   ['body{}', 'a.css', 'text/plain; charset=utf-8'],
   ['PK\x03\x04', 'a.docx', 'application/vnd.openxmlformats-officedocument.wordprocessingml.document'],
+  ['PK\x03\x04', 'a.constructor', 'application/zip'], // an extension is the client's
   ['x', 'a', 'text/plain; charset=utf-8'],
 ])('the text %j as %s is %s', (text, name, type) => {
   expect(sniffContentType(Buffer.from(text), name)).toBe(type)
