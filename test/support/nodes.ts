@@ -54,9 +54,12 @@ export class Nodes implements AsyncDisposable {
     const objectStore: ObjectStoreConfig = { kind: 'file', dir: this.objects }
     const facts = { id, dir: join(this.root, id), controlPlane: this.control.url, objectStore }
     const config = nodeConfig(facts, change)
-    this.control.heartbeats.delete(nodeId)
+    this.control.registered.delete(nodeId)
     const child = spawnNode(config)
     this.#running.add(child)
+    await until(`${id} to register`, () => this.control.registered.has(nodeId))
+    // A heartbeat of one that was killed may have been on its way until then.
+    this.control.heartbeats.delete(nodeId)
     const worker = await until(`${id} to serve`, () => this.control.heartbeats.get(nodeId)?.workers[0])
     const signalTree = (name: NodeJS.Signals) => {
       for (const { pid } of processTree(child.pid)) signal(pid, name)
