@@ -14,6 +14,7 @@ import type { LtxHeader } from './ltx/header.ts'
 import { type HistoryLocation, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
 import { PlanRestore, type Restored, type RestoreSettings, wholeFileBytesMax } from './plan-restore.ts'
 import { planOrThrow, restoreDatabase } from './restore.ts'
+import { readTail } from './seal.ts'
 
 /** Between two looks while nothing comes, ms; doubles up to the most. */
 const pollMsDefault = 500
@@ -56,7 +57,10 @@ export class Follower implements AsyncDisposable {
     const caughtUp = await catchUpDatabase(at, dbPath, { ...settings, files, target })
     if (caughtUp === null) removeLocalState(dbPath)
     const newest = caughtUp ?? (await restoreDatabase(at, dbPath, { ...settings, files, target }))
-    const follower = new Follower(at, dbPath, newest, deps)
+    // Where an image ends the plan: only the slot's checksum is what the next catching up knows this state by.
+    const slot = files.find(({ level, maxTxid }) => level === 0 && maxTxid === target)
+    const tail = caughtUp === null && slot !== undefined ? await readTail(at, slot, settings.signal) : newest
+    const follower = new Follower(at, dbPath, tail, deps)
     follower.#note()
     return follower
   }

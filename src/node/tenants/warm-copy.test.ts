@@ -4,6 +4,7 @@
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { writeFileSync } from 'node:fs'
 import { specOfTest, TenantBench } from '../../../test/support/tenant.ts'
+import { until } from '../../../test/support/wait.ts'
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { MemoryObjectStore } from '../../lib/object-store/memory.ts'
@@ -48,6 +49,8 @@ test('copied while it is served, again for what came since, then opened with har
   const tenant = await source.create()
   const { id } = tenant.spec
   await fill(tenant, 3_000_000)
+  // Growing so much makes an image, which is then the way to the newest state.
+  await until('the image', () => store.keys.some((key) => key.includes('data.db/0009/')))
   expect((await copyTo(target, id)).databases.map(({ name }) => name)).toEqual(['data.db'])
   expect(target.deps.files.isClean(id)).toBe(true)
   await fill(tenant, 10_000)
