@@ -38,7 +38,7 @@ function setUp() {
     const outcome = apply(state, new StateBatch(state), commands.decode(commands.encode(command)))
     return outcome.ok ? 'ok' : outcome.error
   }
-  const control = { crashAfter: Number.POSITIVE_INFINITY, steps: 0, onJob: async () => {} }
+  const control = { crashAfter: Number.POSITIVE_INFINITY, steps: 0, nodesAlive: 1, onJob: async () => {} }
   /** A crash of the control plane between any two things that it does. */
   const step = () => {
     if (++control.steps > control.crashAfter) throw new Crash('the control plane is gone')
@@ -80,7 +80,7 @@ function setUp() {
       state,
       propose,
       orders,
-      nodes: { candidates: () => [{ id: nodeId }] } as unknown as NodeService,
+      nodes: { candidates: () => [{ id: nodeId }].slice(0, control.nodesAlive) } as unknown as NodeService,
       audit: new AuditLog({ state, propose, clock }),
       store,
       objectPrefix: '',
@@ -175,6 +175,28 @@ test('a crash after any step: the next process goes on, and everything happens o
       return
     }
   }
+})
+
+test('what was handed over stays for good; without a node nothing is done, and the next round looks again', async () => {
+  const { clock, store, run, open, round, make, put, remove, phase, control } = setUp()
+  make(1)
+  make(2)
+  for (const of of [id, tenantIdOf(2)]) await put(of, 'manifest.json')
+  const none = { slug: null, domains: null, plan: null, ackMode: null, limits: null, metadata: null, atMs: 3 } as const
+  run({ type: 'tenant.update', id, status: 'suspended', ...none })
+  expect(run({ type: 'tenant.hand-over', id, atMs: clock.now() })).toBe('ok')
+  for (const of of [id, tenantIdOf(2)]) remove(of)
+  const service = open()
+  expect(service.leftovers()).toMatchObject([{ tenantId: tenantIdOf(2) }, { tenantId: id, dueAtMs: null }])
+  await clock.advance(defaultSweepPolicy.graceMs!)
+  control.nodesAlive = 0
+  expect(await round(service)).toEqual([])
+  control.nodesAlive = 1
+  await round(service)
+  await clock.advance(100 * dayMs)
+  await round(service)
+  expect(store.keys).toEqual([`t/${id}/manifest.json`])
+  expect(phase()).toBe('released')
 })
 
 test('a tenant made under the same name is another one', async () => {

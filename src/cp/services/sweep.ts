@@ -168,6 +168,7 @@ export class SweepService {
     const { clock, log } = this.#deps
     for (const due of this.#due()) {
       if (this.#closing.signal.aborted) return
+      if (this.#deps.nodes.candidates().length === 0) break // a step would wait for one to its deadline
       const deadline = new AbortController()
       const cancel = clock.setTimer(stepMsMax, () => deadline.abort(new OverloadedError(`not done in ${stepMsMax} ms`)))
       try {
@@ -203,6 +204,7 @@ export class SweepService {
     for (const { id: tenantId, slug } of state.tenants.all()) {
       const epoch = state.replicas.get(tenantId)?.epoch ?? 0
       if (epoch === 0) continue
+      if (state.handOvers.get(tenantId) !== undefined) continue
       const row = state.sweeps.get(tenantId) ?? null
       if (row?.phase === 'swept' && row.epoch === epoch) continue
       if (row?.phase === 'named' && this.#dueAtMs(row)! > nowMs) continue
@@ -307,9 +309,10 @@ export class SweepService {
     return this.#deps.state.sweeps.get(tenant.id) ?? { ...none, atMs: tenant.updatedAtMs }
   }
 
-  #dueAtMs({ phase, atMs }: SweepRow): number | null {
+  /** Never for what another program writes: how it goes about its history is not ours to know. */
+  #dueAtMs({ tenantId, phase, atMs }: SweepRow): number | null {
     const { graceMs, namedMs } = this.#deps.policy
-    if (graceMs === null || phase === 'swept') return null
+    if (graceMs === null || phase === 'swept' || this.#deps.state.handOvers.get(tenantId) !== undefined) return null
     return phase === 'released' ? atMs + graceMs : phase === 'named' ? atMs + namedMs : atMs
   }
 }

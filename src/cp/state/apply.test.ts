@@ -336,7 +336,7 @@ test('placements of the first version, without standbys, are still read', () => 
   ).toBe('020f74656e616e7430303030303030303102' + '6e310307' + '0107' + '01026e32')
 })
 
-test('what was handed over is served again only by taking it back; a deleted tenant forgets it', () => {
+test('what was handed over is served again only by taking it back, though it was deleted meanwhile, and never swept', () => {
   const machine = new Machine()
   const { id } = tenant(1)
   const handOver = { type: 'tenant.hand-over', id, atMs: 5 } as const
@@ -350,7 +350,7 @@ test('what was handed over is served again only by taking it back; a deleted ten
   expect(machine.run(takeBack)).toBe('not_handed_over')
   expect(set('suspended')).toBe('ok')
   expect(machine.run(handOver)).toBe('ok')
-  expect(machine.run({ ...handOver, atMs: 9 })).toBe('ok')
+  expect(machine.run({ ...handOver, atMs: 9 })).toBe('handed_over')
   expect(machine.state.handOvers.get(id)?.atMs).toBe(5)
   expect(set('active')).toBe('handed_over')
   const cut = { atMs: 1, data: 1 as Txid, hooks: 1 as Txid, auxiliary: 1 as Txid }
@@ -364,7 +364,22 @@ test('what was handed over is served again only by taking it back; a deleted ten
   set('suspended')
   machine.run(handOver)
   machine.run({ type: 'tenant.delete', id, atMs: 8 })
-  expect(machine.state.handOvers.get(id)).toBeUndefined()
+  machine.run({ type: 'placement.remove', id })
+  expect(machine.state.handOvers.get(id)?.atMs).toBe(5)
+  const sweep = { tenantId: id, phase: 'named', atMs: 9, epoch: 1, objects: 1, bytes: 1 } as const
+  expect(machine.run({ type: 'sweep.put', sweep, expected: 'released' })).toBe('handed_over')
+  machine.checkRows()
+  const adopted = { ...tenant(1), status: 'active' } as const
+  expect(
+    machine.run({ type: 'tenant.adopt', tenant: adopted, nodeId: 'n1' as NodeId, worker: 0, epoch: 9 as Epoch }),
+  ).toBe('ok')
+  expect(machine.state.tenants.get(id)?.status).toBe('suspended')
+  expect(set('active')).toBe('handed_over')
+  expect(machine.run(takeBack)).toBe('ok')
+  expect(machine.state.tenants.get(id)?.status).toBe('active')
+  // Decided about the tombstone, and late.
+  for (const phase of ['named', 'released'] as const)
+    expect(machine.run({ type: 'sweep.put', sweep: { ...sweep, phase, epoch: 0 }, expected: null })).toBe('stale_epoch')
   machine.checkRows()
 })
 

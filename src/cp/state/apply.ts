@@ -113,7 +113,9 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (refused !== null) return reject(refused)
       if (epoch < 1 || epoch > epochMax) return reject('stale_epoch')
       if (state.sweeps.get(tenant.id) !== undefined) batch.removeSweep(tenant.id)
-      batch.putTenant({ ...tenant, pendingSuperuser: null })
+      // Deleted while another program wrote its histories: that one may still do so.
+      const status = state.handOvers.get(tenant.id) === undefined ? tenant.status : 'suspended'
+      batch.putTenant({ ...tenant, status, pendingSuperuser: null })
       batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch, standbySets: [] })
       return accepted
     }
@@ -135,7 +137,6 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (state.operations.get(command.id) !== undefined) batch.removeOperation(command.id)
       if (state.activities.get(command.id) !== undefined) batch.removeActivity(command.id)
       if (state.drills.get(command.id) !== undefined) batch.removeDrill(command.id)
-      if (state.handOvers.get(command.id) !== undefined) batch.removeHandOver(command.id)
       if (state.retentions.get(command.id) !== undefined) batch.removeRetention(command.id)
       if (state.warmStandbys.get(command.id) !== undefined) batch.removeWarmStandby(command.id)
       return accepted
@@ -233,7 +234,9 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
       if (tenant.status !== 'suspended') return reject('wrong_status')
       if (state.operations.get(command.id) !== undefined) return reject('operation_pending')
-      if (state.handOvers.get(command.id) === undefined) batch.putHandOver({ tenantId: command.id, atMs: command.atMs })
+      // What a hand-over writes must not come between the other program's writes.
+      if (state.handOvers.get(command.id) !== undefined) return reject('handed_over')
+      batch.putHandOver({ tenantId: command.id, atMs: command.atMs })
       return accepted
     }
     case 'tenant.take-back': {
@@ -286,9 +289,11 @@ function applySweep(
   if ((state.sweeps.get(tenantId)?.phase ?? null) !== expected) return reject('wrong_status')
   if (tenant.status === 'deleted') {
     if (state.placements.get(tenantId) !== undefined) return reject('wrong_status')
+    if (state.handOvers.get(tenantId) !== undefined) return reject('handed_over')
     for (const operation of state.operations.all())
       if (operation.type === 'fork' && operation.source === tenantId) return reject('operation_pending')
-  } else if (epoch > (state.replicas.get(tenantId)?.epoch ?? 0)) return reject('stale_epoch')
+    // Without an epoch it was about a deleted tenant, which was taken back meanwhile.
+  } else if (epoch === 0 || epoch > (state.replicas.get(tenantId)?.epoch ?? 0)) return reject('stale_epoch')
   batch.putSweep(sweep)
   return accepted
 }
