@@ -70,7 +70,7 @@ function setUp() {
   const rng = seededRng(1)
   const moves = new TenantMoves({ ...shared, orders, tenantOrders, standbys, warm, audit, rng, timings, config })
   const owner = () => state.placements.get(id)!.nodeId as string
-  return { clock, state, moves, told, full, control, owner }
+  return { clock, state, run, moves, told, full, control, owner }
 }
 
 test('no room at the node that was named: refused, and nothing has changed', async () => {
@@ -96,6 +96,30 @@ test('a node that is left finds another one that has room', async () => {
   expect(owner()).toBe('c')
   expect(told).toEqual(['copy b', 'copy c', 'tenant.release a'])
   await clock.advance(60_000)
+})
+
+test('nor does it wait for its warm standby, or for one that is full when it is down itself', async () => {
+  const { moves, told, full, owner, state, run } = setUp()
+  run({ type: 'tenant.warm', id, warm: { place: { nodeId: node('b'), worker: 0 } } })
+  full.add('b')
+  const away = async (isAlive: boolean) => moves.moveAway(state.tenants.get(id)!, state.placements.get(id)!, isAlive)
+  await away(true)
+  await away(true)
+  expect(owner()).toBe('c')
+  expect(told).toEqual(['copy b', 'copy c', 'tenant.release a'])
+  await away(false)
+  expect(owner()).toBe('b') // whatever room it has
+})
+
+test('a node that is full for one tenant takes another', async () => {
+  const { clock, moves, full, state, run } = setUp()
+  run({ type: 'tenant.create', tenant: tenantRow(2, clock.now()), nodeId: node('a'), worker: 0 })
+  run({ type: 'tenant.activate', id: tenantIdOf(2), atMs: clock.now() })
+  full.add('b')
+  await moves.moveAway(state.tenants.get(id)!, state.placements.get(id)!, true)
+  full.clear()
+  await moves.moveAway(state.tenants.get(tenantIdOf(2))!, state.placements.get(tenantIdOf(2))!, true)
+  expect(state.placements.get(tenantIdOf(2))!.nodeId as string).toBe('b')
 })
 
 test('a copy that takes too long is called off, and the tenant moves without', async () => {

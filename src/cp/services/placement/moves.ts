@@ -53,15 +53,15 @@ const copyMsOfDrain = 600_000
 /** Copies follow one another until one finds little that came since, and takes no longer than this, ms. */
 const copyMsGood = 500
 const copiesMax = 4
-/** A node that had no room gets no tenant by itself for so long, ms. */
-const fullMs = 60_000
+/** A node that had no room for a tenant is not tried again for it for so long, ms. */
+const noRoomMs = 60_000
 const copyPollMsMin = 10
 const copyPollMsMax = 500
 
 export class TenantMoves {
   readonly #deps: MovesDeps
-  /** Nodes that had no room for a tenant, and until when none is sent there by itself, monotonic ms. */
-  readonly #fullUntilMs = new Map<NodeId, number>()
+  /** `tenant node`: where there was no room for whom, and until when that counts, monotonic ms; the oldest first. */
+  readonly #noRoomUntilMs = new Map<string, number>()
   #closed = false
 
   constructor(deps: MovesDeps) {
@@ -98,15 +98,23 @@ export class TenantMoves {
     const wish = { region: tenant.region, excluded: placement.nodeId }
     const { clock, nodes, warm } = this.#deps
     const nowMs = clock.monotonic()
-    const roomy = nodes.candidates().filter(({ id }) => (this.#fullUntilMs.get(id) ?? nowMs) <= nowMs)
-    const place = warm.successorOf(placement) ?? choosePlace(roomy, wish)
+    for (const [key, untilMs] of this.#noRoomUntilMs) {
+      if (untilMs > nowMs) break
+      this.#noRoomUntilMs.delete(key)
+    }
+    const keyOf = (node: NodeId) => `${tenant.id} ${node}`
+    // Of a node that is down nobody waits for room elsewhere.
+    const mayGo = (node: NodeId) => !isAlive || !this.#noRoomUntilMs.has(keyOf(node))
+    const successor = warm.successorOf(placement)
+    const others = nodes.candidates().filter(({ id }) => mayGo(id))
+    const place = successor !== null && mayGo(successor.nodeId) ? successor : choosePlace(others, wish)
     if (place === null) return // nobody else: the same node resumes when it returns
     const copyMs = isAlive && tenant.status !== 'created' ? copyMsOfDrain : null
     const moved = await this.#move(tenant.id, placement, place, { copyMs, record: null }).catch((error) =>
       this.shipFirst(error, placement),
     )
     // It stays, and the next look finds another node.
-    if (!moved.ok && moved.error === 'no_room') this.#fullUntilMs.set(place.nodeId, nowMs + fullMs)
+    if (!moved.ok && moved.error === 'no_room') this.#noRoomUntilMs.set(keyOf(place.nodeId), nowMs + noRoomMs)
   }
 
   /** A node that holds commits of a crash or an outage lets go once they are shipped, which opening the tenant does. */

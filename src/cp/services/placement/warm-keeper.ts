@@ -15,8 +15,8 @@ import { choosePlace } from './strategy.ts'
 export interface WarmKeeperDeps {
   readonly state: StateReader
   readonly propose: Propose
-  readonly nodes: NodeService
-  readonly tenantOrders: TenantOrders
+  readonly nodes: Pick<NodeService, 'candidates' | 'stateOf' | 'isDraining'>
+  readonly tenantOrders: Pick<TenantOrders, 'tell'>
 }
 
 export class WarmKeeper {
@@ -35,7 +35,8 @@ export class WarmKeeper {
   /** Whether another node should keep the tenant warm. */
   lacks(tenant: Tenant, placement: PlacementRow): boolean {
     const row = this.#deps.state.warmStandbys.get(tenant.id)
-    return row !== undefined && this.successorOf(placement) === null && this.#choose(tenant, placement) !== row.place
+    if (row === undefined || this.#stays(row.place, placement)) return false
+    return row.place !== null || this.#choose(tenant, placement) !== null
   }
 
   /** Chooses a node, where one is lacking, and tells the owner. */
@@ -66,6 +67,13 @@ export class WarmKeeper {
     const standbys = standbysOf(placement)
     const among = candidates.filter(({ id }) => standbys.includes(id))
     return choosePlace(among, wish) ?? choosePlace(candidates, wish)
+  }
+
+  /** A copy is not made anew for a silence of a second, nor because this process has just begun to listen. */
+  #stays(place: WarmPlace | null, owner: PlacementRow): boolean {
+    const { nodes } = this.#deps
+    if (place === null || place.nodeId === owner.nodeId) return false
+    return nodes.stateOf(place.nodeId) !== 'down' && !nodes.isDraining(place.nodeId)
   }
 
   #mayTake({ nodeId }: WarmPlace): boolean {
