@@ -26,13 +26,13 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(dir, { recursive: true, force: true }))
 
-function open(hosts: readonly string[], answer: (host: string, call: number) => number | Error) {
+function open(hosts: readonly string[], answer: (host: string, call: number) => number | Error | Promise<never>) {
   const issued: { host: string; atMs: number }[] = []
   const changes: string[][] = []
   const issuer: CertificateIssuer = {
     async issue(host) {
       issued.push({ host, atMs: clock.now() })
-      const days = answer(host, issued.length)
+      const days = await answer(host, issued.length)
       if (days instanceof Error) throw days
       return { host, key, chain, validFromMs: clock.now(), expiresAtMs: clock.now() + days * dayMs }
     },
@@ -82,6 +82,21 @@ test('failures are few an hour, and one host does not keep another waiting', asy
   expect(tries.length).toBeLessThan(12)
   expect(issued.filter((each) => each.host === 'good.test')).toHaveLength(1)
   keeper.close()
+})
+
+test('an authority that does not answer for one host keeps no other one waiting', async () => {
+  const { keeper, issued, changes } = open(['stuck.test', 'good.test'], (host) =>
+    host === 'stuck.test' ? new Promise<never>(() => {}) : 90,
+  )
+  await keeper.start()
+  await pass(3_600_000, 60_000)
+  expect(changes).toEqual([['good.test']])
+  const tries = issued.filter((each) => each.host === 'stuck.test').length
+  expect(tries).toBeGreaterThan(1)
+  expect(tries).toBeLessThanOrEqual(5)
+  keeper.close()
+  await pass(dayMs, dayMs / 4)
+  expect(clock.pendingTimers).toBe(0)
 })
 
 test('one that is over when it comes counts as a failure', async () => {

@@ -1,7 +1,7 @@
 // Keeps a valid certificate for each of some hosts: from the cache, else from the issuer, renewed long before its end.
 
 import { type Clock, sleep } from '../../lib/clock.ts'
-import { errorMessage } from '../../lib/errors.ts'
+import { errorMessage, TimeoutError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { type Rng, uniform } from '../../lib/rng.ts'
 import type { CertificateIssuer, Challenges } from './acme-issuer.ts'
@@ -17,6 +17,8 @@ const lookEveryMs = dayMs / 2
  * https://letsencrypt.org/docs/rate-limits/
  */
 const failureWaitsMs = [60_000, 15 * 60_000, 30 * 60_000, 60 * 60_000, 6 * 60 * 60_000]
+/** An order takes some seconds, and minutes where the authority is slow; nothing else bounds how long an answer stays out, ms. */
+const issueMsMax = 10 * 60_000
 
 function renewAtMs({ validFromMs, expiresAtMs }: Certificate): number {
   return expiresAtMs - Math.min(renewBeforeMs, (expiresAtMs - validFromMs) / 3)
@@ -99,8 +101,8 @@ export class CertificateKeeper {
   }
 
   async #renew(host: string): Promise<void> {
-    const { cache, issuer, challenges, clock, log } = this.#options
-    const certificate = await issuer.issue(host, challenges)
+    const { cache, clock, log } = this.#options
+    const certificate = await this.#issued(host)
     if (renewAtMs(certificate) <= clock.now()) throw new Error('the certificate that came has to be renewed already')
     this.#held.set(host, certificate)
     await cache.write(certificate).catch(
@@ -108,5 +110,19 @@ export class CertificateKeeper {
     )
     log.info('certificate.issued', { host, expiresAt: new Date(certificate.expiresAtMs).toISOString() })
     if (!this.#stop.signal.aborted) this.#options.onChange(this.#valid())
+  }
+
+  /** What hangs has failed: the other hosts wait for their turn. */
+  async #issued(host: string): Promise<Certificate> {
+    const { issuer, challenges, clock } = this.#options
+    const done = new AbortController()
+    const late = sleep(clock, issueMsMax, AbortSignal.any([this.#stop.signal, done.signal])).then(() => {
+      throw new TimeoutError(`the authority was not done within ${issueMsMax} ms`)
+    })
+    try {
+      return await Promise.race([issuer.issue(host, challenges), late])
+    } finally {
+      done.abort()
+    }
   }
 }
