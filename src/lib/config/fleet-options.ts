@@ -131,7 +131,8 @@ export const fleetOptions = {
     flag: 'worker-ports',
     env: 'WORKER_PORTS',
     placeholder: 'FROM-TO',
-    about: 'Ports of the engine workers. Default: free ones.',
+    about:
+      'Ports of the engine workers: one each, and one for busy tenants (one for each four workers). Default: free ones.',
     parse: portRange,
   }),
   controlPlane: option({
@@ -159,7 +160,7 @@ export const fleetOptions = {
     flag: 'workers',
     env: 'WORKERS',
     placeholder: 'COUNT',
-    about: 'Engine worker processes. Default: one a core.',
+    about: 'Engine worker processes, besides those for busy tenants. Default: one a core.',
     parse: integer(1, 256),
   }),
   region: option({
