@@ -394,6 +394,18 @@ test('tenants leave a node that is drained or down, under a higher epoch', async
   expect((await call('DELETE', '/api/cp/nodes/node-1')).status).toBe(204)
 })
 
+test('a tenant that is deleted while its node is down waits for nobody', async () => {
+  const member = await start(folder(), { downAfterMs })
+  const call = api(member, member.firstAdminToken)
+  const one = await playNode(member, 'node-1')
+  const { id } = (await call('POST', '/api/cp/tenants', { id: 'gone' })).body
+  one.stop() // for good
+  await until('down', async () => (await call('GET', '/api/cp/nodes/node-1')).body.state === 'down')
+  expect((await call('DELETE', '/api/cp/tenants/gone')).status).toBe(204)
+  expect((await call('GET', '/api/cp/sweep')).body.items).toMatchObject([{ tenant: id, phase: 'released' }])
+  expect((await call('DELETE', '/api/cp/nodes/node-1')).status).toBe(204)
+})
+
 test('how long restore points stay is told to the node, and taken back', async () => {
   const member = await start(folder())
   const call = api(member, member.firstAdminToken)

@@ -21,6 +21,7 @@ test('deleted, listed, wanted back', async () => {
     await first.collection('_superusers').authWithPassword('root@example.com', 'a-long-password')
     await first.collections.create({ name: 'notes', type: 'base', fields: [{ name: 'text', type: 'text' }] })
     await first.collection('notes').create({ text: 'kept' })
+    await fleet.cli(['tenant', 'durability', 'shop', '--on-store-outage=refuse', '--loss-bound-ms=700'])
     await fleet.cli(['tenant', 'delete', 'shop', '--yes'])
 
     interface Page {
@@ -38,6 +39,10 @@ test('deleted, listed, wanted back', async () => {
     expect(readdirSync(join(dir, 'objects'), { recursive: true }).length).toBe(before)
 
     await fleet.cli(['tenant', 'adopt', id])
+    expect(JSON.parse(await fleet.cli(['tenant', 'durability', 'shop', '--json']))).toMatchObject({
+      lossBoundMs: 700,
+      onStoreOutage: 'refuse',
+    })
     expect((JSON.parse(await fleet.cli(['sweep', 'list', '--json'])) as Page).items).toEqual([])
     const again = fleet.sdk('shop')
     await again.collection('_superusers').authWithPassword('root@example.com', 'a-long-password')
@@ -47,7 +52,8 @@ test('deleted, listed, wanted back', async () => {
       action: string
       from: string
     }[]
-    expect(acts.map(({ action }) => action)).toEqual(['tenant.adopt', 'tenant.delete', 'tenant.create'])
+    const done = acts.map(({ action }) => action)
+    expect(done).toEqual(['tenant.adopt', 'tenant.delete', 'tenant.update', 'tenant.create'])
     expect(acts[0]!.from).toContain('127.0.0.1')
   } finally {
     await fleet.stop()

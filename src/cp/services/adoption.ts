@@ -1,5 +1,5 @@
 // Tenants that the object store knows and this control plane does not: a fleet that lost its control plane takes them over
-// again, one by one.
+// again, one by one. And deleted ones that are wanted back: of them everything is known that a row says.
 
 import type { Epoch, Slug, TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -47,11 +47,12 @@ export class AdoptionService {
       await history.highestEpoch(identity.id, replicaEpoch),
       state.sweeps.get(identity.id)?.epoch ?? 0,
     ) + 1) as Epoch
-    const place = await moves.waitForPlace(null)
+    const place = await moves.waitForPlace(before?.region ?? null)
     if (place === null) return err('no_node')
     const plan = identity.plan !== null && plans[identity.plan] !== undefined ? identity.plan : planDefault
     const nowMs = clock.now()
-    const tenant: Tenant = {
+    const known = before && { ...before, status: 'active' as const, updatedAtMs: nowMs }
+    const tenant: Tenant = known ?? {
       id: identity.id,
       slug: identity.slug as Slug,
       domains: identity.domains,

@@ -305,7 +305,7 @@ export class TenantService {
       const nodeState = nodes.stateOf(placement.nodeId)
       const mustLeave = nodeState === 'down' || nodes.isDraining(placement.nodeId)
       if (tenant.status === 'deleted') {
-        if (nodeState !== 'down') work.push(() => this.#releaseDeleted(tenant.id))
+        work.push(() => this.#releaseDeleted(tenant.id))
       } else if (mustLeave) {
         work.push(() => moves.moveAway(tenant, placement, nodeState !== 'down'))
       } else if (tenant.status === 'active' && standbys.lacks(tenant, placement)) {
@@ -387,10 +387,11 @@ export class TenantService {
   }
 
   async #releaseDeleted(id: TenantId): Promise<void> {
-    const { state, tenantOrders, propose } = this.#deps
+    const { state, nodes, tenantOrders, propose } = this.#deps
     const placement = state.placements.get(id)
     if (placement === undefined) return
-    if (state.nodes.get(placement.nodeId) !== undefined)
+    // One that is down may never come back. Should it still write, whoever sweeps or takes the tenant back finds that.
+    if (nodes.stateOf(placement.nodeId) !== 'down')
       await tenantOrders.release(placement).catch((error: NodeOrderError) => {
         if (errorCode(error.cause) !== 'tail_not_shipped') throw error // of a deleted tenant nobody wants the rest
       })
