@@ -121,7 +121,7 @@ const htmlStart =
 /** The type of content that begins with `head`. */
 export function sniffContentType(head: Uint8Array, name: string): string {
   if (head.length === 0) return 'text/plain'
-  const buffer = Buffer.from(head.buffer, head.byteOffset, head.byteLength)
+  const buffer = Buffer.from(head.buffer, head.byteOffset, Math.min(head.byteLength, sniffBytes))
   const extension = name.slice(name.lastIndexOf('.') + 1).toLowerCase()
   const type = binaryType(buffer)
   if (type !== null) {
@@ -151,7 +151,7 @@ function textType(buffer: Buffer, extension: string): string {
   const whole = buffer.toString('utf8').trimStart() // a byte order mark counts as blank
   const isCut = buffer.length >= sniffBytes
   const text = whole.toLowerCase()
-  if (/^(?:<\?xml[^>]*>\s*)?(?:<!--[\s\S]*?-->\s*|<!doctype svg[^>]*>\s*)*<svg[\s/>]/.test(text)) return 'image/svg+xml'
+  if (isSvg(text)) return 'image/svg+xml'
   if (htmlStart.test(text)) return 'text/html; charset=utf-8'
   if (text.startsWith('<?xml')) return 'text/xml; charset=utf-8'
   if (text.startsWith('{\\rtf')) return 'text/rtf'
@@ -161,6 +161,23 @@ function textType(buffer: Buffer, extension: string): string {
   if (text.startsWith('webvtt')) return 'text/vtt'
   if (extension === 'csv' || isTable(whole, ',', isCut)) return 'text/csv; charset=utf-8'
   return isTable(whole, '\t', isCut) ? 'text/tab-separated-values; charset=utf-8' : 'text/plain; charset=utf-8'
+}
+
+/**
+ * Whether the first element is an `<svg>`. Step by step: a pattern tries each way to divide comments that follow each other,
+ * which are more than any thread has time for.
+ */
+function isSvg(text: string): boolean {
+  const behind = (end: string, from: number) => {
+    const at = text.indexOf(end, from)
+    return at < 0 ? text.length : at + end.length
+  }
+  for (let at = text.startsWith('<?xml') ? behind('>', 0) : 0; ; ) {
+    while (/\s/.test(text.charAt(at))) at++
+    if (text.startsWith('<!--', at)) at = behind('-->', at + '<!--'.length)
+    else if (text.startsWith('<!doctype svg', at)) at = behind('>', at)
+    else return /^<svg[\s/>]/.test(text.slice(at, at + '<svg>'.length))
+  }
 }
 
 /** Whether two lines or more have the same number of fields, and more than one; the last line may be cut off. */

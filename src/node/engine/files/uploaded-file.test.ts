@@ -1,6 +1,7 @@
 // Goal: stored names are PocketBase's. The cases are those of its own documentation of normalised names.
 
 import { expect, test } from 'bun:test'
+import { leastCpuMs } from '../../../../test/support/cpu.ts'
 import { seededRng } from '../../../lib/rng.ts'
 import { isSameType, sniffContentType } from './content-type.ts'
 import { assertFileKey } from './storage.ts'
@@ -65,6 +66,21 @@ test.each([
   ['x', 'a', 'text/plain; charset=utf-8'],
 ])('the text %j as %s is %s', (text, name, type) => {
   expect(sniffContentType(Buffer.from(text), name)).toBe(type)
+})
+
+test('what stands before an SVG is passed over, and nothing that only looks like it takes time', () => {
+  const typeOf = (text: string) => sniffContentType(Buffer.from(text), 'a')
+  for (const start of [
+    '',
+    '<?xml version="1.0"?>\n',
+    '<!-- a --> <!-- b -->',
+    '<?xml?><!---><!DOCTYPE svg PUBLIC "x"> -->\t',
+  ])
+    for (const end of ['<svg/>', '<SVG xmlns="x">', '<svg>']) expect(typeOf(start + end)).toBe('image/svg+xml')
+  for (const text of ['<!-- <svg>', '<!-- --><svgx>', '<!-- -->', '<?xml?>', '<!doctype svg', '<!-- a --><svg'])
+    expect([text, typeOf(text)]).not.toEqual([text, 'image/svg+xml'])
+  for (const piece of ['<!---->', '<!---->  ', '<!doctype svg>', '<!--'])
+    expect(leastCpuMs(() => typeOf(piece.repeat(100_000)))).toBeLessThan(250)
 })
 
 test('allowed types may have parameters, another case, or another name of the same', () => {
