@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from 'bun:test'
 import { openTestEngine, saveUser, type TestEngine } from '../../../test/support/engine.ts'
 import { newAuthToken } from '../engine/auth/tokens.ts'
 import { createCollection, updateCollection } from '../engine/collections/manage.ts'
+import { fieldToJson } from '../engine/fields/field.ts'
 import { EngineRecord } from '../engine/records/record.ts'
 import { TenantApi } from './app.ts'
 
@@ -76,4 +77,17 @@ test('a rule, or a handler, that came later is asked', async () => {
   expect((await view())[0]).toBe(404)
   await updateCollection(engine, engine.collections.require('notes'), { viewRule: null })
   expect((await view())[0]).toBe(403)
+})
+
+test('what a collection shows while a change of it is under way is not kept when that is undone', async () => {
+  const { engine } = opened
+  const notes = engine.collections.require('notes')
+  const fields = notes.fields.map((field) => ({ ...fieldToJson(field), hidden: false }))
+  const undone = engine.transaction(async () => {
+    await updateCollection(engine, notes, { fields })
+    await engine.data.outside(() => view())
+    throw new Error('undone')
+  })
+  await expect(undone).rejects.toThrow('undone')
+  expect((await view())[1]).not.toHaveProperty('secret')
 })

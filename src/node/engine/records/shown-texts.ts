@@ -18,13 +18,19 @@ let charsOfAll = 0
 
 class ShownTexts {
   readonly #texts = new Map<string, string>()
-  #version = -1
+  #contentVersion = -1
+  #collectionsVersion = -1
   #chars = 0
 
-  /** Forgets everything unless it was kept under `version`. */
-  expect(version: number): void {
-    if (version !== this.#version) this.clear()
-    this.#version = version
+  /**
+   * Forgets everything unless it was kept under these versions. Collections count beside the content: they are seen as a
+   * transaction makes them before it commits, and when it is rolled back nothing was committed.
+   */
+  expect(contentVersion: number, collectionsVersion: number): void {
+    if (contentVersion === this.#contentVersion && collectionsVersion === this.#collectionsVersion) return
+    this.clear()
+    this.#contentVersion = contentVersion
+    this.#collectionsVersion = collectionsVersion
   }
 
   get(key: string): string | undefined {
@@ -76,7 +82,7 @@ export function shownText(
     kept.set(engine, (texts = made))
     engine.onClose(() => made.clear())
   }
-  texts.expect(version)
+  texts.expect(version, engine.collections.version)
   const key = `${collection.id}/${id}`
   const known = texts.get(key)
   if (known !== undefined) return known
