@@ -363,6 +363,7 @@ export class Database {
     const admitted = this.#admission?.()
     if (admitted !== undefined) await admitted
     await this.#mutex.run(async () => {
+      if (this.#closed) throw new Error(`${this.path} was closed meanwhile`) // another worker may have it now
       const before = this.#contentVersion()
       let isDone = false
       try {
@@ -383,7 +384,7 @@ export class Database {
   /**
    * Inserts many rows in another process, as one transaction of its own.
    *
-   * @returns false when no process is free: nothing was done. Throws what keeps them from being stored.
+   * @returns false when no process is free, or it has gone: nothing was done. Throws what keeps them from being stored.
    */
   async insertElsewhere(sql: string, slices: readonly RowSlice[]): Promise<boolean> {
     const pool = this.#options.readers?.pool
@@ -466,6 +467,7 @@ export class Database {
   }
 
   #readerConnection(): Connection {
+    if (this.#reader === null && this.#closed) throw new Error(`${this.path} is closed`)
     return (this.#reader ??= new Connection(this.#options))
   }
 

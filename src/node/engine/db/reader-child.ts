@@ -121,10 +121,12 @@ function checkpoint(path: string): CheckpointResult {
 }
 
 /** The transaction that is open; its owner asks for one at a time, and kills the process to be rid of it. */
-let inserting: Sqlite | null = null
+let inserting: { readonly path: string; readonly sqlite: Sqlite } | null = null
 
 function insert({ path, sql, rows, isLast, checkpoints }: Insertion): void {
-  const sqlite = (inserting ??= openForInserts(path, checkpoints))
+  inserting ??= { path, sqlite: openForInserts(path, checkpoints) }
+  if (inserting.path !== path) throw new Error('rows of another database are not committed yet')
+  const { sqlite } = inserting
   let isDone = isLast
   try {
     const statement = sqlite.query(sql)

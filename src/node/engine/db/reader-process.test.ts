@@ -2,7 +2,7 @@
 // no reader holding it.
 
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import { until } from '../../../../test/support/wait.ts'
 import { systemClock } from '../../../lib/clock.ts'
 import { OverloadedError, TimeoutError } from '../../../lib/errors.ts'
 import { Database } from './database.ts'
+import { vacuumDatabase } from './database-work.ts'
 import { ReaderEndedError, ReaderQueryError, ReaderTooLargeError } from './reader.ts'
 import { ReaderPool } from './reader-process.ts'
 
@@ -145,6 +146,27 @@ test('a WAL that outgrew every bound under a reader starts over before anybody e
   expect((await next).isKilled).toBe(true)
   expect(await wild).toBeInstanceOf(TimeoutError)
 }, 180_000)
+
+test('a database that shrinks while a reader has it mapped is read as it is', async () => {
+  const db = databases[0]!
+  const fill = (bytes: number) => () => {
+    for (let i = 0; i < 100; i++) db.run('INSERT INTO t VALUES (zeroblob(?))', [bytes])
+  }
+  const settle = () => db.exclusively(() => db.checkpoint('TRUNCATE'))
+  const sum = async () => (await ask('a', 'SELECT count(*), sum(length(v)) FROM t')).rows
+  for (let round = 0; round < 3; round++) {
+    await db.transaction(fill(50_000))
+    await settle()
+    const large = statSync(pathOf('a')).size
+    expect(await sum()).toEqual([[101, 5_000_004]])
+    await db.transaction(() => db.run('DELETE FROM t WHERE length(v) > 4'))
+    await vacuumDatabase(db)
+    expect(await sum()).toEqual([[1, 4]])
+    await settle()
+    expect(statSync(pathOf('a')).size).toBeLessThan(large / 10)
+    expect(await sum()).toEqual([[1, 4]])
+  }
+})
 
 test('a database that nobody asks about is let go of by itself', async () => {
   await ask('a', 'SELECT v FROM t')

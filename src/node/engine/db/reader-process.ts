@@ -174,11 +174,11 @@ export class ReaderPool {
 
   /**
    * Has rows inserted as one transaction, in a process, one slice after the other. The caller keeps the database's writers
-   * out. Throws ReaderQueryError, TimeoutError, ReaderEndedError; then nothing is stored, unless the end came with the
-   * last slice.
+   * out. Throws ReaderQueryError and TimeoutError, then nothing is stored, and ReaderEndedError when the end came with the
+   * last slice, which may be.
    *
    * @param hold runs the work it is given with writers kept out.
-   * @returns false when the process is busy, or starts only now: nothing was done.
+   * @returns false when the process is busy, starts only now, or went away before the last slice: nothing was done.
    */
   async insert(
     into: { readonly path: string; readonly sql: string; readonly checkpoints: boolean },
@@ -192,12 +192,14 @@ export class ReaderPool {
     }
     const inserter = this.#inserter
     this.#isInserterBusy = true
+    let isLast = false
     try {
       await hold(async () => {
         try {
           for (const [index, slice] of slices.entries()) {
             const rows = slice().map((row) => row.map(toWire))
-            await inserter.insert({ ...into, rows, isLast: index === slices.length - 1 }, insertMs)
+            isLast = index === slices.length - 1
+            await inserter.insert({ ...into, rows, isLast }, insertMs)
           }
         } catch (error) {
           inserter.kill() // and with it the transaction that it has open, before others may write
@@ -206,6 +208,9 @@ export class ReaderPool {
         }
       })
       return true
+    } catch (error) {
+      if (error instanceof ReaderEndedError && !isLast) return false // of itself, for want of work, or from outside
+      throw error
     } finally {
       this.#isInserterBusy = false
     }
