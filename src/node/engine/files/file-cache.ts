@@ -90,8 +90,9 @@ export class FileCache {
 
   async #fetch(key: string, owner: string, fetch: () => Promise<Uint8Array>): Promise<string> {
     const bytes = await fetch()
-    const path = join(this.#dir, createHash('sha256').update(key).digest('hex'))
-    const temporary = `${path}.${this.#seq++}.tmp`
+    // A path of its own: what is about to be removed may be an earlier copy of the same object.
+    const path = join(this.#dir, `${createHash('sha256').update(key).digest('hex')}.${this.#seq++}`)
+    const temporary = `${path}.tmp`
     await Bun.write(temporary, bytes)
     await rename(temporary, path)
     for (const gone of this.#entries.set(key, { owner, value: path, size: bytes.length }))

@@ -110,6 +110,16 @@ test('concurrent first reads of an object fetch it once; the cache stays within 
   expect(cache.sizeBytes).toBe(900)
 })
 
+test('a copy that was dropped and made anew is another file: removing the old one cannot hit it', async () => {
+  const load = () => cache.load('a', 'owner', async () => new Uint8Array(10))
+  const first = await load()
+  const dropped = cache.drop('a')
+  const second = await load()
+  await dropped
+  expect(second).not.toBe(first)
+  expect((await readFile(second)).length).toBe(10)
+})
+
 test('small files that were read once are in memory until they are dropped', async () => {
   const large = await FileCache.open({ dir: join(dir, 'large'), bytesMax: 64 * 1024 * 1024 })
   const files = new ObjectStorage({ store, prefix: 't/x/files/', cache: large, keepsDeleted: true })
