@@ -6,8 +6,9 @@ import { JsonText, toSortedJson } from '../json/json-text.ts'
 /** Parts of one parameter. */
 const partsMax = 500
 
-/** Members of one level whose treatment is remembered. */
+/** Members whose treatment is remembered for one parameter, and characters of the name of one: data may have any. */
 const cutsMax = 200
+const cutNameLengthMax = 100
 /** Parameters that are kept parsed, and characters of one: clients send the same few. */
 const parsedMax = 200
 const parsedLengthMax = 500
@@ -25,9 +26,12 @@ const isBelow = (path: string, key: string) =>
 class Fields {
   readonly paths: Paths
   readonly #cuts = new Map<string, Cut>()
+  /** How much more may be remembered, here and below. */
+  readonly #room: { left: number }
 
-  constructor(paths: Paths) {
+  constructor(paths: Paths, room = { left: cutsMax }) {
     this.paths = paths
+    this.#room = room
   }
 
   /** Whether a `*` stands anywhere in it: what it means depends on the data it has seen. */
@@ -51,8 +55,11 @@ class Fields {
     const known = this.#cuts.get(key)
     if (known !== undefined) return known
     const cut = this.#makeCut(key)
-    const isLasting = !(cut instanceof Fields && cut.hasWildcard)
-    if (isLasting && this.#cuts.size < cutsMax) this.#cuts.set(key, cut)
+    const isLasting = key.length <= cutNameLengthMax && !(cut instanceof Fields && cut.hasWildcard)
+    if (isLasting && this.#room.left > 0) {
+      this.#room.left--
+      this.#cuts.set(key, cut)
+    }
     return cut
   }
 
@@ -61,7 +68,7 @@ class Fields {
     if (matching.length === 0) return 'drop'
     const final = matching.find(([path]) => path === key)
     if (final !== undefined) return { modify: final[1] }
-    return new Fields(new Map(matching.map(([path, each]) => [path.slice(key.length + 1), each])))
+    return new Fields(new Map(matching.map(([path, each]) => [path.slice(key.length + 1), each])), this.#room)
   }
 }
 
