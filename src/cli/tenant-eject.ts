@@ -48,7 +48,7 @@ export function registerEject(tenant: Command): void {
     .option('--yes', 'do not ask')
   addClientFlags(verb).action(async (reference: string, options: EjectOptions) => {
     if (options.handOver && !options.yes)
-      throw new ConfigError(`--hand-over stops ${reference} for good: repeat the command with --yes`)
+      throw new ConfigError(`--hand-over stops ${reference} until it is taken back: repeat the command with --yes`)
     const client = clientOf(verb)
     const path = `/api/cp/tenants/${encodeURIComponent(reference)}`
     if (options.handOver) await client.request('PATCH', path, { status: 'suspended' })

@@ -111,7 +111,7 @@ export function registerTenant(program: Command): void {
   const remove = tenant
     .command('delete')
     .description(
-      'delete a tenant; its objects stay in the store, from where only the operator of the store removes them',
+      'delete a tenant; its objects stay in the store for --deleted-keep-days, and as long tenant adopt ID takes it back',
     )
     .argument('<id|slug>')
     .option('--yes', 'do not ask')
@@ -123,7 +123,7 @@ export function registerTenant(program: Command): void {
 
   const adopt = tenant
     .command('adopt')
-    .description('take a tenant over from the object store into a control plane that does not know it')
+    .description('take a tenant over from the object store that the control plane does not know, or that was deleted')
     .argument('<id|slug>')
   addClientFlags(adopt).action(async (reference: string, options: { json?: true }) => {
     const adopted = await clientOf(adopt).request<TenantBody>('POST', '/api/cp/tenants/adopt', { reference })
