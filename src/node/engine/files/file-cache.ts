@@ -16,6 +16,9 @@ export interface FileCacheOptions {
 const hotBytesMax = 32 * 1024 * 1024
 /** Larger files are read from disk each time, bytes. */
 const hotFileBytesMax = 1024 * 1024
+/** What a copy takes of the disk at least, and what one in memory takes beside its content, bytes: files may be tiny, and many. */
+const diskBlockBytes = 4_096
+const hotEntryBytes = 512
 
 /** A small file in memory; its bytes are shared and never changed. */
 export interface HotFile {
@@ -62,7 +65,7 @@ export class FileCache {
 
   /** Keeps a file in memory too, unless it is large or no longer on disk. */
   keepHot(key: string, file: HotFile): void {
-    const size = file.bytes.length
+    const size = file.bytes.length + hotEntryBytes
     const entry = this.#entries.get(key)
     if (size <= hotFileBytesMax && entry !== undefined) this.#hot.set(key, { owner: entry.owner, value: file, size })
   }
@@ -95,8 +98,8 @@ export class FileCache {
     const temporary = `${path}.tmp`
     await Bun.write(temporary, bytes)
     await rename(temporary, path)
-    for (const gone of this.#entries.set(key, { owner, value: path, size: bytes.length }))
-      await rm(gone, { force: true })
+    const size = Math.max(bytes.length, diskBlockBytes)
+    for (const gone of this.#entries.set(key, { owner, value: path, size })) await rm(gone, { force: true })
     return path
   }
 }

@@ -2,7 +2,7 @@
 // Method: one suite over the storage tree and over an object store; the cache is watched by counting the store's reads.
 
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MemoryObjectStore } from '../../../lib/object-store/memory.ts'
@@ -21,7 +21,7 @@ let cache: FileCache
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'pf-files-'))
   store = new MemoryObjectStore()
-  cache = await FileCache.open({ dir: join(dir, 'cache'), bytesMax: 1_000 })
+  cache = await FileCache.open({ dir: join(dir, 'cache'), bytesMax: 100_000 })
 })
 afterEach(() => rm(dir, { recursive: true, force: true }))
 
@@ -98,16 +98,18 @@ test('concurrent first reads of an object fetch it once; the cache stays within 
     return new Uint8Array(size)
   }
   await Promise.all([
-    cache.load('a', 'owner', load(600)),
-    cache.load('a', 'owner', load(600)),
-    cache.load('a', 'owner', load(600)),
+    cache.load('a', 'owner', load(60_000)),
+    cache.load('a', 'owner', load(60_000)),
+    cache.load('a', 'owner', load(60_000)),
   ])
   expect(reads).toBe(1)
-  await cache.load('b', 'owner', load(300))
+  await cache.load('b', 'owner', load(30_000))
   expect(cache.find('a')).not.toBeNull()
-  await cache.load('c', 'owner', load(300))
+  await cache.load('c', 'owner', load(30_000))
   expect(cache.find('b')).toBeNull() // the one used longest ago
-  expect(cache.sizeBytes).toBe(900)
+  expect(cache.sizeBytes).toBe(90_000)
+  for (let i = 0; i < 100; i++) await cache.load(`tiny ${i}`, 'owner', load(1))
+  expect((await readdir(join(dir, 'cache'))).length).toBe(24) // each takes a block of the disk
 })
 
 test('a copy that was dropped and made anew is another file: removing the old one cannot hit it', async () => {
