@@ -5,17 +5,21 @@ import { openTestEngine, saveUser, type TestEngine } from '../../../test/support
 import { newAuthToken } from '../engine/auth/tokens.ts'
 import { createCollection, updateCollection } from '../engine/collections/manage.ts'
 import { fieldToJson } from '../engine/fields/field.ts'
+import { logsOf } from '../engine/logs/log-store.ts'
 import { EngineRecord } from '../engine/records/record.ts'
 import { TenantApi } from './app.ts'
 
 let opened: TestEngine
 let api: TenantApi
 let id: string
+let answered: number[]
 
 beforeEach(async () => {
   opened = await openTestEngine()
   const { engine } = opened
+  answered = []
   api = new TenantApi({
+    onAnswered: ({ status }) => answered.push(status),
     host: { acquire: () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} }) },
   })
   const fields = [
@@ -90,4 +94,21 @@ test('what a collection shows while a change of it is under way is not kept when
   })
   await expect(undone).rejects.toThrow('undone')
   expect((await view())[1]).not.toHaveProperty('secret')
+})
+
+test('a kept answer is limited and logged like any other, and told to whoever counts answers', async () => {
+  const { engine } = opened
+  const { settings, settingsStore } = engine
+  const superuser = newAuthToken(await saveUser(engine, '_superusers', { email: 'a@example.com' }), Date.now())
+  const rules = [{ label: 'notes:view', audience: '' as const, duration: 3_600, maxRequests: 2 }]
+  const rateLimits = { ...settings.rateLimits, rules, enabled: true }
+  await settingsStore.save({ ...settings, rateLimits, superuserIPs: ['192.0.2.1'] })
+  const statuses: number[] = []
+  for (let i = 0; i < 3; i++) statuses.push((await view())[0])
+  expect([statuses, (await view(superuser))[0]]).toEqual([[200, 200, 429], 403])
+  expect(answered).toEqual([200, 200, 429, 403])
+  await logsOf(engine).flush()
+  expect(engine.aux.values("SELECT json_extract(data, '$.status') FROM `_logs` ORDER BY rowid").flat()).toEqual(
+    answered,
+  )
 })
