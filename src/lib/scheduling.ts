@@ -16,21 +16,32 @@ const sigkill = 9
 
 let setScheduler: ((pid: number, policy: number, param: Int32Array) => number) | null = null
 
+/** What the kernel counts for the main thread of a process, ms. Null where it does not tell, or no longer. */
+function mainThreadOf(pid: number | 'self'): { readonly ranMs: number; readonly waitedMs: number } | null {
+  if (process.platform !== 'linux') return null
+  let text: string
+  try {
+    text = readFileSync(`/proc/${pid}/schedstat`, 'utf8')
+  } catch {
+    return null // a kernel without these figures, or a process that has gone
+  }
+  const [ranNs, waitedNs] = text.split(' ').map(Number)
+  return { ranMs: ranNs! / 1e6, waitedMs: waitedNs! / 1e6 }
+}
+
 /**
  * How long the main thread of this process has run or waited for a core, ms: what it wanted, also where others left it little.
  * Null where the system does not tell.
  */
 export function wantedThreadMs(): number | null {
-  if (process.platform !== 'linux') return null
-  let text: string
-  try {
-    text = readFileSync('/proc/self/schedstat', 'utf8')
-  } catch {
-    return null // a kernel without these figures
-  }
-  const [ranNs, waitedNs] = text.split(' ').map(Number)
-  const wantedMs = (ranNs! + waitedNs!) / 1e6
+  const counted = mainThreadOf('self')
+  const wantedMs = counted === null ? 0 : counted.ranMs + counted.waitedMs
   return wantedMs > 0 ? wantedMs : null
+}
+
+/** How long the main thread of a process has waited for a core since its start, ms; 0 where the system does not tell. */
+export function waitedForCoreMs(pid: number): number {
+  return mainThreadOf(pid)?.waitedMs ?? 0
 }
 
 /** Lets a process run behind others, but not without its part of a busy core. */

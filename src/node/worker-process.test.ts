@@ -32,7 +32,24 @@ const program = `
 let worker: WorkerProcess | null = null
 afterEach(() => worker?.kill())
 
-async function start(): Promise<SimClock> {
+/** Asks one question, says in its figures what it was answered, and ends when it is told to follow. */
+const asking = `
+  const say = (message) => process.stdout.write(JSON.stringify(message) + '\\n')
+  say({ type: 'ready', url: 'http://127.0.0.1:1' })
+  say({ type: 'ask', id: 1, question: { type: 'placement.get', tenantId: String(process.pid) } })
+  let rest = ''
+  let heard = null
+  for await (const piece of Bun.stdin.stream()) {
+    rest += new TextDecoder().decode(piece)
+    for (let end = rest.indexOf('\\n'); end >= 0; end = rest.indexOf('\\n')) {
+      const message = JSON.parse(rest.slice(0, end))
+      rest = rest.slice(end + 1)
+      if (message.type === 'answer') heard = message.outcome.value
+      if (message.type === 'ping') say({ type: 'pong', id: message.id, load: { heard }, atMs: 0 })
+    }
+  }`
+
+async function start(waitedMs?: (clock: SimClock) => number): Promise<SimClock> {
   const load: Pick<WorkerLoad, 'warm' | 'requests'> = { warm: noWarm, requests: 0 }
   const clock = new SimClock()
   const command = [process.execPath, '-e', program.replace('LOAD', JSON.stringify(load))]
@@ -41,6 +58,7 @@ async function start(): Promise<SimClock> {
     rng: seededRng(1),
     log,
     command,
+    ...(waitedMs && { waitedMs: () => waitedMs(clock) }),
     onQuestion: () => Promise.reject(new Error('nobody asks here')),
     onAddress: () => {},
     onOpened: () => {},
@@ -85,6 +103,17 @@ test('a worker that computes is not taken for a stopped one, but ends after ten 
   expect(worker!.restarts).toBe(1)
 })
 
+test('what a worker waited for a core is no silence, for a minute', async () => {
+  const clock = await start((it) => it.monotonic() * 0.9)
+  const pid = worker!.pid!
+  worker!.follow({ tenantId: 't' as never, databases: [] })
+  await look(clock, 59_000)
+  expect(worker!.pid).toBe(pid)
+  await look(clock, 2_000)
+  await replaced(pid, clock)
+  expect(worker!.restarts).toBe(1)
+})
+
 test('a worker that was stopped for a moment goes on', async () => {
   const clock = await start()
   const pid = worker!.pid!
@@ -96,4 +125,36 @@ test('a worker that was stopped for a moment goes on', async () => {
     await until('an answer', () => (worker!.load?.requests ?? 0) > before)
   }
   expect(worker!.pid).toBe(pid)
+})
+
+test('what a worker asked before it died is not answered to the next one, whose questions have the same numbers', async () => {
+  const asked: { readonly by: string; readonly answer: (value: unknown) => void }[] = []
+  const clock = new SimClock()
+  worker = new WorkerProcess({ index: 0 } as WorkerConfig, {
+    clock,
+    rng: seededRng(1),
+    log,
+    command: [process.execPath, '-e', asking],
+    onQuestion: (question) => {
+      const { promise, resolve } = Promise.withResolvers<unknown>()
+      asked.push({ by: (question as { readonly tenantId: string }).tenantId, answer: resolve })
+      return promise
+    },
+    onAddress: () => {},
+    onOpened: () => {},
+    leaseMsLeft: () => 0,
+  })
+  await worker.start()
+  await until('the first question', () => asked.length === 1)
+  process.kill(worker.pid!, 'SIGKILL')
+  await replaced(Number(asked[0]!.by), clock)
+  await until('the second question', () => asked.length === 2)
+  asked[0]!.answer('of the first')
+  asked[1]!.answer('of the second')
+  const heard = await until('an answer', async () => {
+    await clock.advance(250) // a ping
+    return (worker!.load as { readonly heard?: unknown } | null)?.heard
+  })
+  expect(heard).toBe('of the second')
+  expect(asked.map(({ by }) => by)[1]).toBe(String(worker.pid))
 })

@@ -9,7 +9,7 @@ import { AppError, errorCode, errorMessage, OverloadedError } from '../lib/error
 import type { Logger } from '../lib/obs/log.ts'
 import { backoffMs, type RetryPolicy } from '../lib/retry.ts'
 import type { Rng } from '../lib/rng.ts'
-import { runBehindOthers } from '../lib/scheduling.ts'
+import { runBehindOthers, waitedForCoreMs } from '../lib/scheduling.ts'
 import { selfCommand } from '../lib/self-command.ts'
 import type { WorkerConfig } from './config.ts'
 import {
@@ -33,6 +33,8 @@ const pingEveryMs = 250
  * an in-place query may take; far above any pause of the garbage collector, or of a machine that is merely busy.
  */
 const silentMsMax = 10_000
+/** What a silent worker waited for a core does not count, but it is killed after so long all the same, ms. */
+const starvedMsMax = 60_000
 /**
  * Looks in a row, one a ping, that find the silent worker stopped: then it is killed at once, since it computes nothing. Looks,
  * not time: when the machine was asleep, or all of the node was stopped, the worker goes on as we do.
@@ -76,6 +78,8 @@ export interface WorkerDeps {
   readonly leaseMsLeft: () => number
   /** For tests: another program in place of ourselves. */
   readonly command?: readonly string[]
+  /** For tests: how long the process has waited for a core; default: as the system says. */
+  readonly waitedMs?: (pid: number) => number
 }
 
 interface Pending {
@@ -224,7 +228,7 @@ export class WorkerProcess {
     child.stdin.write(`${JSON.stringify(this.#config)}\n`)
     const stopWatching = this.#watch(child)
     try {
-      const reading = readLines(child.stdout, (line) => this.#onLine(line))
+      const reading = readLines(child.stdout, (line) => this.#onLine(child, line))
       await child.exited
       await reading
     } catch (error) {
@@ -248,15 +252,24 @@ export class WorkerProcess {
 
   /** Asks for signs of life and kills a worker that gives none: nothing else ends a runaway statement. */
   #watch(child: Process): Cancel {
-    const { clock, log } = this.#deps
+    const { clock, log, waitedMs = waitedForCoreMs } = this.#deps
     let cancel: Cancel = () => {}
     let stoppedLooks = 0
+    let heardAtMs = Number.NEGATIVE_INFINITY
+    let waitedBeforeMs = 0
     const beat = () => {
       const silentMs = clock.monotonic() - this.#heardAtMs
+      if (heardAtMs !== this.#heardAtMs) {
+        heardAtMs = this.#heardAtMs
+        waitedBeforeMs = waitedMs(child.pid)
+      }
+      const starvedMs = silentMs > silentMsMax ? Math.max(0, waitedMs(child.pid) - waitedBeforeMs) : 0
+      const isSilent = silentMs - starvedMs > silentMsMax || silentMs > starvedMsMax
       const isHalted = !this.#stopping && silentMs >= pingEveryMs && isStopped(child.pid) // nobody waits for one that ends
       stoppedLooks = isHalted ? stoppedLooks + 1 : 0
-      if (silentMs > silentMsMax || stoppedLooks >= stoppedLooksMax) {
-        log.error('worker was silent, killing it', { worker: this.index, silentMs: Math.round(silentMs) })
+      if (isSilent || stoppedLooks >= stoppedLooksMax) {
+        const [silent, starved] = [silentMs, starvedMs].map(Math.round)
+        log.error('worker was silent, killing it', { worker: this.index, silentMs: silent, starvedMs: starved })
         child.kill('SIGKILL')
         return
       }
@@ -279,7 +292,7 @@ export class WorkerProcess {
     }
   }
 
-  #onLine(line: string): void {
+  #onLine(child: Process, line: string): void {
     const message = decodeLine<FromWorker>(line, fromWorkerTypes)
     if (message === null) {
       this.#deps.log.warn('worker said something unknown', { worker: this.index, length: line.length })
@@ -305,7 +318,7 @@ export class WorkerProcess {
         this.#deps.onOpened(message.ms, message.isRestored)
         return
       case 'ask':
-        void this.#answer(message.id, message.question)
+        void this.#answer(child, message.id, message.question)
     }
   }
 
@@ -322,7 +335,7 @@ export class WorkerProcess {
     else pending.reject(new WorkerRefusedError(outcome.error.code, outcome.error.message))
   }
 
-  async #answer(id: number, question: WorkerQuestion): Promise<void> {
+  async #answer(child: Process, id: number, question: WorkerQuestion): Promise<void> {
     type Answer = Extract<ToWorker, { readonly type: 'answer' }>['outcome']
     let outcome: Answer
     try {
@@ -330,7 +343,8 @@ export class WorkerProcess {
     } catch (error) {
       outcome = { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
     }
-    this.#send({ type: 'answer', id, outcome })
+    // The next process counts its questions from one again: this would be the answer to another one.
+    if (this.#process === child) this.#send({ type: 'answer', id, outcome })
   }
 }
 

@@ -9,6 +9,7 @@ import type { NodeReplies } from '../ipc/messages/cp-node.ts'
 import { routeHeaderKeys } from '../ipc/messages/route-header.ts'
 import type { Placement } from '../ipc/messages/tenant.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
+import { assert } from '../lib/assert.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
 import { systemClock } from '../lib/clock.ts'
 import { lockWhenFree } from '../lib/dir-lock.ts'
@@ -341,6 +342,7 @@ export async function runWorker(): Promise<never> {
     const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
     if (known.tenant === null) throw new WrongOwnerError(`there is no tenant ${id}`)
     const { tenant, placement } = known
+    assert(tenant.id === id && placement.tenantId === id, 'the answer is about the tenant that was asked for')
     if (placement.nodeId !== config.nodeId || placement.worker !== config.index)
       throw new WrongOwnerError(`tenant ${id} is placed elsewhere`)
     if (placement.epoch < epochMin || pool.isReleased(id, placement.epoch))
