@@ -32,7 +32,7 @@ const program = `
 let worker: WorkerProcess | null = null
 afterEach(() => worker?.kill())
 
-/** Asks one question, says in its figures what it was answered, and ends when it is told to follow. */
+/** Asks one question, and says in its figures what it was answered first. */
 const asking = `
   const say = (message) => process.stdout.write(JSON.stringify(message) + '\\n')
   say({ type: 'ready', url: 'http://127.0.0.1:1' })
@@ -44,7 +44,7 @@ const asking = `
     for (let end = rest.indexOf('\\n'); end >= 0; end = rest.indexOf('\\n')) {
       const message = JSON.parse(rest.slice(0, end))
       rest = rest.slice(end + 1)
-      if (message.type === 'answer') heard = message.outcome.value
+      if (message.type === 'answer') heard ??= message.outcome.value
       if (message.type === 'ping') say({ type: 'pong', id: message.id, load: { heard }, atMs: 0 })
     }
   }`
