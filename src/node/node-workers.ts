@@ -26,6 +26,8 @@ export class NodeWorkers {
   readonly #busy: WorkerProcess[] = []
   /** Tenants that are not served by the worker of their placement. It ends with this process, and the workers with it. */
   readonly #away = new Map<TenantId, WorkerProcess>()
+  /** What heartbeats say of tenants that are about to change their worker; null: the one of its placement. */
+  readonly #announced = new Map<TenantId, WorkerProcess | null>()
 
   constructor(options: {
     readonly ordinary: number
@@ -52,7 +54,10 @@ export class NodeWorkers {
 
   /** For heartbeats. */
   awayTenants(): AwayTenant[] {
-    return [...this.#away].map(([tenantId, { index, url }]) => ({ tenantId, worker: index, url }))
+    const told = new Map<TenantId, WorkerProcess | null>([...this.#away, ...this.#announced])
+    return [...told].flatMap(([tenantId, worker]) =>
+      worker === null ? [] : [{ tenantId, worker: worker.index, url: worker.url }],
+    )
   }
 
   /** The one worker that may open the tenant now. */
@@ -84,6 +89,12 @@ export class NodeWorkers {
 
   async stop(): Promise<void> {
     await Promise.all(this.all.map((worker) => worker.stop()))
+  }
+
+  /** Heartbeats name this worker from now on; who serves the tenant stays. @returns what takes it back. */
+  announce(tenantId: TenantId, worker: WorkerProcess | null): () => void {
+    this.#announced.set(tenantId, worker)
+    return () => void this.#announced.delete(tenantId)
   }
 
   /** @param worker null: the one that its placement names. Only for who knows that the tenant is closed everywhere. */

@@ -25,7 +25,7 @@ import type { MaybePromise } from '../lib/result.ts'
 import type { Rng } from '../lib/rng.ts'
 import { StandbyLogs } from '../replicate/standby-log.ts'
 import { version } from '../version.ts'
-import { defaultBusyLimits } from './busy-tenants.ts'
+import { BusyTenants, defaultBusyLimits } from './busy-tenants.ts'
 import type { ListenAddress, TenantNodeConfig, WorkerConfig } from './config.ts'
 import { ControlLink } from './control-link.ts'
 import { busyWorkersMax, NodeWorkers } from './node-workers.ts'
@@ -33,6 +33,7 @@ import { type KnownPlacement, PlacementCache } from './placement-cache.ts'
 import { serveStandby } from './standby-server.ts'
 import { TenantShifts } from './tenant-shifts.ts'
 import { listOrphans, readOrphan, removeOrphan } from './tenants/orphans.ts'
+import { dealLists } from './tenants/upkeep-schedule.ts'
 import { WorkerProcess } from './worker-process.ts'
 import { totalLoad, type WorkerOrder, type WorkerQuestion, type WorkerReplies } from './worker-protocol.ts'
 
@@ -86,8 +87,8 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
     (it) => it.close(),
   )
   let link: ControlLink | null = null
-  const answer = (question: WorkerQuestion) =>
-    answerQuestion(question, { link: link!, placements, workers, shifts: shifts!, nodeId: config.nodeId })
+  const answer = (question: WorkerQuestion, worker: number) =>
+    answerQuestion(question, { link: link!, placements, workers, shifts: shifts!, nodeId: config.nodeId, worker })
   const metrics = deps.metrics ?? new Metrics()
   const loadSeconds = metrics.histogram({
     name: 'node_tenant_load_seconds',
@@ -108,7 +109,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
         clock,
         rng,
         log,
-        onQuestion: answer,
+        onQuestion: (question) => answer(question, index),
         onAddress: () => link?.hurry(),
         leaseMsLeft: () => link?.leaseMsLeft ?? 0,
         onOpened: (ms, isRestored) => {
@@ -152,7 +153,10 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
   )
   opened.defer(() => workers.stop())
   shifts = opened.adopt(
-    new TenantShifts(config.busy ?? defaultBusyLimits, { workers, placements, link, clock, log }),
+    new TenantShifts({
+      busy: new BusyTenants(config.busy ?? defaultBusyLimits),
+      ...{ workers, placements, link, clock, log },
+    }),
     (it) => it.close(),
   )
   const standbyLogs = StandbyLogs.open(join(config.dir, 'standby'))
@@ -162,10 +166,17 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
     onFollow: ({ worker, epoch, ...hint }) => {
       // An owner of before, which has not noticed yet: the files are ours by now, whichever worker has them open.
       const known = placements.get(hint.tenantId)?.placement
+      // While another worker may open it, nobody copies into its files; the next hint behind that says the same.
+      if (workers.away.has(hint.tenantId)) return
       if (known === undefined || known.epoch < epoch) workers.homeOf(worker).follow(hint)
     },
   })
   serveOrders(server, { workers, shifts, placements, link, dir: config.dir })
+  for (const kind of ['upkeep', 'crons'])
+    dealLists(config.dir, kind, (id) => {
+      const placement = placements.get(id)?.placement
+      return placement === undefined ? null : workers.homeOf(placement.worker).index
+    })
   await workers.start(config.dir)
   link.hurry()
   const http = opened.adopt(serveHttp(config.http, { workers, shifts, link, meter, standbyLogs, metrics }), (it) =>
@@ -274,12 +285,15 @@ async function answerQuestion(
     workers,
     shifts,
     nodeId,
+    worker,
   }: {
     readonly link: ControlLink
     readonly placements: PlacementCache
     readonly workers: NodeWorkers
     readonly shifts: TenantShifts
     readonly nodeId: string
+    /** Who asks. */
+    readonly worker: number
   },
 ): Promise<unknown> {
   if (question.type === 'placement.fenced') {
@@ -291,7 +305,7 @@ async function answerQuestion(
     return { counts: await link.replicaMoved(question.tenantId, question.epoch) }
   }
   if (question.type === 'placement.sealed') return link.sealed(question.tenantId, question.epoch)
-  if (question.type === 'tenant.yielded') return shifts.yielded(question.tenantId)
+  if (question.type === 'tenant.yielded') return shifts.yielded(question.tenantId, worker)
   const { tenantId } = question
   /** With the worker that serves it now, as an index that no worker has to reckon with. */
   const told = (placed: KnownPlacement): KnownPlacement => ({
@@ -338,7 +352,7 @@ function serveOrders(
   }
   /** Jobs that only read run anywhere; those that write name their placement. */
   const workerOfJob = ({ tenantId, job }: Extract<NodeOrder, { readonly type: 'job.run' }>) => {
-    if (job.type === 'warm') return workers.homeOf(job.worker)
+    if (job.type === 'warm') return workers.ownerOf({ tenantId, worker: job.worker }) // who will open what it copies
     const placement = 'placement' in job ? job.placement : placements.get(tenantId)?.placement
     return workers.ownerOf({ tenantId, worker: placement?.worker ?? 0 })
   }
@@ -363,7 +377,10 @@ function serveOrders(
       await shifts.during(tenantId, false, async () => {
         const known = placements.get(tenantId)
         // Without a placement any worker could hold it from before a restart; each answers at once when it does not.
-        const concerned = known === undefined ? workers.all : [workers.ownerOf(known.placement)]
+        // One for busy tenants can hold none but those that are away: it may be starting, and need not be asked.
+        const away = workers.away.get(tenantId)
+        const any = away === undefined ? workers.ordinary : [...workers.ordinary, away]
+        const concerned = known === undefined ? any : [workers.ownerOf(known.placement)]
         // Before the answer: a node that crashes behind it must not open the tenant again by what it remembers.
         if (known !== undefined && known.placement.epoch <= order.epoch) await placements.delete(tenantId)
         await Promise.all(concerned.map((worker) => worker.order(order, signal)))

@@ -4,20 +4,21 @@
 //   supervisor            old worker                    control plane, gateways          new worker
 //     │ tenant.yield ───────►│ holds requests, ships, closes
 //     │◄──── tenant.yielded? │
-//     │ the tenant is the new worker's from here on
 //     │ heartbeat ──────────────────────────────────────────►│ the route changes
-//     │ yes ────────────────►│ those who waited: 421 ───────►│ ask for the route ─────────────►│ opens it
+//     │◄── heard ────────────────────────────────────────────│
+//     │ the tenant is the new worker's from here on
+//     │ yes ────────────────►│ those who waited: 421 ───────►│ ask for the route ─────────────►│
+//     │ tenant.open ───────────────────────────────────────────────────────────────────────────►│ opens it
 //
-// Who dies on the way changes nothing: a worker that ends has closed its files, and what it had not shipped is shipped by
-// whoever opens the tenant next, by the same rule as after any crash.
+// Where the control plane does not hear of it, or either worker ends before that, the tenant stays where it was: gateways
+// could not find it elsewhere. A worker that ends has closed its files, and what it had not shipped is shipped by whoever
+// opens the tenant next, by the same rule as after any crash.
 
-import type { Placement } from '../ipc/messages/tenant.ts'
-import { assert } from '../lib/assert.ts'
-import type { TenantId } from '../lib/brand.ts'
+import type { Epoch, TenantId } from '../lib/brand.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { OverloadedError } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
-import { type BusyLimits, BusyTenants, type Shift, type WorkerReading } from './busy-tenants.ts'
+import type { BusyTenants, Shift, WorkerReading } from './busy-tenants.ts'
 import type { ControlLink } from './control-link.ts'
 import type { NodeWorkers } from './node-workers.ts'
 import type { PlacementCache } from './placement-cache.ts'
@@ -35,8 +36,9 @@ const jobRestMs = 60_000
 const waitingMax = 100
 
 export interface ShiftsDeps {
+  readonly busy: Pick<BusyTenants, 'look' | 'shifted'>
   readonly workers: NodeWorkers
-  readonly placements: PlacementCache
+  readonly placements: Pick<PlacementCache, 'get'>
   readonly link: Pick<ControlLink, 'heard' | 'leaseMsLeft' | 'isDraining' | 'hurry'>
   readonly clock: Clock
   readonly log: Logger
@@ -44,29 +46,31 @@ export interface ShiftsDeps {
 
 interface Running {
   readonly tenantId: TenantId
+  readonly from: WorkerProcess
   /** null: the worker of its placement. */
   readonly to: WorkerProcess | null
+  /** Who will serve it; undefined: it has left the node. */
+  readonly target: WorkerProcess | undefined
   readonly over: Promise<void>
-  /** Whether the old worker may still ask: a shift that was given up must not take place behind our back. */
+  /** Whether the old worker may still ask: it does so once. */
   isWanted: boolean
+  hasMoved: boolean
 }
 
 export class TenantShifts {
   readonly #deps: ShiftsDeps
-  readonly #busy: BusyTenants
   /** Orders under way, by tenant; none of these moves. */
   readonly #orders = new Map<TenantId, number>()
   readonly #jobsAtMs = new Map<TenantId, number>()
   #running: Running | null = null
   #waiting = 0
+  readonly #closing = new AbortController()
   #cancel: Cancel | null = null
   #working: Promise<void> = Promise.resolve()
-  #isClosed = false
   readonly #counts = { busy: 0, ordinary: 0, failed: 0 }
 
-  constructor(limits: BusyLimits, deps: ShiftsDeps) {
+  constructor(deps: ShiftsDeps) {
     this.#deps = deps
-    this.#busy = new BusyTenants(limits)
     if (deps.workers.mayHaveBusy) this.#lookLater()
   }
 
@@ -75,9 +79,9 @@ export class TenantShifts {
     return this.#counts
   }
 
-  /** Resolves once no shift is under way; none begins afterwards. */
+  /** Gives up the shift under way, which leaves its tenant where it is; none begins afterwards. */
   async close(): Promise<void> {
-    this.#isClosed = true
+    this.#closing.abort(new OverloadedError('the node is stopping'))
     this.#cancel?.()
     await this.#working
   }
@@ -104,16 +108,27 @@ export class TenantShifts {
     }
   }
 
-  /** The old worker has closed the tenant and holds its requests. */
-  async yielded(tenantId: TenantId): Promise<{ readonly yielded: boolean }> {
+  /**
+   * The old worker has closed the tenant and holds its requests.
+   *
+   * @param worker the index of the worker that says so.
+   */
+  async yielded(tenantId: TenantId, worker: number): Promise<{ readonly yielded: boolean }> {
     const { workers, link, log } = this.#deps
     const running = this.#running
-    if (running?.tenantId !== tenantId || !running.isWanted) return { yielded: false }
+    if (running?.tenantId !== tenantId || running.from.index !== worker || !running.isWanted) return { yielded: false }
     running.isWanted = false
-    workers.assign(tenantId, running.to)
-    // Unheard of, it stays where it is now: the new worker may have opened it already. Gateways hear of it later.
-    if (!(await link.heard(heardMsMax))) log.warn('control plane has not heard where a tenant is', { tenant: tenantId })
-    return { yielded: true }
+    const takeBack = workers.announce(tenantId, running.to)
+    const isHeard = await link.heard(heardMsMax)
+    takeBack()
+    if (isHeard && this.#running === running && running.target?.url !== null) {
+      workers.assign(tenantId, running.to)
+      running.hasMoved = true
+      return { yielded: true }
+    }
+    log.warn('tenant stays with its worker', { tenant: tenantId, worker, isHeard })
+    link.hurry() // what was announced may have been heard
+    return { yielded: false }
   }
 
   #lookLater(): void {
@@ -121,20 +136,20 @@ export class TenantShifts {
       this.#working = this.#look()
         .catch((error) => this.#deps.log.error('busy tenants could not be looked at', { error }))
         .finally(() => {
-          if (!this.#isClosed) this.#lookLater()
+          if (!this.#closing.signal.aborted) this.#lookLater()
         })
     })
   }
 
   async #look(): Promise<void> {
-    const { workers, clock, link } = this.#deps
+    const { busy, workers, clock, link } = this.#deps
     const nowMs = clock.monotonic()
     for (const [id, atMs] of this.#jobsAtMs) if (nowMs - atMs >= jobRestMs) this.#jobsAtMs.delete(id)
-    const shifts = this.#busy.look(nowMs, this.#readings(), new Set(workers.away.keys()))
+    const shifts = busy.look(nowMs, this.#readings(), new Set(workers.away.keys()))
     // Without the control plane no gateway would learn of it; from a node that empties everybody moves anyway.
     if (link.leaseMsLeft === 0 || link.isDraining) return
     const [shift] = shifts.filter(({ tenantId }) => !this.#orders.has(tenantId) && !this.#jobsAtMs.has(tenantId))
-    if (shift !== undefined && !this.#isClosed) await this.#shift(shift)
+    if (shift !== undefined && !this.#closing.signal.aborted) await this.#shift(shift)
   }
 
   #readings(): WorkerReading[] {
@@ -144,35 +159,54 @@ export class TenantShifts {
   }
 
   async #shift({ tenantId, to }: Shift): Promise<void> {
-    const { workers, placements, clock, log } = this.#deps
+    const { busy, workers, placements, clock, log } = this.#deps
     const placement = placements.get(tenantId)?.placement
     // Where nothing is known any more, it has left the node: whatever is still open on the worker of busy ones is closed.
     const from = placement === undefined ? workers.away.get(tenantId) : workers.ownerOf(placement)
-    const target = to === 'busy' ? workers.busyWorker() : null
-    if (from === undefined || target?.url === null) return // gone; or the worker starts: the next look finds it
+    const busyWorker = to === 'busy' ? workers.busyWorker() : null
+    const target = busyWorker ?? (placement && workers.homeOf(placement.worker))
+    if (from === undefined || target?.url === null) return // gone; or the worker starts: a later look finds it
     const startedMs = clock.monotonic()
     const over = Promise.withResolvers<void>()
-    this.#running = { tenantId, to: target, over: over.promise, isWanted: true }
+    const running: Running = {
+      ...{ tenantId, from, to: busyWorker, target, over: over.promise },
+      ...{ isWanted: true, hasMoved: false },
+    }
+    this.#running = running
     try {
-      const { yielded } = await from.order({ type: 'tenant.yield', tenantId }, AbortSignal.timeout(yieldMsMax))
-      assert(yielded, 'a worker yields what it was asked for')
-      this.#counts[to]++
-      const ms = Math.round(clock.monotonic() - startedMs)
-      log.info('tenant changed its worker', { tenant: tenantId, isBusy: to === 'busy', from: from.index, ms })
-      if (placement !== undefined && to === 'ordinary') await this.#open(placement)
+      await this.#yield(running).catch((error) =>
+        log.warn('tenant was not yielded', { tenant: tenantId, hasMoved: running.hasMoved, error }),
+      )
+      if (running.hasMoved && placement !== undefined) await this.#open(tenantId, placement.epoch, target!)
     } catch (error) {
-      this.#counts.failed++
-      log.warn('tenant could not change its worker', { tenant: tenantId, isBusy: to === 'busy', error })
+      log.warn('tenant could not be opened by its new worker yet', { tenant: tenantId, error })
     } finally {
       this.#running = null
       over.resolve()
-      this.#busy.shifted(tenantId, clock.monotonic())
+      busy.shifted(tenantId, clock.monotonic())
     }
+    this.#counts[running.hasMoved ? to : 'failed']++
+    if (!running.hasMoved) return
+    const ms = Math.round(clock.monotonic() - startedMs)
+    log.info('tenant changed its worker', { tenant: tenantId, isBusy: to === 'busy', from: from.index, ms })
   }
 
-  /** So that its upkeep and its cron jobs are on the list of the worker that it came back to once it closes. */
-  async #open({ tenantId, worker, epoch }: Placement): Promise<void> {
-    const order = { type: 'tenant.open', tenantId, epoch } as const
-    await this.#deps.workers.homeOf(worker).order(order, AbortSignal.timeout(yieldMsMax))
+  async #yield(running: Running): Promise<void> {
+    const { tenantId, from } = running
+    // Its process has ended and the next one has not begun: nothing is open there, and there is nobody to ask.
+    if (running.to === null && from.pid === null) {
+      this.#deps.workers.assign(tenantId, running.to)
+      running.hasMoved = true
+      this.#deps.link.hurry()
+    } else await from.order({ type: 'tenant.yield', tenantId }, this.#within(yieldMsMax))
+  }
+
+  /** So that its cron jobs go on there, and its upkeep is on the list of that worker once it closes. */
+  async #open(tenantId: TenantId, epoch: Epoch, worker: WorkerProcess): Promise<void> {
+    await worker.order({ type: 'tenant.open', tenantId, epoch }, this.#within(yieldMsMax))
+  }
+
+  #within(timeoutMs: number): AbortSignal {
+    return AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal])
   }
 }

@@ -8,7 +8,7 @@ import { createInstallerPath } from './engine/auth/superusers.ts'
 import type { Engine } from './engine/engine.ts'
 import { createTenant, putSuperuser } from './tenants/create-tenant.ts'
 import type { JobDesk } from './tenants/job-desk.ts'
-import { writeIdentity } from './tenants/manifest.ts'
+import { readFacts, writeIdentity } from './tenants/manifest.ts'
 import type { MeterBook } from './tenants/meter-book.ts'
 import type { TenantDeps } from './tenants/open-tenant.ts'
 import { withRequestedAck } from './tenants/output-gate.ts'
@@ -77,6 +77,9 @@ export class OrderDesk {
       case 'tenant.release':
         return this.#release(order)
       case 'tenant.yield':
+        // Opening asks the store: while that fails, the tenant goes on here, where its databases are open.
+        await readFacts(this.#depsOf(order.tenantId), order.tenantId)
+        await this.#pool.peek(order.tenantId)?.flush()
         // Nobody is cut off for the sake of neighbours: a request that takes long keeps its tenant here.
         return this.#pool.exclusively(order.tenantId, () => this.#onYielded(order.tenantId), {
           waitMsMax: yieldWaitMsMax,

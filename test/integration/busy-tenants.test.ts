@@ -13,6 +13,7 @@ import { seededRng } from '../../src/lib/rng.ts'
 import { NodeFleet } from '../support/node-fleet.ts'
 import { Nodes } from '../support/nodes.ts'
 import { processTree } from '../support/processes.ts'
+import { S3Double } from '../support/s3-double.ts'
 import { until } from '../support/wait.ts'
 
 setDefaultTimeout(120_000) // a busy machine is no failure
@@ -137,5 +138,51 @@ test(`workers are killed while a tenant moves to and fro: what was acknowledged 
     )
     const lost = [...acknowledged].filter((entry) => entry.startsWith(id) && !found!.has(entry.slice(id.length + 1)))
     expect(lost).toEqual([])
+  }
+})
+
+test('while the store fails a busy tenant stays where its databases are open, and moves once the store is back', async () => {
+  await using store = await S3Double.start()
+  await using nodes = new Nodes()
+  const { endpoint, region, bucket, accessKey: accessKeyId, secretKey: secretAccessKey } = store
+  const credentials = { accessKeyId, secretAccessKey }
+  const node = await nodes.start('node-a', {
+    busy: { busyShare: 0.1, busyMs: 1_000, calmShare: 0.08, calmMs: 1_000, restMs: 0, awayMax: 16 },
+    objectStore: { kind: 's3', endpoint, region, bucket, prefix: '', credentials },
+  })
+  const [quiet, busy] = [await nodes.createTenant(node), await nodes.createTenant(node)]
+  const away = () => nodes.control.heartbeats.get(node.id)?.away ?? []
+  await until('both to be at home', async () => {
+    const statuses = await Promise.all([quiet, busy].map((id) => nodes.write(id, node, 1, 'at home')))
+    return away().length === 0 && statuses.every((status) => status === 200)
+  })
+  let attempts = 0
+  store.fault = (operation, key) => {
+    if (operation === 'get' && key.endsWith('/manifest.json')) attempts++
+    return { type: 'status', status: 500, code: 'InternalError' }
+  }
+  const answers = new Map<number, number>()
+  let isOver = false
+  const read = async (id: TenantId, pauseMs: number) => {
+    while (!isOver) {
+      const url = away().find(({ tenantId }) => tenantId === id)?.url ?? node.url
+      const response = await nodes.control.fetchOf(id, 1)(`${url}/api/collections/notes/records?perPage=1`)
+      await response.text()
+      answers.set(response.status, (answers.get(response.status) ?? 0) + 1)
+      if (pauseMs > 0) await Bun.sleep(pauseMs)
+    }
+  }
+  const readers = Promise.all([read(quiet, 200), ...Array.from({ length: 6 }, () => read(busy, 0))])
+  try {
+    await until('an attempt to move it', () => attempts > 0)
+    const before = answers.get(200) ?? 0
+    await until('reads behind that', () => (answers.get(200) ?? 0) > before + 500 || answers.size > 1)
+    expect([...answers.keys()]).toEqual([200])
+    expect(away()).toEqual([])
+    store.fault = null
+    await until('it to be away', () => away().some(({ tenantId }) => tenantId === busy))
+  } finally {
+    isOver = true
+    await readers
   }
 })

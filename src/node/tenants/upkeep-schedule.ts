@@ -1,7 +1,8 @@
 // When the closed tenants of a worker need something done: a retention pass, a cron job. One list, one timer, and no timer
 // while the list is empty. The list lies on disk too; a tenant that it lost is found again when it is opened next.
 
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { isTenantId, type TenantId } from '../../lib/brand.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import { errorCode, errorMessage } from '../../lib/errors.ts'
@@ -112,8 +113,7 @@ export class UpkeepSchedule {
     if (!this.#isUnsaved) return
     const { path, log } = this.#deps
     try {
-      writeFileSync(`${path}.tmp`, JSON.stringify({ version, due: Object.fromEntries(this.#due) }), { mode: 0o600 })
-      renameSync(`${path}.tmp`, path)
+      writeList(path, this.#due)
       this.#isUnsaved = false
     } catch (error) {
       log.warn('upkeep list was not written', { path, error: errorMessage(error) })
@@ -158,6 +158,37 @@ export async function passClosed(id: TenantId, deps: Omit<UpkeepDeps, 'log'>): P
 
 function isDuration(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0
+}
+
+/**
+ * Before any worker of a node runs: gives the tenants on the lists `{kind}-{worker}.json` to the workers that look after
+ * them now. While a tenant was busy another worker had it on its list, and with another number of workers others serve it.
+ *
+ * @param workerOf null: not known here; it stays on its list.
+ */
+export function dealLists(dir: string, kind: string, workerOf: (id: TenantId) => number | null): void {
+  const names = new RegExp(`^${kind}-(\\d+)\\.json$`)
+  const pathOf = (worker: number) => join(dir, `${kind}-${worker}.json`)
+  const found = readdirSync(dir).flatMap((name) => names.exec(name)?.[1] ?? [])
+  const lists = new Map(found.map((worker) => [Number(worker), readList(pathOf(Number(worker)))]))
+  const dealt = new Map([...lists.keys()].map((worker) => [worker, new Map<TenantId, number>()]))
+  let isSame = true
+  for (const [worker, due] of lists)
+    for (const [id, dueAtMs] of due) {
+      const to = workerOf(id) ?? worker
+      if (to !== worker) isSame = false
+      const list = dealt.get(to) ?? new Map<TenantId, number>()
+      dealt.set(to, list)
+      list.set(id, Math.max(dueAtMs, list.get(id) ?? dueAtMs)) // on two lists: the later time was found out later
+    }
+  // The lists of workers for busy tenants, which lose what others win, come last.
+  if (!isSame)
+    for (const worker of [...dealt.keys()].sort((a, b) => a - b)) writeList(pathOf(worker), dealt.get(worker)!)
+}
+
+function writeList(path: string, due: ReadonlyMap<TenantId, number>): void {
+  writeFileSync(`${path}.tmp`, JSON.stringify({ version, due: Object.fromEntries(due) }), { mode: 0o600 })
+  renameSync(`${path}.tmp`, path)
 }
 
 /** Empty when there is none, or one that cannot be read. */
