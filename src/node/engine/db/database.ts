@@ -5,7 +5,7 @@ import { constants, Database as Sqlite, type Statement } from 'bun:sqlite'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { statSync } from 'node:fs'
 import { afterArrivals, type Clock } from '../../../lib/clock.ts'
-import { AppError } from '../../../lib/errors.ts'
+import { AppError, errorCode } from '../../../lib/errors.ts'
 import { LruMap } from '../../../lib/lru.ts'
 import { Mutex } from '../../../lib/mutex.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
@@ -27,6 +27,8 @@ const busyTimeoutMs = 10_000
 const checkpointApartBytes = 1024 * 1024
 /** A WAL above this makes readers wait, so that it can start over, bytes. Shippers empty theirs far earlier. */
 const walBytesMax = 64 * 1024 * 1024
+/** Codes of errors after which the process that changed something was killed, or may have been. */
+const killedCodes: ReadonlySet<string> = new Set(['timeout', 'reader_ended', 'script_ended', 'database_work'])
 /** Bytes of one answer that comes from a reader process. */
 const answerBytesMax = 64 * 1024 * 1024
 
@@ -369,6 +371,9 @@ export class Database {
       try {
         await body()
         isDone = true
+      } catch (error) {
+        if (killedCodes.has(errorCode(error) ?? '') && this.#contentVersion() === before) this.#commitOver()
+        throw error
       } finally {
         // Whoever was ended may have committed just before.
         if (isDone || this.#contentVersion() !== before) {
@@ -379,6 +384,23 @@ export class Database {
         }
       }
     })
+  }
+
+  /**
+   * A process that is killed between the last frame of its commit and the WAL's index leaves frames that are nothing to
+   * SQLite, but a commit to who reads the file alone, as replication does. A commit of ours takes their place.
+   */
+  #commitOver(): void {
+    const { sqlite } = this.#writer
+    const [row] = rowsOnce<{ user_version: number }>(sqlite, 'PRAGMA user_version')
+    this.#writer.statement('BEGIN IMMEDIATE').run()
+    try {
+      runOnce(sqlite, `PRAGMA user_version = ${row!.user_version}`) // writes the first page, though nothing in it is new
+      this.#writer.statement('COMMIT').run()
+    } catch (error) {
+      if (sqlite.inTransaction) sqlite.run('ROLLBACK')
+      throw error
+    }
   }
 
   /**

@@ -174,8 +174,8 @@ export class ReaderPool {
 
   /**
    * Has rows inserted as one transaction, in a process, one slice after the other. The caller keeps the database's writers
-   * out. Throws ReaderQueryError and TimeoutError, then nothing is stored, and ReaderEndedError when the end came with the
-   * last slice, which may be.
+   * out. Throws ReaderQueryError, and TimeoutError or ReaderEndedError; then nothing is stored, unless these two came with
+   * the last slice.
    *
    * @param hold runs the work it is given with writers kept out.
    * @returns false when the process is busy, starts only now, or went away before the last slice: nothing was done.
