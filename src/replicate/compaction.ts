@@ -14,7 +14,7 @@ import { planRestore } from './restore-plan.ts'
 /** Files of one level that become one of the next. */
 export const mergeFactor = 16
 /** The highest level made by counting. */
-const mergedLevelMax = 3
+export const mergedLevelMax = 3
 /** Fewer files of level 0 do as well when they are this large together, bytes as stored. */
 const mergeBytesMin = 1 << 20
 /** Inputs of one merge: it holds a window of each. A longer run goes in several steps. */

@@ -8,13 +8,13 @@ import { errorMessage } from '../lib/errors.ts'
 import { Mutex } from '../lib/mutex.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
 import type { Logger } from '../lib/obs/log.ts'
-import { catchUpDatabase } from './catch-up.ts'
+import { catchUpDatabase, cleanPoint } from './catch-up.ts'
+import { findTail, type ReadManifest } from './history.ts'
 import { removeLocalState, writeLocalState } from './local-state.ts'
 import type { LtxHeader } from './ltx/header.ts'
-import { type HistoryLocation, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
+import { type HistoryLocation, type LtxFile, ltxKey } from './ltx-store.ts'
 import { PlanRestore, type Restored, type RestoreSettings, wholeFileBytesMax } from './plan-restore.ts'
-import { planOrThrow, restoreDatabase } from './restore.ts'
-import { readTail } from './seal.ts'
+import { restoreDatabase } from './restore.ts'
 
 /** Between two looks while nothing comes, ms; doubles up to the most. */
 const pollMsDefault = 500
@@ -26,6 +26,8 @@ export interface FollowDeps extends Pick<RestoreSettings, 'onProgress' | 'signal
   readonly clock: Clock
   readonly log: Logger
   readonly pollMs?: number
+  /** As of `findTail`. */
+  readonly manifest?: ReadManifest
 }
 
 export class Follower implements AsyncDisposable {
@@ -51,16 +53,17 @@ export class Follower implements AsyncDisposable {
    * @throws as `restoreDatabase` does.
    */
   static async open(at: HistoryLocation, dbPath: string, deps: FollowDeps): Promise<Follower> {
-    const settings = settingsOf(deps)
-    const files = await listLtx(at, settings)
-    const { txid: target } = planOrThrow(at, files, null)
-    const caughtUp = await catchUpDatabase(at, dbPath, { ...settings, files, target })
-    if (caughtUp === null) removeLocalState(dbPath)
-    const newest = caughtUp ?? (await restoreDatabase(at, dbPath, { ...settings, files, target }))
-    // Where an image ends the plan: only the slot's checksum is what the next catching up knows this state by.
-    const slot = files.find(({ level, maxTxid }) => level === 0 && maxTxid === target)
-    const tail = caughtUp === null && slot !== undefined ? await readTail(at, slot, settings.signal) : newest
-    const follower = new Follower(at, dbPath, tail, deps)
+    const { manifest, signal } = deps
+    const since = cleanPoint(dbPath)?.txid ?? null
+    const { files, last, bodies, isNoted } = await findTail(at, signal, { since, ...(manifest && { manifest }) })
+    const restore = { ...settingsOf(deps), files, isNoted, bodies, target: last.header.maxTxid }
+    const caughtUp = await catchUpDatabase(at, dbPath, restore)
+    if (caughtUp === null) {
+      removeLocalState(dbPath)
+      await restoreDatabase(at, dbPath, restore)
+    }
+    // Not what a restore says, which may end in an image: the slot's checksum is what the next catching up knows this by.
+    const follower = new Follower(at, dbPath, caughtUp ?? last, deps)
     follower.#note()
     return follower
   }

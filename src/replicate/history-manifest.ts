@@ -1,6 +1,6 @@
 // What a manifest says about one database's history, so that the next owner's upkeep goes on with times and checksums that no
-// listing has. A cache: opening lists, whoever reads it must bear with one that is missing, old or torn, and nothing is safe
-// only because it says so.
+// listing has, and so that opening a long history asks only for what is newer. A cache: whoever reads it must bear with one
+// that is missing, old or torn, and nothing is safe only because it says so.
 //
 // On the wire a file is one array, `[level, min, max, size, timestamp, checksum]`, because there may be hundreds.
 
@@ -45,7 +45,7 @@ export interface DeletionCandidates {
 export interface HistoryManifest {
   /** Of the owner that wrote this. */
   readonly epoch: number
-  /** A slot that the store had. The tail is this one or behind it: probe the slots that follow. */
+  /** A slot that the store had. The tail is this one or behind it: list the slots that follow. */
   readonly tail: { readonly txid: Txid; readonly timestampMs: number; readonly checksum: string }
   readonly pageSize: number
   /** Size of the database in pages at the tail. */

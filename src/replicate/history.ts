@@ -9,12 +9,24 @@ import { errorCode } from '../lib/errors.ts'
 import { ObjectNotFoundError } from '../lib/object-store/object-store.ts'
 import type { Rng } from '../lib/rng.ts'
 import { captureImage } from './capture.ts'
-import { catchUpDatabase } from './catch-up.ts'
+import { catchUpDatabase, cleanPoint } from './catch-up.ts'
 import { type DamagedFileError, HistoryExistsError } from './errors.ts'
+import { checksumText, type HistoryManifest } from './history-manifest.ts'
 import { readLocalState, removeLocalState, type WalMark, writeLocalState } from './local-state.ts'
 import { encodeLtx } from './ltx/encoder.ts'
+import { LtxFormatError } from './ltx/errors.ts'
 import type { LtxHeader, LtxWriter } from './ltx/header.ts'
-import { getSlot, type HistoryLocation, type LtxFile, listLtx, listNewest, ltxKey, putSlot } from './ltx-store.ts'
+import {
+  getSlot,
+  type HistoryLocation,
+  type LtxFile,
+  listByLevel,
+  listLtx,
+  listShort,
+  ltxKey,
+  putSlot,
+} from './ltx-store.ts'
+import { listBehindManifest } from './manifest-plan.ts'
 import { planOrThrow, restoreDatabase } from './restore.ts'
 import { planRestore } from './restore-plan.ts'
 import { putRecovered, type Recover, readTail, sealHistory, type Tail } from './seal.ts'
@@ -123,6 +135,7 @@ export async function createHistory(
  * a quick check after it has opened the file.
  *
  * @param options.onDamaged as of `restoreDatabase`.
+ * @param options.manifest as of {@link findTail}.
  * @throws NeverShippedError, LtxGapError, StaleEpochError, DamagedFileError; ObjectStoreError when the store fails.
  */
 export async function openHistory(
@@ -132,12 +145,14 @@ export async function openHistory(
     readonly epoch: number
     readonly recover?: Recover
     readonly onDamaged?: (error: DamagedFileError) => void
+    readonly manifest?: ReadManifest
   } & HistoryDeps,
 ): Promise<OpenedHistory> {
-  const { clock, recover, onDamaged } = options
+  const { clock, recover, onDamaged, manifest } = options
   const writer = newWriter(options.epoch, options.rng)
   const signal = options.signal === undefined ? {} : { signal: options.signal }
-  const { files, last, bodies } = await findTail(at, options.signal)
+  const since = cleanPoint(dbPath)?.txid ?? null
+  const { files, last, bodies, isNoted } = await findTail(at, options.signal, { since, ...(manifest && { manifest }) })
   const sealed = await sealHistory(at, last, { writer, clock, ...signal, ...(recover && { recover }) })
   const { tail, recovered } = sealed
   const newest =
@@ -163,8 +178,9 @@ export async function openHistory(
     return { ...base, mark: local.mark, origin: 'local', bytesRead: 0, known: files, damaged: [] }
   }
   // Somebody may have shipped between the listing and the seal; nobody can any more.
-  const complete = last.header.maxTxid === target ? files : await listLtx(at, signal)
-  const restore = { target, files: complete, bodies, ...signal }
+  const isSame = last.header.maxTxid === target
+  let known = isSame ? files : await listLtx(at, signal)
+  const restore = { target, files: known, isNoted: isNoted && isSame, bodies, ...signal }
   const caughtUp = await catchUpDatabase(at, dbPath, restore)
   if (caughtUp === null) removeLocalState(dbPath)
   const damaged: LtxFile[] = []
@@ -174,35 +190,63 @@ export async function openHistory(
       onDamaged(error)
     },
   }
-  const { bytesRead } = caughtUp ?? (await restoreDatabase(at, dbPath, { ...restore, ...around }))
+  const onListed = (listed: readonly LtxFile[]) => {
+    known = listed
+  }
+  const { bytesRead } = caughtUp ?? (await restoreDatabase(at, dbPath, { ...restore, ...around, onListed }))
   writeLocalState(dbPath, [{ txid: base.txid, checksum: base.checksum, mark: null }])
   const origin = caughtUp === null ? 'restored' : 'caught-up'
-  return { ...base, mark: null, origin, bytesRead, known: complete, damaged }
+  return { ...base, mark: null, origin, bytesRead, known, damaged }
 }
 
-/** The newest file of the history and a listing that suffices to restore it. Takes nothing over. */
-export async function findTail(
-  at: HistoryLocation,
-  signal?: AbortSignal,
-): Promise<{
+/** Reads what a manifest says of a history; asked at most once, and only where the history is long. */
+export type ReadManifest = () => Promise<HistoryManifest | null>
+
+export interface FoundTail {
   readonly files: readonly LtxFile[]
   readonly last: Tail
   /** What of the files was read whole, by key. */
   readonly bodies: ReadonlyMap<string, Uint8Array>
-}> {
+  /** Some of the files are known by the manifest alone. */
+  readonly isNoted: boolean
+}
+
+/**
+ * The newest file of the history and a listing that suffices to restore it. Takes nothing over. A short history is listed by
+ * the one request that proves its end; of a long one, only what is newer than its manifest, where there is one.
+ *
+ * @param hints.since slots from this TXID on help, if they are not too many: a local file holds it.
+ */
+export async function findTail(
+  at: HistoryLocation,
+  signal?: AbortSignal,
+  hints: { readonly manifest?: ReadManifest; readonly since?: Txid | null } = {},
+): Promise<FoundTail> {
+  const options = { ...(signal && { signal }), since: hints.since ?? null }
   for (let attempt = 1; ; attempt++) {
-    const options = signal === undefined ? {} : { signal }
-    let files = await listNewest(at, options)
+    let files: readonly LtxFile[] | null = await listShort(at, options)
+    // What has misled once is not asked again.
+    const manifest = files === null && attempt === 1 ? ((await hints.manifest?.()) ?? null) : null
+    const noted = manifest && (await listBehindManifest(at, manifest, options))
+    files ??= noted?.files ?? (await listByLevel(at, options))
     if (!planRestore(files, null).ok) files = await listLtx(at, options)
     const { files: plan, txid } = planOrThrow(at, files, null)
     // A slot knows its writer; a merged file of the same TXID has forgotten it.
     const newest = files.find((file) => file.level === 0 && file.maxTxid === txid) ?? plan[plan.length - 1]!
+    const wanted = noted === null || noted.tail === newest ? [newest] : [newest, noted.tail]
     try {
-      const { body, ...last } = await readTail(at, newest, signal)
-      return { files, last, bodies: new Map(body === null ? [] : [[ltxKey(at, newest), body]]) }
+      const read = await Promise.all(wanted.map((file) => readTail(at, file, signal)))
+      const { header, checksum } = read[0]!
+      // Another history may have left its manifest here, on a store where each epoch has a path of its own.
+      if (manifest !== null && noted !== null && checksumText(read.at(-1)!.checksum) !== manifest.tail.checksum)
+        continue
+      const bodies = new Map<string, Uint8Array>()
+      for (const [index, { body }] of read.entries()) if (body !== null) bodies.set(ltxKey(at, wanted[index]!), body)
+      return { files, last: { header, checksum }, bodies, isNoted: noted !== null }
     } catch (error) {
-      // Retention may remove what was listed.
-      if (!(error instanceof ObjectNotFoundError) || attempt === openAttemptsMax) throw error
+      // Retention may remove what was listed; and of a damaged file only what a plan needs is the outcome.
+      const isOld = error instanceof ObjectNotFoundError || (noted !== null && error instanceof LtxFormatError)
+      if (!isOld || attempt === openAttemptsMax) throw error
     }
   }
 }

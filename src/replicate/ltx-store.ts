@@ -6,6 +6,7 @@
 // Level 0 holds one file per shipped TXID (a slot), 1 to 8 merges, 9 whole images.
 
 import type { Txid } from '../lib/brand.ts'
+import { listEntriesMax } from '../lib/object-store/key.ts'
 import { ObjectExistsError, ObjectNotFoundError, type ObjectStore } from '../lib/object-store/object-store.ts'
 import { ltxChecksumOf } from './ltx/decoder.ts'
 import type { EncodedLtx } from './ltx/encoder.ts'
@@ -115,32 +116,74 @@ export async function listLtx(
   return (await listUnder(at, rootPrefix(at), { ...options, pagesMax: listPagesMax })).files
 }
 
-/**
- * Enough files to restore the newest state: all of a short history; of a long one, on each level from the top only what
- * lies behind the levels above, which merges keep to a few pages. Official levels may overlap in ways that leave a gap
- * here: then only {@link listLtx} can tell.
- */
+/** All files of a history that one page of a listing holds; null when there are more. */
+export async function listShort(
+  at: HistoryLocation,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<LtxFile[] | null> {
+  const { files, isComplete } = await listUnder(at, rootPrefix(at), { ...options, pagesMax: 1 })
+  return isComplete ? files : null
+}
+
+/** Enough files to restore the newest state: all of a short history, else what {@link listByLevel} finds. */
 export async function listNewest(
   at: HistoryLocation,
   options: { readonly signal?: AbortSignal } = {},
 ): Promise<LtxFile[]> {
-  const first = await listUnder(at, rootPrefix(at), { ...options, pagesMax: 1 })
-  if (first.isComplete) return first.files
+  return (await listShort(at, options)) ?? (await listByLevel(at, options))
+}
+
+/**
+ * Of a long history, on each level from the top only what lies behind the levels above, which merges keep to a few pages.
+ * Official levels may overlap in ways that leave a gap here: then only {@link listLtx} can tell.
+ *
+ * @param options.since slots from this one on are listed too, unless that is more than a page.
+ */
+export async function listByLevel(
+  at: HistoryLocation,
+  options: { readonly since?: Txid | null; readonly signal?: AbortSignal } = {},
+): Promise<LtxFile[]> {
+  const { since = null, ...rest } = options
   const files: LtxFile[] = []
   let reached = 0 as Txid
   for (let level = levelMax; level >= 0; level--) {
+    const from = level === 0 ? slotsFrom((reached + 1) as Txid, since) : ((reached + 1) as Txid)
     const prefix = levelPrefix(at, level)
-    // '.' sorts right behind the '-' of names that start at `reached`.
-    const { files: found } = await listUnder(at, prefix, {
-      ...options,
-      after: `${prefix}${hex16(reached)}.`,
-      pagesMax: listPagesMax,
-    })
+    const after = prefix + nameBefore(from)
+    const { files: found } = await listUnder(at, prefix, { ...rest, after, pagesMax: listPagesMax })
     files.push(...found)
     for (const file of found.sort((a, b) => a.minTxid - b.minTxid || b.maxTxid - a.maxTxid))
       if (file.minTxid <= reached + 1 && file.maxTxid > reached) reached = file.maxTxid
   }
   return files
+}
+
+/**
+ * The files of one level behind a name, in their order.
+ *
+ * @param after null: from its first one on.
+ * @returns null when one page does not hold them.
+ */
+export async function listLevelPage(
+  at: HistoryLocation,
+  level: number,
+  after: string | null,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<LtxFile[] | null> {
+  const prefix = levelPrefix(at, level)
+  const behind = after === null ? {} : { after: prefix + after }
+  const { files, isComplete } = await listUnder(at, prefix, { ...options, ...behind, pagesMax: 1 })
+  return isComplete ? files : null
+}
+
+/** Where a listing of slots begins that should hold those from `from` on, and from `since` on if that is not much more. */
+export function slotsFrom(from: Txid, since: Txid | null): Txid {
+  return since !== null && since < from && from - since < listEntriesMax ? since : from
+}
+
+/** Sorts behind the names of all files that start before a TXID, and before those that start with it. */
+export function nameBefore(txid: Txid): string {
+  return `${hex16((txid - 1) as Txid)}.` // '.' comes right behind the '-' of names
 }
 
 function rootPrefix(at: HistoryLocation): string {

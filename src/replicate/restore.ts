@@ -19,8 +19,12 @@ const damagedMax = 8
 export interface RestoreOptions extends RestoreSettings {
   /** Last TXID, inclusive; null for the newest. */
   readonly target: Txid | null
-  /** A listing that suffices, when the caller has it (from a manifest, for example). */
+  /** A listing that suffices, when the caller has it. */
   readonly files?: readonly LtxFile[]
+  /** Some of `files` are known by a manifest alone: when one is gone or not as it says, the history is listed. */
+  readonly isNoted?: boolean
+  /** Told of a listing that took the place of `files`. */
+  readonly onListed?: (files: readonly LtxFile[]) => void
   /**
    * Told of a merged file that is damaged: the restore then begins again with other files of the same TXIDs, if there are
    * any. Without it the damage is the outcome, as it always is where a slot is damaged. Where SQLite finds damage that no
@@ -61,14 +65,18 @@ export async function restoreDatabase(at: HistoryLocation, dbPath: string, optio
 
 /** Leaves the finished, synced file at `path`, or nothing. */
 async function restoreBeside(at: HistoryLocation, path: string, options: RestoreOptions): Promise<Restored> {
-  const { onDamaged } = options
+  const { onDamaged, onListed } = options
   const signal = options.signal === undefined ? {} : { signal: options.signal }
   const damaged: DamagedFileError[] = []
-  let { target, files } = options
+  let { target, files, isNoted = false } = options
   let settings: RestoreSettings = options
   for (let attempt = 1; ; ) {
     options.signal?.throwIfAborted()
-    const plan = planAround(at, files ?? (await listLtx(at, signal)), target, damaged)
+    if (files === undefined) {
+      files = await listLtx(at, signal)
+      onListed?.(files)
+    }
+    const plan = planAround(at, files, target, damaged)
     await rm(path, { force: true })
     try {
       await using restore = await PlanRestore.open(at, plan.files, { path, base: null }, settings)
@@ -76,7 +84,15 @@ async function restoreBeside(at: HistoryLocation, path: string, options: Restore
     } catch (error) {
       await rm(path, { force: true })
       files = undefined // what was listed is gone, or leaves out what the damaged file stood for
-      if (error instanceof DamagedFileError && error.file.level > 0 && onDamaged && damaged.length < damagedMax) {
+      if (isNoted && isAboutFiles(error)) {
+        isNoted = false // perhaps the manifest is wrong, and no file
+        target = plan.txid
+      } else if (
+        error instanceof DamagedFileError &&
+        error.file.level > 0 &&
+        onDamaged &&
+        damaged.length < damagedMax
+      ) {
         damaged.push(error)
         target = plan.txid // around it, but not a state of before
         onDamaged(error)
@@ -85,6 +101,10 @@ async function restoreBeside(at: HistoryLocation, path: string, options: Restore
       } else if (!(error instanceof ObjectNotFoundError) || attempt++ === attemptsMax) throw error
     }
   }
+}
+
+function isAboutFiles(error: unknown): boolean {
+  return [ObjectNotFoundError, DamagedFileError, DamagedDatabaseError].some((each) => error instanceof each)
 }
 
 /** A plan without the files that turned out to be damaged; throws the newest of their errors when there is none. */

@@ -104,8 +104,8 @@ export class Owner implements AsyncDisposable {
     const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'pf-owner-'))
     const path = join(dir, 'data.db')
     const rng = seededRng(epoch * 7_919)
-    const { recover, onDamaged } = options
-    const told = { ...(recover && { recover }), ...(onDamaged && { onDamaged }) }
+    const { recover, onDamaged, manifest = null } = options
+    const told = { ...(recover && { recover }), ...(onDamaged && { onDamaged }), manifest: async () => manifest }
     const clock = options.clock ?? systemClock
     const position = await openHistory({ store, prefix }, path, { epoch, clock, rng, ...told })
     const db = Database.open({ path, checkpoint: 'owner' })

@@ -6,6 +6,7 @@ import type { TenantSpec } from '../../ipc/messages/tenant.ts'
 import { isTenantId, type TenantId, type Txid } from '../../lib/brand.ts'
 import { equalBytes, fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { ObjectNotFoundError, type ObjectStore } from '../../lib/object-store/object-store.ts'
+import type { ReadManifest } from '../../replicate/history.ts'
 import { decodeHistoryManifest, encodeHistoryManifest, type HistoryManifest } from '../../replicate/history-manifest.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
@@ -77,6 +78,11 @@ export async function readFacts({ store, objectPrefix }: ManifestPlace, id: Tena
     if (error instanceof ObjectNotFoundError) return null
     throw error
   }
+}
+
+/** For whoever looks for the end of one of its histories. */
+export function manifestReader(place: ManifestPlace, id: TenantId, name: DatabaseName): ReadManifest {
+  return async () => (await readFacts(place, id))?.databases[name] ?? null
 }
 
 /**

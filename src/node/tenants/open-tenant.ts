@@ -24,7 +24,7 @@ import { type Engine, openEngine } from '../engine/engine.ts'
 import type { FileCache } from '../engine/files/file-cache.ts'
 import { ObjectStorage } from '../engine/files/object-storage.ts'
 import { logsOf } from '../engine/logs/log-store.ts'
-import { readFacts, tenantPrefix } from './manifest.ts'
+import { readFacts, type TenantFacts, tenantPrefix } from './manifest.ts'
 import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
 import type { OpenTenant } from './pool.ts'
 import { SlotWatch } from './slot-watch.ts'
@@ -85,11 +85,12 @@ export async function openTenant(spec: TenantSpec, placement: Placement, deps: T
   try {
     const council = councilOf(placement, deps)
     const startedAtMs = deps.clock.monotonic()
+    const reading = readFacts(deps, id)
     const [data, aux, hooks, facts] = await Promise.all([
-      takeOver('data.db', placement, deps, council),
-      takeOver('auxiliary.db', placement, deps),
-      takeOver('hooks.db', placement, deps),
-      readFacts(deps, id),
+      takeOver('data.db', placement, deps, reading, council),
+      takeOver('auxiliary.db', placement, deps, reading),
+      takeOver('hooks.db', placement, deps, reading),
+      reading,
     ])
     const openMs = deps.clock.monotonic() - startedAtMs
     const histories = { 'data.db': data, 'auxiliary.db': aux, 'hooks.db': hooks }
@@ -123,6 +124,7 @@ function takeOver(
   name: DatabaseName,
   placement: Placement,
   deps: TenantDeps,
+  facts: Promise<TenantFacts | null>,
   council: StandbyCouncil | null = null,
 ): Promise<OpenedHistory> {
   const { clock, rng, files, log } = deps
@@ -130,7 +132,8 @@ function takeOver(
   const onDamaged = (error: DamagedFileError) =>
     log.warn('a merged file is damaged, other files are read in its place', { tenant: id, error: errorMessage(error) })
   const recover: Recover | null = council && ((tail, writer, at) => council.recover(tail, writer, at))
-  const options = { epoch, clock, rng, onDamaged, ...(recover && { recover }) }
+  const manifest = async () => (await facts)?.databases[name] ?? null
+  const options = { epoch, clock, rng, onDamaged, manifest, ...(recover && { recover }) }
   return openHistory(historyOf(name, placement, deps), files.path(id, name), options)
 }
 

@@ -5,6 +5,7 @@ import { expect, test } from 'bun:test'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { ShortPagesStore } from '../../../test/support/short-pages.ts'
 import { addCollection, addRecord, TenantBench, titles } from '../../../test/support/tenant.ts'
 import { until } from '../../../test/support/wait.ts'
 import type { TenantId } from '../../lib/brand.ts'
@@ -48,6 +49,30 @@ test('the manifest of a new, an open and a closed tenant', async () => {
   expect(titles(tenant, 'notes')).toHaveLength(40)
   await bench.close(tenant)
   expect((await readFacts(bench.deps, id))!.databases['data.db']).toBeDefined()
+})
+
+test('a history that has grown long opens by its manifest; without one it is listed level by level', async () => {
+  const store = new ShortPagesStore(10)
+  await using bench = await TenantBench.start(store)
+  const tenant = await bench.create()
+  const { id } = tenant.spec
+  await addCollection(tenant, 'notes')
+  for (let n = 0; n < 25; n++) {
+    await addRecord(tenant, 'notes', `n${n}`)
+    await tenant.flush()
+  }
+  await bench.close(tenant)
+  const listsOfOpening = async () => {
+    const before = store.requestCountOf('list')
+    const opened = await bench.open(id)
+    const lists = store.requestCountOf('list') - before
+    expect(titles(opened, 'notes')).toHaveLength(25)
+    await bench.close(opened)
+    return lists
+  }
+  expect(await listsOfOpening()).toBe(3 + 1 + 1) // the other two are short
+  await store.delete([`${tenantPrefix('pf', id)}/manifest.json`])
+  expect(await listsOfOpening()).toBeGreaterThan(11)
 })
 
 test('months of a closed tenant: passes from its manifest, until nothing is left to do; deleted files go at its next opening', async () => {

@@ -13,10 +13,11 @@ import { Lane } from '../../lib/lane.ts'
 import type { ObjectStore } from '../../lib/object-store/object-store.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { Follower } from '../../replicate/follow.ts'
-import { findTail } from '../../replicate/history.ts'
+import { findTail, type ReadManifest } from '../../replicate/history.ts'
 import type { HistoryLocation } from '../../replicate/ltx-store.ts'
 import type { WarmTotals } from '../worker-protocol.ts'
 import { locate } from './cut.ts'
+import { manifestReader } from './manifest.ts'
 import type { TenantPool } from './pool.ts'
 import { databaseNames, type TenantFiles } from './tenant-files.ts'
 
@@ -239,6 +240,7 @@ export class WarmCopies {
         clock,
         log,
         signal,
+        manifest: this.#manifestReader(copy.id, name),
       })
       copy.followers.set(name, follower)
     }
@@ -247,8 +249,10 @@ export class WarmCopies {
   /** Reckons with what the newest state takes, beside what is here of it. */
   async #hasRoomFor(copy: Copy): Promise<boolean> {
     const { log, clock } = this.#deps
-    const tailOf = async (name: FollowedDatabase) =>
-      (await findTail(this.#locate(copy.id, name), this.#closing.signal)).last.header
+    const tailOf = async (name: FollowedDatabase) => {
+      const hints = { manifest: this.#manifestReader(copy.id, name) }
+      return (await findTail(this.#locate(copy.id, name), this.#closing.signal, hints)).last.header
+    }
     const headers = await Promise.all(databaseNames.map(tailOf))
     const neededBytes = headers.reduce((sum, { commit, pageSize }) => sum + commit * pageSize, 0)
     if (await this.#makeRoom(copy, Math.max(0, neededBytes - copy.bytes))) return true
@@ -260,6 +264,11 @@ export class WarmCopies {
   #locate(tenantId: TenantId, name: FollowedDatabase): HistoryLocation {
     const { storeOf, objectPrefix } = this.#deps
     return locate({ store: storeOf(tenantId), objectPrefix, tenantId }, name)
+  }
+
+  #manifestReader(id: TenantId, name: FollowedDatabase): ReadManifest {
+    const { storeOf, objectPrefix } = this.#deps
+    return manifestReader({ store: storeOf(id), objectPrefix }, id, name)
   }
 
   /** Removes copies that were not told of anything for longest. @returns whether `neededBytes` more fit now. */

@@ -9,6 +9,7 @@ import { Follower } from '../../replicate/follow.ts'
 import { listNewest } from '../../replicate/ltx-store.ts'
 import { locate, type TenantHistories } from './cut.ts'
 import { checkRoom, freeBytes } from './job-room.ts'
+import { manifestReader } from './manifest.ts'
 import { databaseNames, type TenantFiles } from './tenant-files.ts'
 
 /** Less than this is restored as fast as it is asked for, bytes as stored. */
@@ -51,6 +52,7 @@ export async function warmCopy(
       clock,
       log,
       signal,
+      manifest: manifestReader(histories, tenantId, name),
       onProgress: ({ bytesDone, bytesTotal }) => report({ step, done: bytesDone, total: bytesTotal }),
     })
     databases.push({ name, txid: await follower.catchUp() })

@@ -3,6 +3,7 @@
 
 import type { MemoryObjectStore, MemoryOperation } from '../../../src/lib/object-store/memory.ts'
 import { type ObjectStore, ObjectStoreError, type PutOptions } from '../../../src/lib/object-store/object-store.ts'
+import { shorterPage } from '../../support/short-pages.ts'
 
 export type Fate = 'done' | 'failed' | 'lost-reply'
 
@@ -36,6 +37,8 @@ export interface SimObserver {
 
 export class SimStore {
   readonly inner: MemoryObjectStore
+  /** Entries of a page of a listing. */
+  readonly pageMax: number
   readonly pending: PendingRequest[] = []
   /** Counts everything that happens, so that the simulation sees when nothing does. */
   activity = 0
@@ -43,8 +46,9 @@ export class SimStore {
   readonly #unheard: ((reason: Error) => void)[] = []
   #isOver = false
 
-  constructor(inner: MemoryObjectStore, observer: SimObserver) {
+  constructor(inner: MemoryObjectStore, observer: SimObserver, pageMax: number) {
     this.inner = inner
+    this.pageMax = pageMax
     this.#observer = observer
   }
 
@@ -159,7 +163,8 @@ export class SimClient implements ObjectStore {
   }
 
   list({ signal, ...options }: Parameters<ObjectStore['list']>[0]): ReturnType<ObjectStore['list']> {
-    return this.#ask('list', options.prefix, signal, () => this.#sim.inner.list(options))
+    const { inner, pageMax } = this.#sim
+    return this.#ask('list', options.prefix, signal, async () => shorterPage(await inner.list(options), pageMax))
   }
 
   delete(...[keys, { signal } = {}]: Parameters<ObjectStore['delete']>): ReturnType<ObjectStore['delete']> {

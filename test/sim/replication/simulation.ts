@@ -15,7 +15,12 @@ import { silentLogger } from '../../../src/lib/obs/log.ts'
 import { type Rng, seededRng } from '../../../src/lib/rng.ts'
 import { Database } from '../../../src/node/engine/db/database.ts'
 import { createHistory, type HistoryPosition, type OpenedHistory, openHistory } from '../../../src/replicate/history.ts'
-import type { ManifestFile } from '../../../src/replicate/history-manifest.ts'
+import {
+  decodeHistoryManifest,
+  encodeHistoryManifest,
+  type HistoryManifest,
+  type ManifestFile,
+} from '../../../src/replicate/history-manifest.ts'
 import { decodeLtx } from '../../../src/replicate/ltx/decoder.ts'
 import type { LtxHeader } from '../../../src/replicate/ltx/header.ts'
 import { isSeal, type LtxFile, parseLtxName } from '../../../src/replicate/ltx-store.ts'
@@ -54,6 +59,8 @@ export interface SimReport {
   readonly merges: number
   readonly deletions: number
   readonly restores: number
+  /** Openings of long histories that met a manifest. */
+  readonly manifests: number
   readonly requests: number
 }
 
@@ -81,6 +88,11 @@ interface Slot {
   /** Hash of the database file as of this slot. */
   readonly hash: string
 }
+
+/** Of listings: a history of some dozen files is a long one where a page holds few. */
+const pageSizes = [6, 12, 24, 1_000]
+/** Manifests that an opening may meet, the newest last. */
+const manifestsMax = 12
 
 /** Runs one seed to its end; throws with the seed and the rule that was broken. */
 export async function simulateReplication(seed: number, steps: number): Promise<SimReport> {
@@ -117,19 +129,30 @@ class World implements SimObserver {
   readonly #jobs = new Map<SimClient, number>()
   #opening: SimClient | null = null
   #retention: RetentionState[] = [{ candidates: null, restoreMsMax: 0 }]
+  /** As owners of any epoch could have written them. */
+  readonly #manifests: HistoryManifest[] = []
   #epoch = 1
   #nextId = 1
   #names = 0
   #broken: unknown = null
   #isHealing = false
-  readonly #counts = { crashes: 0, takeovers: 0, fenced: 0, merges: 0, deletions: 0, restores: 0, requests: 0 }
+  readonly #counts = {
+    crashes: 0,
+    takeovers: 0,
+    fenced: 0,
+    merges: 0,
+    deletions: 0,
+    restores: 0,
+    manifests: 0,
+    requests: 0,
+  }
   /** What this seed does more and less of. */
   readonly #weights: Readonly<Record<string, number>>
 
   constructor(seed: number) {
     this.#seed = seed
     this.#rng = seededRng(seed)
-    this.#store = new SimStore(new MemoryObjectStore({ clock: this.#clock }), this)
+    this.#store = new SimStore(new MemoryObjectStore({ clock: this.#clock }), this, this.#pick(pageSizes))
     const swarm = (weight: number) => (this.#rng.below(4) === 0 ? 0 : weight * (1 + this.#rng.below(3)))
     this.#weights = {
       io: 40,
@@ -413,7 +436,12 @@ class World implements SimObserver {
     const path = join(dir, 'data.db')
     const rng = seededRng(this.#seed * 31 + this.#names)
     const at = { store: client, prefix }
-    const opening = this.#job(client, () => openHistory(at, path, { epoch, clock: this.#clock, rng }))
+    const found = this.#manifestFound()
+    const manifest = async () => {
+      if (found !== null) this.#counts.manifests++
+      return found
+    }
+    const opening = this.#job(client, () => openHistory(at, path, { epoch, clock: this.#clock, rng, manifest }))
       .then((position) => {
         if (client.isDead) return
         const db = Database.open({ path, checkpoint: 'owner' })
@@ -426,6 +454,23 @@ class World implements SimObserver {
         if (this.#opening === client) this.#opening = null
       })
     this.#inBackground(opening)
+  }
+
+  /** The newest one, an old one, one of another history, or none. */
+  #manifestFound(): HistoryManifest | null {
+    const kind = this.#rng.below(8)
+    const newest = this.#manifests.at(-1)
+    if (newest === undefined || kind === 0) return null
+    const manifest = kind < 5 ? newest : this.#pick(this.#manifests)
+    return kind === 1 ? { ...manifest, tail: { ...manifest.tail, checksum: '8000000000000000' } } : manifest
+  }
+
+  #noteManifest({ manifest }: HistoryUpkeep): void {
+    if (manifest === null) return
+    const written = decodeHistoryManifest(JSON.parse(JSON.stringify(encodeHistoryManifest(manifest))))
+    if (written === null) this.#break(`the manifest of TXID ${manifest.tail.txid} cannot be read`)
+    this.#manifests.push(written)
+    if (this.#manifests.length > manifestsMax) this.#manifests.shift()
   }
 
   #place(remains: string | null): { readonly dir: string; readonly client: SimClient } {
@@ -450,7 +495,7 @@ class World implements SimObserver {
       clock: this.#clock,
       log: silentLogger,
       runner: counted,
-      onChange: () => {},
+      onChange: () => this.#noteManifest(upkeep),
     })
     const shipper = Shipper.attach(db, position, {
       clock: this.#clock,
@@ -461,7 +506,10 @@ class World implements SimObserver {
         owner.isFenced = true
         this.#counts.fenced++
       },
-      onShipped: (file, commit) => upkeep.shipped(file, commit),
+      onShipped: (file, commit) => {
+        upkeep.shipped(file, commit)
+        if (file.maxTxid % 4 === 0) this.#noteManifest(upkeep)
+      },
     })
     const { writer } = position
     const { merge, retain } = counted
