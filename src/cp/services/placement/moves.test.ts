@@ -3,9 +3,11 @@
 
 import { expect, test } from 'bun:test'
 import { registerNode, tenantIdOf, tenantRow } from '../../../../test/support/cluster-rows.ts'
+import { PeerUnreachableError, RemoteError } from '../../../ipc/errors.ts'
 import type { NodeOrder } from '../../../ipc/messages/cp-node.ts'
 import type { NodeId } from '../../../lib/brand.ts'
 import { SimClock } from '../../../lib/clock.ts'
+import { TimeoutError } from '../../../lib/errors.ts'
 import { silentLogger as log } from '../../../lib/obs/log.ts'
 import { seededRng } from '../../../lib/rng.ts'
 import { defaultTimings } from '../../config.ts'
@@ -30,15 +32,17 @@ function setUp() {
   const run = (command: Command) => apply(state, new StateBatch(state), commands.decode(commands.encode(command)))
   const told: string[] = []
   const full = new Set<string>()
-  const control = { isSlow: false }
+  const control = { isSlow: false, onCopy: () => {}, onRelease: () => {} }
   const orders: Orders = {
     async give(at: NodeId, order: NodeOrder) {
       if (order.type !== 'job.run') {
         told.push(`${order.type} ${at}`)
+        if (order.type === 'tenant.release') control.onRelease()
         return {} as never
       }
       if (control.isSlow) return { state: 'running', progress: { step: '', done: 0, total: null } } as never
       told.push(`copy ${at}`)
+      control.onCopy()
       if (full.has(at)) return { state: 'failed', code: 'ENOSPC', message: 'no room' } as never
       return { state: 'done', report: { databases: [] } } as never
     },
@@ -120,6 +124,27 @@ test('a node that is full for one tenant takes another', async () => {
   full.clear()
   await moves.moveAway(state.tenants.get(tenantIdOf(2))!, state.placements.get(tenantIdOf(2))!, true)
   expect(state.placements.get(tenantIdOf(2))!.nodeId as string).toBe('b')
+})
+
+test('a node that let go for nothing serves the tenant again, under the next epoch', async () => {
+  const { moves, told, owner, state, run, control } = setUp()
+  const epoch = () => state.placements.get(id)!.epoch as number
+  control.onCopy = () => void run({ type: 'node.drain', id: node('b'), draining: true })
+  expect(await moves.migrate(id, node('b'), systemActor)).toMatchObject({ ok: false, error: 'node_draining' })
+  expect(told).toEqual(['copy b', 'tenant.release a'])
+  expect([owner(), epoch()]).toEqual(['a', 2])
+  const failing = async (cause: unknown) => {
+    control.onRelease = () => {
+      throw cause
+    }
+    await expect(moves.migrate(id, node('c'), systemActor)).rejects.toThrow('did not let go')
+    return [owner(), epoch()]
+  }
+  expect(await failing(new TimeoutError('no answer, but perhaps it did'))).toEqual(['a', 3])
+  // It said that it did not, or never heard of it.
+  expect(await failing(new RemoteError('tail_not_shipped', 'not yet', null))).toEqual(['a', 3])
+  expect(await failing(new PeerUnreachableError('nobody is there', 'no'))).toEqual(['a', 3])
+  expect(await failing(new PeerUnreachableError('it went away', 'unknown'))).toEqual(['a', 4])
 })
 
 test('a copy that takes too long is called off, and the tenant moves without', async () => {

@@ -1,6 +1,7 @@
 // Who owns a tenant, and how that changes: planned moves, moves away from nodes that are down or leaving, owners that were
 // overtaken, takeovers that an admin forces. Each change is one entry in the log that raises the epoch.
 
+import { PeerUnreachableError } from '../../../ipc/errors.ts'
 import type { Epoch, NodeId, TenantId } from '../../../lib/brand.ts'
 import { type Clock, sleep } from '../../../lib/clock.ts'
 import { errorCode, errorMessage, OverloadedError } from '../../../lib/errors.ts'
@@ -203,16 +204,42 @@ export class TenantMoves {
     const startedMs = clock.monotonic()
     // Gateways hold its requests from here on.
     return transit.whileMoving(id, async () => {
-      if (isReleased) await tenantOrders.release(from)
-      const chosen = standbys.chooseFor(id, to.nodeId)
-      const outcome = await propose(
-        { type: 'tenant.place', id, ...to, expected: from.epoch, seen: from.epoch, standbys: chosen, forget },
-        record,
-      )
-      if (outcome.ok)
-        log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })
-      return outcome
+      let mustStay = isReleased
+      try {
+        if (isReleased) await tenantOrders.release(from)
+        const chosen = standbys.chooseFor(id, to.nodeId)
+        const outcome = await propose(
+          { type: 'tenant.place', id, ...to, expected: from.epoch, seen: from.epoch, standbys: chosen, forget },
+          record,
+        )
+        if (outcome.ok) {
+          mustStay = false
+          log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })
+        }
+        return outcome
+      } catch (error) {
+        if (wasKept(error)) mustStay = false
+        throw error
+      } finally {
+        if (mustStay) await this.#stayAt(from)
+      }
     })
+  }
+
+  /** The old node may have let go, and keeps closed what it let go under its epoch: under the next one it serves it again. */
+  async #stayAt(from: PlacementRow): Promise<void> {
+    const { state, propose, log } = this.#deps
+    const { tenantId: id, nodeId, worker, epoch } = from
+    const standbys = standbysOf(from).filter((each) => state.nodes.get(each) !== undefined)
+    const place = { nodeId, worker, expected: epoch, seen: epoch, standbys, forget: false }
+    try {
+      const outcome = await propose({ type: 'tenant.place', id, ...place })
+      if (outcome.ok) log.warn('tenant stays where it is', { tenant: id, node: nodeId })
+      // Somebody else has placed or deleted it meanwhile: then there is nothing to mend.
+      else log.info('tenant does not stay where it is', { tenant: id, node: nodeId, reason: outcome.error })
+    } catch (error) {
+      log.error('tenant may be closed where it is', { tenant: id, node: nodeId, error: errorMessage(error) })
+    }
   }
 
   /**
@@ -258,4 +285,11 @@ export class TenantMoves {
       await sleep(clock, pauseMs)
     }
   }
+}
+
+/** Whether a node that failed to let go surely has the tenant as before. */
+function wasKept(error: unknown): boolean {
+  if (!(error instanceof NodeOrderError)) return false
+  const { cause } = error
+  return errorCode(cause) === 'tail_not_shipped' || (cause instanceof PeerUnreachableError && cause.delivered === 'no')
 }
