@@ -2,12 +2,16 @@
 // anything but BodyError.
 
 import { expect, test } from 'bun:test'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { seededRng } from '../../../lib/rng.ts'
 import type { UploadedFile } from '../files/uploaded-file.ts'
 import { inferValue, parseBody, parseJsonObject } from './body.ts'
 import { BodyError } from './body-error.ts'
+import { removeLeftUploads } from './upload-folder.ts'
 
 const limits = { bytesMax: 4 * 1024 * 1024, rng: seededRng(1) }
 const url = 'http://localhost/'
@@ -161,4 +165,22 @@ test('arbitrary bytes are an answer or a BodyError', async () => {
     }),
     { numRuns: 500 },
   )
+})
+
+test('folders of uploads that a killed process left go after a day, and nothing else does', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'pf-left-'))
+  try {
+    for (const name of ['pocketfleet-upload-a', 'pocketfleet-upload-b', 'other']) {
+      await mkdir(join(dir, name))
+      await writeFile(join(dir, name, '0'), 'content')
+    }
+    const madeAtMs = statSync(join(dir, 'pocketfleet-upload-a')).mtimeMs
+    const dayMs = 24 * 60 * 60 * 1000
+    await removeLeftUploads(dir, madeAtMs + dayMs - 60_000)
+    expect(readdirSync(dir)).toHaveLength(3)
+    await removeLeftUploads(dir, madeAtMs + dayMs + 60_000)
+    expect(readdirSync(dir)).toEqual(['other'])
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
 })

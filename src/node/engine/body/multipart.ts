@@ -1,12 +1,12 @@
 // multipart/form-data (RFC 7578) as a stream: fields in memory, files in memory while small and on disk beyond.
 
-import { mkdtemp, open, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { concat, empty, fromUtf8 } from '../../../lib/bytes.ts'
 import { sniffBytes, sniffContentType } from '../files/content-type.ts'
 import { storedName, UploadedFile } from '../files/uploaded-file.ts'
 import { BodyError, type BodyLimits } from './body-error.ts'
+import { newUploadFolder } from './upload-folder.ts'
 
 /** A file stays in memory up to this size, bytes. */
 const memoryBytesMax = 256 * 1024
@@ -145,7 +145,7 @@ export async function parseMultipart(
         continue
       }
       const file = await readFile(reader, delimiter, header.filename, limits, async () => {
-        folder ??= await mkdtemp(join(tmpdir(), 'pocketfleet-upload-'))
+        folder ??= await newUploadFolder()
         return join(folder, String(parts))
       })
       files.set(header.name, [...(files.get(header.name) ?? []), file])
