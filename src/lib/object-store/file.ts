@@ -22,8 +22,11 @@ import {
   uploadsEndedMax,
 } from './object-store.ts'
 
-/** Temporary names end so; they are no objects, and the official tool ignores them too. */
-const temporarySuffix = '.tmp'
+/**
+ * Temporary names end so, and no key can: it has no backslash. Keys end like anything else, for clients name what they upload.
+ * The official tool ignores such names too.
+ */
+const temporarySuffix = '\\tmp'
 /** One piece of a streamed copy, bytes. */
 const pieceBytes = 1 << 20
 /** How often a folder may vanish under a write before it gives up. */
