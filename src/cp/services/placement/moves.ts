@@ -204,9 +204,10 @@ export class TenantMoves {
     const startedMs = clock.monotonic()
     // Gateways hold its requests from here on.
     return transit.whileMoving(id, async () => {
-      let mustStay = isReleased
+      let [mustStay, isShipped] = [isReleased, false]
       try {
         if (isReleased) await tenantOrders.release(from)
+        isShipped = isReleased
         const chosen = standbys.chooseFor(id, to.nodeId)
         const outcome = await propose(
           { type: 'tenant.place', id, ...to, expected: from.epoch, seen: from.epoch, standbys: chosen, forget },
@@ -221,17 +222,17 @@ export class TenantMoves {
         if (wasKept(error)) mustStay = false
         throw error
       } finally {
-        if (mustStay) await this.#stayAt(from)
+        if (mustStay) await this.#stayAt(from, isShipped && forget)
       }
     })
   }
 
   /** The old node may have let go, and keeps closed what it let go under its epoch: under the next one it serves it again. */
-  async #stayAt(from: PlacementRow): Promise<void> {
+  async #stayAt(from: PlacementRow, forget: boolean): Promise<void> {
     const { state, propose, log } = this.#deps
     const { tenantId: id, nodeId, worker, epoch } = from
     const standbys = standbysOf(from).filter((each) => state.nodes.get(each) !== undefined)
-    const place = { nodeId, worker, expected: epoch, seen: epoch, standbys, forget: false }
+    const place = { nodeId, worker, expected: epoch, seen: epoch, standbys, forget }
     try {
       const outcome = await propose({ type: 'tenant.place', id, ...place })
       if (outcome.ok) log.warn('tenant stays where it is', { tenant: id, node: nodeId })
