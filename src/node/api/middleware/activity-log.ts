@@ -10,6 +10,9 @@ import { ApiError } from '../error-map.ts'
 const urlMax = 3_000
 const headerMax = 2_000
 const methodMax = 50
+/** What was wrong may name what was sent, whole. */
+const errorMax = 3_000
+const detailsMax = 10_000
 
 export function logRequest({ event, status, durationMs, error }: Answered): void {
   const { engine, request } = event
@@ -29,8 +32,8 @@ export function logRequest({ event, status, durationMs, error }: Answered): void
   const data = toJson({
     auth: event.auth?.collection.name ?? '',
     authId: event.auth !== null && logs.logAuthId ? event.auth.id : undefined,
-    details: error === null ? undefined : new JsonText(toSortedJson(error instanceof ApiError ? error.data : {})),
-    error: error === null ? undefined : errorMessage(error),
+    details: error === null ? undefined : detailsOf(error),
+    error: error === null ? undefined : errorMessage(error).slice(0, errorMax),
     execTime: Math.round(durationMs * 1_000_000) / 1_000_000,
     method,
     referer: (headers.get('referer') ?? '').slice(0, headerMax),
@@ -42,6 +45,11 @@ export function logRequest({ event, status, durationMs, error }: Answered): void
     userIP: logs.logIP ? event.realIp : undefined,
   })
   logsOf(engine).add({ level, message: `${method} ${readable(url)}`, data, atMs: engine.clock.now() })
+}
+
+function detailsOf(error: unknown): JsonText {
+  const text = toSortedJson(error instanceof ApiError ? error.data : {})
+  return new JsonText(text.length <= detailsMax ? text : toSortedJson({ omittedCharacters: text.length }))
 }
 
 function readable(url: string): string {
