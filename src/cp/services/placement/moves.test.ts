@@ -5,7 +5,7 @@ import { expect, test } from 'bun:test'
 import { registerNode, tenantIdOf, tenantRow } from '../../../../test/support/cluster-rows.ts'
 import { PeerUnreachableError, RemoteError } from '../../../ipc/errors.ts'
 import type { NodeOrder } from '../../../ipc/messages/cp-node.ts'
-import type { NodeId } from '../../../lib/brand.ts'
+import type { Epoch, NodeId } from '../../../lib/brand.ts'
 import { SimClock } from '../../../lib/clock.ts'
 import { TimeoutError } from '../../../lib/errors.ts'
 import { silentLogger as log } from '../../../lib/obs/log.ts'
@@ -145,6 +145,19 @@ test('a node that let go for nothing serves the tenant again, under the next epo
   expect(await failing(new RemoteError('tail_not_shipped', 'not yet', null))).toEqual(['a', 3])
   expect(await failing(new PeerUnreachableError('nobody is there', 'no'))).toEqual(['a', 3])
   expect(await failing(new PeerUnreachableError('it went away', 'unknown'))).toEqual(['a', 4])
+})
+
+test('of what was shipped before a move that did not come nobody asks the standbys', async () => {
+  const { moves, told, state, run, control } = setUp()
+  const at = { expected: 1 as Epoch, seen: 1 as Epoch, standbys: [node('c')], forget: false }
+  run({ type: 'tenant.place', id, nodeId: node('a'), worker: 0, ...at })
+  control.onCopy = () => void run({ type: 'node.drain', id: node('b'), draining: true })
+  expect(await moves.migrate(id, node('b'), systemActor)).toMatchObject({ ok: false, error: 'node_draining' })
+  expect(told).toEqual(['copy b', 'tenant.open a', 'tenant.release a'])
+  expect(state.placements.get(id)).toMatchObject({
+    nodeId: node('a'),
+    standbySets: [{ epoch: 3 as Epoch, nodeIds: [node('c')] }],
+  })
 })
 
 test('a copy that takes too long is called off, and the tenant moves without', async () => {
