@@ -3,6 +3,7 @@
 import type { OrderReplies } from '../ipc/messages/cp-node.ts'
 import { unreachable } from '../lib/assert.ts'
 import type { TenantId } from '../lib/brand.ts'
+import { OverloadedError } from '../lib/errors.ts'
 import { Mutex } from '../lib/mutex.ts'
 import { createInstallerPath } from './engine/auth/superusers.ts'
 import type { Engine } from './engine/engine.ts'
@@ -77,6 +78,8 @@ export class OrderDesk {
       case 'tenant.release':
         return this.#release(order)
       case 'tenant.yield':
+        // One that waits for its turn here would begin when another worker has the tenant, and has carried it out too.
+        if (this.#jobs.has(order.tenantId)) throw new OverloadedError(`a job of tenant ${order.tenantId} is under way`)
         // Opening asks the store: while that fails, the tenant goes on here, where its databases are open.
         await readFacts(this.#depsOf(order.tenantId), order.tenantId)
         await this.#pool.peek(order.tenantId)?.flush()

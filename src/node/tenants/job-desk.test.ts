@@ -67,6 +67,23 @@ test('look-ups do not wait for long work, and a tenant that is offline goes firs
   expect(running).toHaveLength(5) // those that waited did not begin
 })
 
+test('a tenant has a job from the order to the end, also while it waits for its turn', async () => {
+  const { desk, start, ends } = setUp()
+  const other = 'bbbbbbbbbbbbbbb' as TenantId
+  for (let i = 0; i < 2; i++) {
+    desk.look({ type: 'job.run', jobId: `other-${i}`, tenantId: other, job: { type: 'drill' } })
+    await Bun.sleep(0)
+  }
+  expect([desk.has(tenantId), desk.has(other)]).toEqual([false, true])
+  await start({ type: 'restore', placement, cut }) // both turns are taken
+  expect(desk.has(tenantId)).toBe(true)
+  for (const end of ends) end()
+  await Bun.sleep(0)
+  expect([desk.has(tenantId), desk.has(other)]).toEqual([true, false])
+  await desk.close()
+  expect(desk.has(tenantId)).toBe(false)
+})
+
 test('a history is handed over while its tenant is closed; to look where it stands needs no closing', async () => {
   const { desk, start, running, closedFor } = setUp()
   await start({ type: 'eject', isHandedOver: false })

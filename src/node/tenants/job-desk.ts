@@ -58,6 +58,7 @@ export interface JobDeskDeps {
 type JobReport = JobReports[TenantJob['type']]
 type JobOrder = Extract<NodeOrder, { readonly type: 'job.run' }>
 interface RunningJob {
+  readonly tenantId: TenantId
   progress: JobProgress
   /** Of a job that is done and waits for being heard. */
   report: JobReport | null
@@ -96,11 +97,19 @@ export class JobDesk {
     if (running !== undefined) return { state: 'running', progress: running.progress }
     if (this.#running.size >= runningMax + waitingMax) throw new OverloadedError(`${waitingMax} jobs wait already`)
     const progress = { step: 'waiting', done: 0, total: null }
-    const job: RunningJob = { progress, report: null, heard: Promise.withResolvers(), stop: new AbortController() }
+    const job: RunningJob = {
+      ...{ tenantId: order.tenantId, progress, report: null },
+      ...{ heard: Promise.withResolvers(), stop: new AbortController() },
+    }
     this.#running.set(order.jobId, job)
     const working = this.#carryOut(order, job).finally(() => this.#all.delete(working))
     this.#all.add(working)
     return { state: 'running', progress }
+  }
+
+  /** Whether a job for the tenant runs here or waits for its turn. */
+  has(id: TenantId): boolean {
+    return this.#running.values().some(({ tenantId }) => tenantId === id)
   }
 
   /** Ends a job that runs, and keeps one from beginning that waits, or whose order comes late. */
