@@ -40,6 +40,8 @@ const lookedAtMax = 200
 const flushDelayMs = 3_000
 /** Entries that may wait while the database is busy; more are dropped, and the drop is logged. */
 const waitingMax = 10_000
+/** Their characters: one entry may hold some KB, and many tenants share the memory. */
+const waitingCharsMax = 32 * 1024 * 1024
 const dayMs = 24 * 60 * 60 * 1000
 
 export interface LogStoreDeps {
@@ -52,6 +54,7 @@ export interface LogStoreDeps {
 export class LogStore {
   readonly #deps: LogStoreDeps
   #waiting: LogEntry[] = []
+  #waitingChars = 0
   #dropped = 0
   #timer: Cancel | null = null
   /** What waits is to be written, however little it is. */
@@ -64,11 +67,13 @@ export class LogStore {
 
   /** Takes an entry; returns at once. */
   add(entry: LogEntry): void {
-    if (this.#waiting.length >= waitingMax) {
+    const chars = charsOf(entry)
+    if (this.#waiting.length >= waitingMax || this.#waitingChars + chars > waitingCharsMax) {
       this.#dropped++
       return
     }
     this.#waiting.push(entry)
+    this.#waitingChars += chars
     if (this.#waiting.length >= batchMax) this.#start()
     else this.#timer ??= this.#deps.clock.setTimer(flushDelayMs, () => this.#timeIsUp())
   }
@@ -107,6 +112,7 @@ export class LogStore {
         this.#timer = null
       }
       const batch = this.#waiting.splice(0, batchMax)
+      for (const entry of batch) this.#waitingChars -= charsOf(entry)
       if (this.#dropped > 0) {
         const data = toSortedJson({ dropped: this.#dropped })
         batch.push({ level: logLevel.warn, message: 'Log entries were dropped', data, atMs: clock.now() })
@@ -167,6 +173,8 @@ export class LogStore {
     }
   }
 }
+
+const charsOf = ({ message, data }: LogEntry) => message.length + data.length
 
 /** Their columns. Ids that rise with time keep their index at its right edge: half the cost of random ones. */
 function rowsOf(entries: readonly LogEntry[], rng: Rng): SqlValue[][] {

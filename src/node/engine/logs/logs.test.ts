@@ -61,6 +61,16 @@ test('entries past the bound are dropped, and that is said', async () => {
   expect(items).toMatchObject([{ message: 'Log entries were dropped' }])
 })
 
+test('large entries are dropped before they fill the memory, and there is room again when they are written', async () => {
+  const large = { text: 'x'.repeat(1_000_000) }
+  for (let i = 0; i < 40; i++) add('large', 0, large)
+  await store.flush()
+  expect(count()).toBe(34) // 33 fit, and one says what became of the others
+  for (let i = 0; i < 20; i++) add('large', 0, large)
+  await store.flush()
+  expect(count()).toBe(54)
+})
+
 test('many are written by another process, in their order, and a failure there is told', async () => {
   await aux.close()
   const pool = new ReaderPool({ clock: systemClock })
