@@ -2,7 +2,7 @@
 // Method: real processes that hold the lock and are killed.
 
 import { expect, test } from 'bun:test'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from './clock.ts'
@@ -48,6 +48,30 @@ test('a living process keeps the lock, a killed one frees it', async () => {
     rmSync(dir, { recursive: true })
   }
 })
+
+test('locks whose files are removed with them have one holder at a time all the same', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'pf-lock-'))
+  const path = join(dir, 'lock')
+  const script = `import { mkdirSync, rmdirSync } from 'node:fs'
+    import { lockFile } from ${JSON.stringify(module)}
+    for (let rounds = 0; rounds < 100; ) {
+      let lock
+      try {
+        lock = lockFile(${JSON.stringify(path)})
+      } catch (error) {
+        if (error.code !== 'directory_locked') throw error
+        continue
+      }
+      mkdirSync(${JSON.stringify(join(dir, 'inside'))}) // throws where somebody else is
+      rmdirSync(${JSON.stringify(join(dir, 'inside'))})
+      lock.remove()
+      rounds++
+    }`
+  const children = [1, 2, 3].map(() => Bun.spawn([process.execPath, '-e', script], { stderr: 'inherit' }))
+  expect(await Promise.all(children.map((child) => child.exited))).toEqual([0, 0, 0])
+  expect(existsSync(path)).toBe(false)
+  rmSync(dir, { recursive: true })
+}, 180_000)
 
 test('a file that a dead process left behind blocks nobody', () => {
   const dir = mkdtempSync(join(tmpdir(), 'pf-lock-'))

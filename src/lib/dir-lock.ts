@@ -2,10 +2,20 @@
 // so a stale file never blocks anybody and two living processes never share a directory.
 
 import { dlopen, FFIType } from 'bun:ffi'
-import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { type Clock, sleep } from './clock.ts'
-import { AppError, errorMessage } from './errors.ts'
+import { AppError, errorCode, errorMessage } from './errors.ts'
 
 /** A living process holds the lock. */
 export class DirectoryLockedError extends AppError {
@@ -25,6 +35,8 @@ export class LockFailedError extends AppError {
 export interface DirectoryLock extends Disposable {
   /** Frees the lock; calling it again does nothing. */
   release(): void
+  /** Frees the lock and removes its file: for what comes and goes, so that no file of each stays. */
+  remove(): void
 }
 
 /** LOCK_EX | LOCK_NB of sys/file.h. */
@@ -48,16 +60,16 @@ function flock(descriptor: number): boolean {
  * The lock belongs to this process and ends with it; child processes do not inherit it.
  */
 export function lockFile(path: string): DirectoryLock {
-  let descriptor: number
-  try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    descriptor = openSync(path, 'a+', 0o600)
-  } catch (error) {
-    throw new LockFailedError(`cannot open the lock file ${path}: ${errorMessage(error)}`, { cause: error })
-  }
-  if (!flock(descriptor)) {
+  let descriptor = openLockFile(path)
+  for (;;) {
+    if (!flock(descriptor)) {
+      closeSync(descriptor)
+      throw new DirectoryLockedError(path, holderOf(path))
+    }
+    if (fstatSync(descriptor).ino === statSync(path, { throwIfNoEntry: false })?.ino) break
+    // The holder before has removed it since we opened it: the next one would lock another file of this name.
     closeSync(descriptor)
-    throw new DirectoryLockedError(path, holderOf(path))
+    descriptor = openLockFile(path)
   }
   ftruncateSync(descriptor)
   writeSync(descriptor, `${process.pid}\n`) // for people and for error messages; the lock itself is the kernel's
@@ -67,7 +79,20 @@ export function lockFile(path: string): DirectoryLock {
     held = false
     closeSync(descriptor)
   }
-  return { release, [Symbol.dispose]: release }
+  const remove = () => {
+    if (held) rmSync(path, { force: true })
+    release()
+  }
+  return { release, remove, [Symbol.dispose]: release }
+}
+
+function openLockFile(path: string): number {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    return openSync(path, 'a+', 0o600)
+  } catch (error) {
+    throw new LockFailedError(`cannot open the lock file ${path}: ${errorMessage(error)}`, { cause: error })
+  }
 }
 
 /** Waits until the holder is gone; throws DirectoryLockedError when it is not by then. */
@@ -84,6 +109,13 @@ export async function lockWhenFree(path: string, timeoutMs: number, clock: Clock
 }
 
 function holderOf(path: string): number | null {
-  const pid = Number.parseInt(readFileSync(path, 'utf8'), 10)
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error
+    return null // removed by its holder meanwhile
+  }
+  const pid = Number.parseInt(text, 10)
   return Number.isInteger(pid) && pid > 0 ? pid : null
 }

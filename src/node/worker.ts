@@ -273,9 +273,10 @@ export async function runWorker(): Promise<never> {
       scratchDir: join(scratchDir, 'jobs'),
       run,
       warm: async (tenantId, report, signal) => {
+        using _ = await files.lock(tenantId)
         await warm.forget(tenantId)
         const histories = { store: meters.storeOf(tenantId), objectPrefix: config.objectPrefix, tenantId }
-        return warmCopy(histories, { files, clock, log, signal, report })
+        return await warmCopy(histories, { files, clock, log, signal, report })
       },
     }),
     (it) => it.close(),
@@ -349,9 +350,10 @@ export async function runWorker(): Promise<never> {
       throw new WrongOwnerError(`tenant ${id} is placed here under epoch ${placement.epoch} only`)
     if (tenant.status !== 'active' && tenant.status !== 'created')
       throw new TenantInactiveError(`tenant ${id} is ${tenant.status}`)
+    using _ = await files.lock(id) // until the folder is dirty: another worker may keep a copy in it
     await warm.forget(id)
     await takeOverReplica(placement)
-    return openTenant(tenant, placement, depsOf(id, placement, term))
+    return await openTenant(tenant, placement, depsOf(id, placement, term))
   }
 
   /** What this worker does for a tenant is counted as the tenant's, and goes to the path of its epoch where it has one. */

@@ -1,5 +1,6 @@
 // Deletes the local files of tenants that rest for long: everything in them is in the object store.
 
+import type { TenantId } from '../../lib/brand.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { TenantPool } from './pool.ts'
@@ -42,7 +43,7 @@ export function startEvictor(deps: {
 
 /** Removes clean folders last touched before `cutoffMs`; @returns how many. */
 export async function evictResting(
-  pool: TenantPool,
+  pool: { whileClosed(id: TenantId, work: () => Promise<boolean>): Promise<boolean | null> },
   files: TenantFiles,
   cutoffMs: number,
   log: Logger,
@@ -51,7 +52,9 @@ export async function evictResting(
   for (const { id, isClean, touchedAtMs, warmAtMs } of await files.list()) {
     if (!isClean || touchedAtMs > cutoffMs || (warmAtMs ?? 0) > cutoffMs - warmMsMax) continue
     const removed = await pool.whileClosed(id, async () => {
-      if (!files.isClean(id)) return false // opened and killed meanwhile
+      using lock = files.tryLock(id)
+      // Another worker opens it, or it was opened and killed meanwhile.
+      if (lock === null || !files.isClean(id)) return false
       await files.remove(id)
       return true
     })

@@ -4,6 +4,7 @@
 //   tenants/{id}/data.db auxiliary.db hooks.db, each with -wal, -shm and -replica
 //   tenants/{id}/clean        closed with everything shipped
 //   tenants/{id}/warm         a copy for another node's tenant; in it, which worker keeps it
+//   locks/{id}                while a process of the node opens, copies or removes the folder
 //   orphans/{id}-{time}/…     commits that were never acknowledged as durable and that another owner overtook
 
 import { existsSync, statSync } from 'node:fs'
@@ -11,12 +12,15 @@ import { link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'nod
 import { join } from 'node:path'
 import { isTenantId, type TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { errorCode } from '../../lib/errors.ts'
+import { type DirectoryLock, DirectoryLockedError, lockFile, lockWhenFree } from '../../lib/dir-lock.ts'
+import { errorCode, OverloadedError } from '../../lib/errors.ts'
 
 /** In the order in which they are shipped at creation: `data.db` last, so that its slot 1 proves the others. */
 export const databaseNames = ['auxiliary.db', 'hooks.db', 'data.db'] as const
 export type DatabaseName = (typeof databaseNames)[number]
 
+/** How long whoever opens a tenant waits for another worker to be done with its folder, ms: a copy may be large. */
+const lockMsMax = 30_000
 /** Orphaned tails kept on a node; the oldest goes when there are more. */
 const orphansMax = 100
 
@@ -32,6 +36,35 @@ export class TenantFiles {
   /** The node's directory. */
   get root(): string {
     return this.#root
+  }
+
+  /**
+   * Keeps the node's other processes from a tenant's folder: a pool knows what its own process does, while another worker may
+   * keep a copy there, or remove what rests. For whoever opens the tenant, until the folder is marked dirty.
+   *
+   * @throws OverloadedError when another process is not done in time.
+   */
+  async lock(id: TenantId): Promise<Disposable> {
+    try {
+      return untilDisposed(await lockWhenFree(this.#lockPath(id), lockMsMax, this.#clock))
+    } catch (error) {
+      if (!(error instanceof DirectoryLockedError)) throw error
+      throw new OverloadedError(`another worker is busy with the files of tenant ${id}`, { cause: error })
+    }
+  }
+
+  /** The same, or null when another process has it: for work that can wait until somebody asks again. */
+  tryLock(id: TenantId): Disposable | null {
+    try {
+      return untilDisposed(lockFile(this.#lockPath(id)))
+    } catch (error) {
+      if (!(error instanceof DirectoryLockedError)) throw error
+      return null
+    }
+  }
+
+  #lockPath(id: TenantId): string {
+    return join(this.#root, 'locks', id)
   }
 
   dir(id: TenantId): string {
@@ -62,8 +95,10 @@ export class TenantFiles {
     await writeFile(this.#warmPath(id), String(worker))
   }
 
-  /** From here on nobody but its opener touches the folder. */
+  /** From here on the folder is like that of any tenant at rest: all of a copy is in the store. Only under {@link lock}. */
   async unmarkWarm(id: TenantId): Promise<void> {
+    if (!existsSync(this.#warmPath(id))) return
+    await this.markClean(id)
     await rm(this.#warmPath(id), { force: true })
   }
 
@@ -161,4 +196,9 @@ export class TenantFiles {
     for (const name of names.slice(orphansMax))
       await rm(join(this.#root, 'orphans', name), { recursive: true, force: true })
   }
+}
+
+/** The lock's file goes with it: there is none of a tenant that nobody works on. */
+function untilDisposed(lock: DirectoryLock): Disposable {
+  return { [Symbol.dispose]: () => lock.remove() }
 }

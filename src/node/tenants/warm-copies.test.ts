@@ -10,6 +10,7 @@ import { addCollection, addRecord, specOfTest, TenantBench } from '../../../test
 import { until } from '../../../test/support/wait.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import { systemClock as clock } from '../../lib/clock.ts'
+import { MeteredObjectStore } from '../../lib/object-store/metered.ts'
 import { silentLogger as log } from '../../lib/obs/log.ts'
 import { openTenant } from './open-tenant.ts'
 import type { OpenTenant } from './pool.ts'
@@ -22,6 +23,10 @@ let dir: string
 let files: TenantFiles
 let copies: WarmCopies
 let freeBytes: number
+/** As the copies see the store. */
+let store: MeteredObjectStore
+/** Tenants that are worked on, now and at most at once. */
+let working: { now: number; max: number }
 /** Tenants that are open on the second node. */
 let open: Set<TenantId>
 
@@ -29,11 +34,17 @@ const depsOf = (): WarmCopiesDeps => ({
   index: 0,
   workers: 1,
   files,
-  storeOf: () => bench.store,
+  storeOf: () => store,
   objectPrefix: 'pf',
   clock,
   log,
-  pool: { whileClosed: (id, work) => (open.has(id) ? Promise.resolve(null) : work()) },
+  pool: {
+    async whileClosed(id, work) {
+      if (open.has(id)) return null
+      working.max = Math.max(working.max, ++working.now)
+      return work().finally(() => working.now--)
+    },
+  },
   freeBytes: async () => freeBytes,
 })
 
@@ -44,6 +55,8 @@ beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'pf-warm-'))
   files = new TenantFiles(dir, clock)
   freeBytes = 100 * 2 ** 30
+  store = new MeteredObjectStore(bench.store)
+  working = { now: 0, max: 0 }
   open = new Set()
   copies = await WarmCopies.open(depsOf())
 })
@@ -116,6 +129,56 @@ test('files of an earlier time as its owner are not touched', async () => {
   await hinted()
   expect(await Bun.file(files.path(id, 'data.db')).text()).toBe('commits that nobody else has')
   expect(copies.totals.copies).toBe(0)
+})
+
+test('another worker that opens the tenant waits for what is under way, and is left alone from then on', async () => {
+  await hinted()
+  const { id } = owner.spec
+  const elsewhere = new TenantFiles(dir, clock)
+  const isAsked = Promise.withResolvers<void>()
+  const gate = Promise.withResolvers<void>()
+  const get = store.get.bind(store)
+  store.get = async (...args) => {
+    isAsked.resolve()
+    await gate.promise
+    return get(...args)
+  }
+  await addRecord(owner, 'notes', 'a')
+  await owner.flush()
+  copies.hint(id, databaseNames)
+  await isAsked.promise
+  expect(elsewhere.tryLock(id)).toBeNull()
+  const waiting = elsewhere.lock(id)
+  gate.resolve()
+  using _ = await waiting
+  await elsewhere.unmarkWarm(id)
+  expect(elsewhere.isClean(id)).toBe(true)
+  await addRecord(owner, 'notes', 'b')
+  await hinted()
+  expect(copies.totals).toMatchObject({ copies: 0, bytes: 0 })
+})
+
+test('after another worker had the tenant, what is here is looked at anew', async () => {
+  await hinted()
+  const listings = () => store.reading.calls.list
+  const before = listings()
+  await addRecord(owner, 'notes', 'a')
+  await hinted()
+  expect(listings()).toBe(before)
+  await new TenantFiles(dir, clock).unmarkWarm(owner.spec.id)
+  await addRecord(owner, 'notes', 'b')
+  await hinted()
+  expect(listings()).toBeGreaterThan(before)
+  expect(await takeOver()).toEqual({ found: ['a', 'b'], isRestored: false })
+})
+
+test('copies that begin take turns, so that each finds the room that the others left', async () => {
+  for (const tenant of [owner, await bench.create(), await bench.create()]) {
+    await tenant.flush()
+    copies.hint(tenant.spec.id, databaseNames)
+  }
+  await until('all copies', () => copies.totals.copies === 3)
+  expect(working.max).toBe(1)
 })
 
 test('a tenant that is open here is left alone', async () => {

@@ -23,6 +23,8 @@ import { databaseNames, type TenantFiles } from './tenant-files.ts'
 
 /** Copies that are worked on at once; each may hold as much memory as an opening. */
 const atOnceMax = 4
+/** Of those that begin with nothing: what one needs of the disk shows only once it is made. */
+const beginningsMax = 1
 /** Copies that are remembered; owners of others are not followed. */
 const copiesMax = 10_000
 /** Of the disk that is free or taken by copies: what all workers' copies may take together. */
@@ -75,6 +77,7 @@ export class WarmCopies {
   /** By the time of the last hint, oldest first. */
   readonly #copies = new Map<TenantId, Copy>()
   readonly #lane = new Lane(atOnceMax)
+  readonly #beginnings = new Lane(beginningsMax)
   readonly #closing = new AbortController()
   readonly #all = new Set<Promise<void>>()
   /** Of copies that failed. */
@@ -94,8 +97,7 @@ export class WarmCopies {
       if (worker === null || worker % workers !== index) continue
       const copy = kept.#copyOf(id)
       if (copy === null) break
-      for (const name of databaseNames)
-        copy.bytes += statSync(files.path(id, name), { throwIfNoEntry: false })?.size ?? 0
+      copy.bytes = bytesOnDisk(files, id)
     }
     return kept
   }
@@ -128,8 +130,8 @@ export class WarmCopies {
   }
 
   /**
-   * Somebody else is about to work on the files, which stay. What is under way here holds the tenant closed until it ends, so
-   * whoever may open it may call this.
+   * Somebody else is about to work on the files, which stay. What is under way here holds the tenant closed, and its lock, until
+   * it ends; so whoever has both may call this.
    */
   async forget(id: TenantId): Promise<void> {
     this.#copies.delete(id)
@@ -140,6 +142,7 @@ export class WarmCopies {
     this.#closing.abort(new OverloadedError('the node is stopping'))
     for (const cancel of this.#retries.values()) cancel()
     this.#lane.open()
+    this.#beginnings.open()
     const followers = [...this.#copies.values()].flatMap((copy) => [...copy.followers.values()])
     await Promise.all(followers.map((follower) => follower[Symbol.asyncDispose]()))
     await Promise.all(this.#all)
@@ -171,19 +174,22 @@ export class WarmCopies {
 
   /** Never rejects. */
   async #follow(copy: Copy): Promise<void> {
-    const { pool, clock, log } = this.#deps
-    await this.#lane.enter()
+    const { pool, files, clock, log } = this.#deps
+    const lane = copy.bytes === 0 ? this.#beginnings : this.#lane
+    await lane.enter()
     try {
       while (copy.behind.size > 0 && this.#isCurrent(copy)) {
         const names = [...copy.behind]
         copy.behind.clear()
         copy.behindSinceMs = copy.toldAtMs // what comes while it works counts from its own time
         const done = await pool.whileClosed(copy.id, async () => {
+          using lock = files.tryLock(copy.id)
+          if (lock === null) return null
           await this.#catchUp(copy, names)
           return true
         })
         if (done === null) {
-          this.#copies.delete(copy.id) // it opens or is open here: the files are its owner's
+          this.#copies.delete(copy.id) // it opens or is open on this node: the files are its owner's
           return
         }
         copy.failures = 0
@@ -198,7 +204,7 @@ export class WarmCopies {
       if (copy.failures++ === 0) log.warn('warm copy failed', { tenant: copy.id, error: errorMessage(error) })
     } finally {
       copy.isBusy = false
-      this.#lane.leave()
+      lane.leave()
     }
   }
 
@@ -219,9 +225,13 @@ export class WarmCopies {
   async #catchUp(copy: Copy, names: readonly FollowedDatabase[]): Promise<void> {
     const { files, clock, index } = this.#deps
     // From an earlier time as its owner: they may hold commits that nobody else has, and opening decides about those.
-    if (files.mayHoldMore(copy.id)) return
+    if (files.mayHoldMore(copy.id)) {
+      copy.followers.clear()
+      return
+    }
     const nowMs = clock.monotonic()
-    if (nowMs - copy.heardAtMs > listAgainMs) copy.followers.clear()
+    // Or another worker had the tenant since: it may be further, and what its owner left in a WAL must not stay.
+    if (nowMs - copy.heardAtMs > listAgainMs || !(await this.#isOurs(copy.id))) copy.followers.clear()
     copy.heardAtMs = nowMs
     if (copy.followers.size === 0 && !(await this.#hasRoomFor(copy))) return
     await files.markWarm(copy.id, index)
@@ -230,6 +240,13 @@ export class WarmCopies {
     copy.bytes = bytesOf(copy.followers.values())
     if (!(await this.#makeRoom(copy, 0))) await this.#remove(copy)
     else if (!files.isClean(copy.id)) await files.markClean(copy.id) // all of it is in the store
+  }
+
+  /** Whether the folder is a copy that this worker keeps, and nobody else has worked on it since. */
+  async #isOurs(id: TenantId): Promise<boolean> {
+    const { files, index, workers } = this.#deps
+    const worker = await files.warmWorker(id)
+    return worker !== null && worker % workers === index
   }
 
   async #begin(copy: Copy): Promise<void> {
@@ -248,7 +265,8 @@ export class WarmCopies {
 
   /** Reckons with what the newest state takes, beside what is here of it. */
   async #hasRoomFor(copy: Copy): Promise<boolean> {
-    const { log, clock } = this.#deps
+    const { files, log, clock } = this.#deps
+    copy.bytes = bytesOnDisk(files, copy.id)
     const tailOf = async (name: FollowedDatabase) => {
       const hints = { manifest: this.#manifestReader(copy.id, name) }
       return (await findTail(this.#locate(copy.id, name), this.#closing.signal, hints)).last.header
@@ -289,7 +307,10 @@ export class WarmCopies {
   }
 
   async #removeClosed(copy: Copy): Promise<void> {
-    const removed = await this.#deps.pool.whileClosed(copy.id, async () => {
+    const { pool, files } = this.#deps
+    const removed = await pool.whileClosed(copy.id, async () => {
+      using lock = files.tryLock(copy.id)
+      if (lock === null || !(await this.#isOurs(copy.id))) return null
       await this.#remove(copy)
       return true
     })
@@ -310,6 +331,12 @@ export class WarmCopies {
 function bytesOf(followers: Iterable<Follower>): number {
   let bytes = 0
   for (const { position } of followers) bytes += position.header.commit * position.header.pageSize
+  return bytes
+}
+
+function bytesOnDisk(files: TenantFiles, id: TenantId): number {
+  let bytes = 0
+  for (const name of databaseNames) bytes += statSync(files.path(id, name), { throwIfNoEntry: false })?.size ?? 0
   return bytes
 }
 
