@@ -2,6 +2,7 @@
 // lets go. It probes the next slot, which is the cheapest question there is, and applies what it finds in place. It owns
 // nothing: whoever takes the history over opens the same file, and `openHistory` applies the last slots.
 
+import { rm } from 'node:fs/promises'
 import type { Txid } from '../lib/brand.ts'
 import { type Clock, sleep } from '../lib/clock.ts'
 import { errorMessage } from '../lib/errors.ts'
@@ -60,10 +61,12 @@ export class Follower implements AsyncDisposable {
     const caughtUp = await catchUpDatabase(at, dbPath, restore)
     if (caughtUp === null) {
       removeLocalState(dbPath)
+      // It is of no use, and a restore is made beside it: there may be no room for both.
+      for (const suffix of ['', '-wal', '-shm']) await rm(dbPath + suffix, { force: true })
       await restoreDatabase(at, dbPath, restore)
     }
-    // Not what a restore says, which may end in an image: the slot's checksum is what the next catching up knows this by.
-    const follower = new Follower(at, dbPath, caughtUp ?? last, deps)
+    // Not what was applied last, an image or a merge perhaps: the slot's checksum is what the next catching up knows this by.
+    const follower = new Follower(at, dbPath, last, deps)
     follower.#note()
     return follower
   }

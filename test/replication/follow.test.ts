@@ -13,8 +13,10 @@ import { createLogger } from '../../src/lib/obs/log.ts'
 import { type Rng, seededRng } from '../../src/lib/rng.ts'
 import { Follower } from '../../src/replicate/follow.ts'
 import { readLocalState, writeLocalState } from '../../src/replicate/local-state.ts'
+import { listLtx } from '../../src/replicate/ltx-store.ts'
 import { startMinio } from '../support/minio.ts'
 import { testWithPeers } from '../support/peers.ts'
+import { UpkeepHere } from '../support/upkeep-here.ts'
 import { until } from '../support/wait.ts'
 import { Owner, prefix, sha256 } from './histories.ts'
 
@@ -96,6 +98,29 @@ test('starting again reads only what came since', async () => {
   await (await Follower.open(owner.at, path, deps))[Symbol.asyncDispose]()
   await owner.insert('a little more')
   await owner.flush()
+  const metered = new MeteredObjectStore(store)
+  await using _ = await Follower.open({ store: metered, prefix }, path, deps)
+  expect(hashOf(path)).toBe(owner.hash())
+  expect(metered.reading.bytesReceived).toBeLessThan(200_000)
+})
+
+test('a file that was caught up by a merge is known again', async () => {
+  const store = new MemoryObjectStore()
+  using runner = new UpkeepHere(store)
+  await using owner = await Owner.create(store, { runner })
+  await owner.insert(seededRng(1).bytes(4_000_000))
+  await owner.flush()
+  await owner.kept()
+  const path = join(newFolder(), 'data.db')
+  await (await Follower.open(owner.at, path, deps))[Symbol.asyncDispose]()
+  const isMerged = async () => (await listLtx(owner.at)).some(({ level }) => level === 1)
+  for (let slots = 0; slots < 40 && !(await isMerged()); slots++) {
+    await owner.insert('a little more')
+    await owner.flush()
+    await owner.kept()
+  }
+  expect(await isMerged()).toBe(true)
+  await (await Follower.open(owner.at, path, deps))[Symbol.asyncDispose]()
   const metered = new MeteredObjectStore(store)
   await using _ = await Follower.open({ store: metered, prefix }, path, deps)
   expect(hashOf(path)).toBe(owner.hash())
