@@ -93,3 +93,40 @@ test('a paused owner that wakes acknowledges nothing; a successor waits for a st
     code: 'orphan_not_found',
   })
 }, 180_000)
+
+test('a tenant that moved to a worker for busy ones: its standbys hold what that worker acknowledged alone', async () => {
+  const busy = { busyShare: 0.1, busyMs: 0, calmShare: 0, calmMs: 60_000, restMs: 0, awayMax: 16 }
+  const d = await nodes.start('d', { busy })
+  await nodes.createTenant(d) // who is alone is in nobody's way
+  const id = await nodes.createTenant(d, { ackMode: 'quorum' })
+  nodes.place(id, d, 2, { ackMode: 'quorum' }, [b.id])
+  const away = () => nodes.control.heartbeats.get(d.id)?.away?.find(({ tenantId }) => tenantId === id)?.url ?? null
+  const acked: string[] = []
+  const write = async (text: string) => {
+    const status = await nodes.write(id, { ...d, url: away() ?? d.url }, 2, text)
+    if (status === 200) acked.push(text)
+    return status
+  }
+  let isOver = false
+  const writers = Array.from({ length: 4 }, async (_, writer) => {
+    for (let n = 0; !isOver; n++) await write(`${writer} ${n}`)
+  })
+  try {
+    await until('it to be away', () => away())
+  } finally {
+    isOver = true
+    await Promise.all(writers)
+  }
+  await until('a write of the other worker', async () => (await write('there')) === 200)
+  storeOut()
+  try {
+    for (let n = 0; n < 20; n++) expect(await write(`alone ${n}`)).toBe(200)
+    d.kill()
+    rmSync(d.dir, { recursive: true, force: true })
+  } finally {
+    storeBack()
+  }
+  nodes.place(id, c, 3, { ackMode: 'quorum' }, [b.id])
+  const texts = await until('the successor to serve', () => nodes.texts(id, c, 3))
+  expect(acked.filter((text) => !texts.has(text))).toEqual([])
+})
