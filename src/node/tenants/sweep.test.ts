@@ -92,6 +92,22 @@ test('what was written since, or has an owner of a higher epoch, is in use', asy
   expect(store.keys.length).toBe(2)
 })
 
+test('what somebody begins to write while it is deleted stays', async () => {
+  const { clock, store, context, put } = setUp()
+  for (let file = 1_000; file < 2_500; file++) await put(`${id}/files/c/r/${file}`)
+  await clock.advance(dayMs)
+  const job = { ...ofDeleted, knownEpoch: 0, unchangedSinceMs: clock.now() - dayMs }
+  const late = `fleet/t/${id}/files/c/r/9999`
+  let writing: Promise<unknown> | null = null
+  store.fault = (operation, key) => {
+    if (operation === 'delete' && !key.endsWith('manifest.json')) writing ??= put(`${id}/files/c/r/9999`)
+    return null
+  }
+  await expect(sweepTenant(id, job, context)).rejects.toBeInstanceOf(StillUsedError)
+  await writing
+  expect(store.keys).toContain(late)
+})
+
 test('of a living tenant the paths below its epoch go, each once it is old', async () => {
   const { clock, store, context, history, put } = setUp()
   await history(id, 'data.db', 1)

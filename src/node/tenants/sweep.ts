@@ -15,7 +15,7 @@ import { tenantPrefix } from './manifest.ts'
 import { onPath } from './replica-path.ts'
 import { databaseNames } from './tenant-files.ts'
 
-/** Somebody uses what was to go; nothing was deleted. */
+/** Somebody uses what was to go; nothing was deleted, or nothing more. */
 export class StillUsedError extends AppError {
   readonly code = 'still_used'
 }
@@ -44,7 +44,7 @@ export async function sweepTenant(id: TenantId, job: SweepJob, context: JobConte
   if (job.isDryRun || objects === 0) return { objects, bytes, objectsDeleted: 0 }
   if (job.belowEpoch === null)
     await store.delete([`${tenantPrefix(context.objectPrefix, id)}/manifest.json`], { signal })
-  await deletePaced(left, objects, context)
+  await deletePaced(left, { objects, unchangedSinceMs: job.unchangedSinceMs }, context)
   return { objects, bytes, objectsDeleted: objects }
 }
 
@@ -118,7 +118,12 @@ async function scan(
   }
 }
 
-async function deletePaced({ prefixes, isLeft }: Leftovers, total: number, context: JobContext): Promise<void> {
+/** Throws StillUsedError as soon as it meets what was written since: it takes hours, and somebody may have begun. */
+async function deletePaced(
+  { prefixes, isLeft }: Leftovers,
+  proven: { readonly objects: number; readonly unchangedSinceMs: number },
+  context: JobContext,
+): Promise<void> {
   const { store, clock, signal, report } = context
   let deleted = 0
   for (const prefix of prefixes) {
@@ -126,13 +131,16 @@ async function deletePaced({ prefixes, isLeft }: Leftovers, total: number, conte
     do {
       // By the key after which it goes on: what is deleted behind it moves nothing.
       const page: ListPage = await store.list({ prefix, signal, ...(next !== null && { after: next }) })
-      const keys = page.objects.map(({ key }) => key).filter(isLeft)
+      const found = page.objects.filter(({ key }) => isLeft(key))
+      const young = found.find(({ modifiedAtMs }) => modifiedAtMs > proven.unchangedSinceMs)
+      if (young !== undefined) throw new StillUsedError(`${young.key} was written while its tenant was swept`)
+      const keys = found.map(({ key }) => key)
       for (let from = 0; from < keys.length; from += keysAtOnce) {
         if (deleted > 0) await sleep(clock, pauseMs, signal)
         const part = keys.slice(from, from + keysAtOnce)
         await store.delete(part, { signal })
         deleted += part.length
-        report({ step: 'deleting', done: deleted, total })
+        report({ step: 'deleting', done: deleted, total: proven.objects })
       }
       next = page.next === null ? null : (page.objects.at(-1)?.key ?? null)
     } while (next !== null)
