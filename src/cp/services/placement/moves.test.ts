@@ -160,6 +160,20 @@ test('of what was shipped before a move that did not come nobody asks the standb
   })
 })
 
+test('a wished move goes where a copy is kept, to its worker, unless another node is named', async () => {
+  const place = { nodeId: node('c'), worker: 3 }
+  for (const target of [null, node('c')]) {
+    const { moves, run, state } = setUp()
+    run({ type: 'tenant.warm', id, warm: { place } })
+    expect(await moves.migrate(id, target, systemActor)).toMatchObject({ ok: true })
+    expect(state.placements.get(id)).toMatchObject(place)
+  }
+  const { moves, run, owner } = setUp()
+  run({ type: 'tenant.warm', id, warm: { place } })
+  expect(await moves.migrate(id, node('b'), systemActor)).toMatchObject({ ok: true })
+  expect(owner()).toBe('b')
+})
+
 test('a copy that takes too long is called off, and the tenant moves without', async () => {
   const { clock, moves, told, control, owner } = setUp()
   control.isSlow = true

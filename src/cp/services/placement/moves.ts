@@ -86,7 +86,9 @@ export class TenantMoves {
     if (target !== null && candidates.length === 0)
       return err(state.nodes.get(target) === undefined ? 'node_not_found' : 'no_node')
     const wish = { region: target === null ? tenant.region : null, excluded: placement.nodeId }
-    const place = choosePlace(candidates, wish)
+    const copy = this.#deps.warm.successorOf(placement)
+    const isWanted = copy !== null && candidates.some((each) => each.id === copy.nodeId)
+    const place = isWanted ? copy : choosePlace(candidates, wish)
     if (place === null) return err('no_node')
     const { id, slug } = tenant
     const details = { from: placement.nodeId, to: place.nodeId }
