@@ -65,6 +65,8 @@ const pocketBaseFlags: Readonly<Record<string, string>> = {
   '--encryptionEnv': '--encryption-env',
   '--https': '--https-addr',
   '--queryTimeout': '--query-timeout',
+  '--publicDir': '--public-dir',
+  '--indexFallback': '--index-fallback',
 }
 
 /** `--flag=value` as two arguments, or an unknown flag would be compared with its value and get no suggestion. */

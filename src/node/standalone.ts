@@ -7,6 +7,7 @@ import { ConfigError, errorMessage } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import type { Rng } from '../lib/rng.ts'
 import { tenantApp } from './api/app.ts'
+import type { PublicFilesOptions } from './api/public-files.ts'
 import type { TenantHost, TenantLease } from './api/tenant-host.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { createInstallerPath } from './engine/auth/superusers.ts'
@@ -29,6 +30,8 @@ export interface StandaloneOptions {
   readonly isDev: boolean
   /** Origins whose pages may read answers; default: all. */
   readonly origins?: readonly string[]
+  /** A folder whose files are served beside the API. */
+  readonly publicFiles?: PublicFilesOptions
   /** How long one read may run, ms; default: 30 s. */
   readonly readDeadlineMs?: number
   readonly clock: Clock
@@ -110,6 +113,7 @@ export async function openStandalone(options: StandaloneOptions): Promise<Standa
   const app = tenantApp({
     host: host(https === null ? 'http' : 'https'),
     ...(options.origins !== undefined && { origins: options.origins }),
+    ...(options.publicFiles !== undefined && { publicFiles: options.publicFiles }),
   })
   const listeners = await openListeners({ app, http: options.http, https, dir, clock, rng, log })
   opened.defer(() => listeners.close())

@@ -3,7 +3,7 @@
 
 import { Database as Sqlite } from 'bun:sqlite'
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from 'bun:test'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../../src/lib/free-port.ts'
@@ -127,3 +127,21 @@ test('--origins bounds which pages may read answers, --queryTimeout how long a r
     expect(refused.status).toBe(400)
   })
 }, 180_000)
+
+test('a web app in pb_public beside the data, or in --publicDir, is served with the API', async () => {
+  const http = freePort()
+  const base = `http://127.0.0.1:${http}`
+  const folder = join(root, 'new/pb_public')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'index.html'), 'home')
+  const texts: string[] = []
+  const look = async () => {
+    await until('an answer', async () => (await fetch(`${base}/api/health`)).status === 200)
+    for (const path of ['/', '/some/page']) texts.push(await (await fetch(base + path)).text())
+  }
+  await serve([`--http=127.0.0.1:${http}`], look)
+  await serve([`--http=127.0.0.1:${http}`, `--publicDir=${folder}`, '--indexFallback=false'], look)
+  expect(texts).toEqual(['home', 'home', 'home', expect.stringContaining('File not found.')])
+  const refused = await serve([`--publicDir=${join(root, 'missing')}`])
+  expect(refused).toMatchObject({ code: 2, text: expect.stringContaining('--public-dir') })
+}, 60_000)

@@ -1,10 +1,13 @@
 // From options to a standalone tenant.
 
+import { statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { systemClock } from '../../lib/clock.ts'
 import { domainName } from '../../lib/config/fleet-options.ts'
 import { ConfigError, errorMessage } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { systemRng } from '../../lib/rng.ts'
+import type { PublicFilesOptions } from '../../node/api/public-files.ts'
 import { openStandalone, type Standalone } from '../../node/standalone.ts'
 import type { StandaloneHttps } from '../../node/standalone-listeners.ts'
 import { encryptionKey } from '../encryption-key.ts'
@@ -25,6 +28,7 @@ export async function startStandalone(input: ModeInput): Promise<Running> {
     encryptionKey: encryptionKey(options.encryptionEnv),
     isDev: options.dev ?? false,
     ...(options.origins !== undefined && { origins: options.origins }),
+    ...publicFilesOf(input),
     ...(options.queryTimeout !== undefined && { readDeadlineMs: options.queryTimeout * 1_000 }),
     clock: systemClock,
     rng: systemRng,
@@ -55,6 +59,15 @@ async function installerLines(standalone: Standalone, log: Logger): Promise<stri
     log.warn('link for the first superuser not made', { error: errorMessage(error) }) // closed meanwhile, or a full disk
     return []
   }
+}
+
+/** The folder that was named, else PocketBase's own where it is. */
+function publicFilesOf({ options }: ModeInput): { readonly publicFiles?: PublicFilesOptions } {
+  const { publicDir, dir = './pb_data', indexFallback = true } = options
+  const isFolder = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
+  if (publicDir !== undefined && !isFolder(publicDir)) throw new ConfigError(`--public-dir: ${publicDir} is no folder`)
+  const path = resolve(publicDir ?? join(dir, '../pb_public'))
+  return publicDir !== undefined || isFolder(path) ? { publicFiles: { dir: path, indexFallback } } : {}
 }
 
 /** TLS with a certificate that was given, or with those that an authority issues for the domains. */

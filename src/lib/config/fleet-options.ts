@@ -386,6 +386,20 @@ export const fleetOptions = {
     about: 'Standalone: origins whose pages may read answers (CORS); * stands for any text. Default *.',
     parse: listOf(originName, originsMax),
   }),
+  publicDir: option({
+    flag: 'public-dir',
+    env: 'PUBLIC_DIR',
+    placeholder: 'PATH',
+    about: 'Standalone: folder whose files are served beside the API. Default pb_public beside --dir, if it is there.',
+    parse: nonEmpty,
+  }),
+  indexFallback: option({
+    flag: 'index-fallback',
+    env: 'INDEX_FALLBACK',
+    placeholder: null,
+    about: 'Standalone: whether paths without a file get the index page of --public-dir. Default true.',
+    parse: flagValue,
+  }),
   queryTimeout: option({
     flag: 'query-timeout',
     env: 'QUERY_TIMEOUT',

@@ -23,6 +23,7 @@ import { healthRoutes } from './health.ts'
 import { logRoutes } from './logs.ts'
 import { logRequest } from './middleware/activity-log.ts'
 import { pageRoutes } from './page-routes.ts'
+import { PublicFiles, type PublicFilesOptions } from './public-files.ts'
 import { realtimeRoutes } from './realtime.ts'
 import { recordRoutes } from './records.ts'
 import { RequestEvent } from './request-event.ts'
@@ -36,6 +37,8 @@ export interface TenantAppOptions {
   readonly host: TenantHost
   /** Origins whose pages may read answers; default: all. See {@link Cors}. */
   readonly origins?: readonly string[]
+  /** A folder whose files are served where no route is; default: none. */
+  readonly publicFiles?: PublicFilesOptions
   /** Routes beside the ones of this file. */
   readonly routes?: readonly Route[]
   /** Called after each answer was made, before it is sent; must not throw. */
@@ -78,6 +81,7 @@ export class TenantApi {
   readonly #host: TenantHost
   readonly #cors: Cors
   readonly #router = new Router()
+  readonly #publicFiles: PublicFiles | null
   readonly #onAnswered: ((answered: Answered) => void) | null
   /** Made with the first request, whose tenant has the clock. */
   #turns: Turns | null = null
@@ -85,6 +89,7 @@ export class TenantApi {
   constructor(options: TenantAppOptions) {
     this.#host = options.host
     this.#cors = new Cors(options.origins)
+    this.#publicFiles = options.publicFiles ? new PublicFiles(options.publicFiles) : null
     this.#onAnswered = options.onAnswered ?? null
     for (const routes of [...allRoutes, options.routes ?? []]) for (const route of routes) this.#router.add(route)
   }
@@ -169,7 +174,8 @@ export class TenantApi {
     const match = this.#router.find(event.method, event.path)
     if (match === null) {
       checkPathLimit(event)
-      // What is read and no part of the API is looked for among PocketBase's public files, of which a tenant has none.
+      const isRead = event.method === 'GET' || event.method === 'HEAD'
+      if (isRead && this.#publicFiles !== null) return this.#publicFiles.answer(event)
       throw notFound(event.method === 'GET' ? 'File not found.' : undefined)
     }
     const { route, params } = match

@@ -53,6 +53,17 @@ export async function serveFile(request: Request, file: StoredFile, options: Ser
     'x-content-type-options': 'nosniff',
     'x-xss-protection': '1; mode=block', // and no X-Frame-Options: files may be framed
   })
+  return sendFile(request, file, headers)
+}
+
+/**
+ * The answer to a GET or HEAD of `file` by the conditions and ranges that were asked for.
+ *
+ * @param headers of the whole file, `content-type` and `last-modified` among them, and `etag` where it has one.
+ */
+export async function sendFile(request: Request, file: StoredFile, headers: Headers): Promise<Response> {
+  const etag = headers.get('etag')
+  const contentType = headers.get('content-type') ?? file.contentType
   const condition = checkConditions(request, etag, file.modifiedAtMs)
   if (condition === 304) {
     for (const name of ['content-type', 'last-modified']) headers.delete(name)
@@ -112,14 +123,14 @@ function isModifiedAfter(modifiedAtMs: number, date: string): boolean | null {
   return Number.isNaN(atMs) ? null : Math.floor(modifiedAtMs / 1000) > Math.floor(atMs / 1000)
 }
 
-function matchesTag(header: string, etag: string): boolean {
+function matchesTag(header: string, etag: string | null): boolean {
   return header.split(',').some((each) => {
     const tag = each.trim()
     return tag === '*' || tag.replace(/^W\//, '') === etag
   })
 }
 
-function checkConditions(request: Request, etag: string, modifiedAtMs: number): 200 | 304 | 412 {
+function checkConditions(request: Request, etag: string | null, modifiedAtMs: number): 200 | 304 | 412 {
   const header = (name: string) => request.headers.get(name)
   const ifMatch = header('if-match')
   if (ifMatch !== null) {
@@ -130,7 +141,7 @@ function checkConditions(request: Request, etag: string, modifiedAtMs: number): 
   return isModifiedAfter(modifiedAtMs, header('if-modified-since') ?? '') === false ? 304 : 200
 }
 
-function isRangeWanted(request: Request, etag: string, modifiedAtMs: number): boolean {
+function isRangeWanted(request: Request, etag: string | null, modifiedAtMs: number): boolean {
   const ifRange = request.headers.get('if-range')
   if (ifRange === null || ifRange === '') return true
   if (ifRange.startsWith('"') || ifRange.startsWith('W/')) return ifRange === etag
