@@ -39,6 +39,8 @@ export interface ScheduleDeps {
 export class UpkeepSchedule {
   readonly #deps: ScheduleDeps
   readonly #due: Map<TenantId, number>
+  /** Those that failed are not tried again before; what was due when stays as it is, for that is what must be made up for. */
+  readonly #restsUntilMs = new Map<TenantId, number>()
   #cancel: Cancel | null = null
   #isUnsaved = false
   #isLooking = false
@@ -60,6 +62,7 @@ export class UpkeepSchedule {
     if (dueAtMs === null ? !this.#due.has(id) : this.#due.get(id) === dueAtMs) return
     if (dueAtMs === null) this.#due.delete(id)
     else if (this.#due.size < tenantsMax) this.#due.set(id, dueAtMs)
+    this.#restsUntilMs.delete(id)
     this.#isUnsaved = true
     this.#arm()
   }
@@ -75,9 +78,14 @@ export class UpkeepSchedule {
     if (this.#cancel !== null || this.#isLooking || this.#isStopped) return
     if (this.#due.size === 0 && !this.#isUnsaved) return
     const { clock, lookMsMin = lookMsMinDefault } = this.#deps
-    const first = Math.min(...this.#due.values())
+    let first = Number.POSITIVE_INFINITY
+    for (const [id, dueAtMs] of this.#due) first = Math.min(first, this.#looksAtMs(id, dueAtMs))
     const waitMs = this.#isUnsaved ? lookMsMin : Math.min(lookMsMax, Math.max(lookMsMin, first - clock.now()))
     this.#cancel = clock.setTimer(waitMs, () => void this.#look())
+  }
+
+  #looksAtMs(id: TenantId, dueAtMs: number): number {
+    return Math.max(dueAtMs, this.#restsUntilMs.get(id) ?? dueAtMs)
   }
 
   async #look(): Promise<void> {
@@ -86,7 +94,7 @@ export class UpkeepSchedule {
     this.#isLooking = true
     this.#save()
     const nowMs = clock.now()
-    const due = [...this.#due].filter(([, dueAtMs]) => dueAtMs <= nowMs)
+    const due = [...this.#due].filter(([id, dueAtMs]) => this.#looksAtMs(id, dueAtMs) <= nowMs)
     const queue = due.values()
     const lane = async () => {
       for (const [id, dueAtMs] of queue) if (!this.#isStopped) await this.#lookAfter(id, dueAtMs)
@@ -103,7 +111,7 @@ export class UpkeepSchedule {
       const next = (await isOurs(id)) ? await pass(id, dueAtMs) : null
       if (this.#due.get(id) === dueAtMs) this.note(id, next)
     } catch (error) {
-      this.note(id, clock.now() + retryMs)
+      if (this.#due.get(id) === dueAtMs) this.#restsUntilMs.set(id, clock.now() + retryMs)
       log.warn('what was due for a closed tenant failed', { tenant: id, error: errorMessage(error) })
     }
   }
