@@ -114,7 +114,10 @@ export async function runWorker(): Promise<never> {
     (it) => it.close(),
   )
   const files = new TenantFiles(config.dir, clock)
-  const cacheDir = join(config.dir, 'cache', `worker-${config.index}`)
+  const fileCache = await FileCache.open({
+    dir: join(config.dir, 'cache', `worker-${config.index}`),
+    bytesMax: fileCacheBytesMax,
+  })
   const scratchDir = await emptyFolder(join(config.dir, 'scratch', `worker-${config.index}`))
   const run = jobRunnerIn({ ...config, objectStore: shareOf(config.objectStore, storeShares.job) }, (id, reading) =>
     meters.add(id, reading),
@@ -144,6 +147,7 @@ export async function runWorker(): Promise<never> {
     },
   )
   opened.defer(() => upkeep.close())
+  // Nothing is waited for from here to the pool: what is due now would use it before it is there.
   const schedule = new UpkeepSchedule({
     clock,
     log,
@@ -176,7 +180,7 @@ export async function runWorker(): Promise<never> {
     store,
     objectPrefix: config.objectPrefix,
     files,
-    fileCache: await FileCache.open({ dir: cacheDir, bytesMax: fileCacheBytesMax }),
+    fileCache,
     passwords: new PasswordQueue(),
     isDev: config.isDev,
     upkeep,
