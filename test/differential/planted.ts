@@ -13,7 +13,7 @@ interface PlantedBug {
 }
 
 /** Seeds that are tried before a bug counts as missed, and requests of each. */
-const seedsMax = 4
+const seedsMax = 12
 const requests = 400
 
 const bugs: Readonly<Record<string, PlantedBug>> = {
@@ -77,8 +77,8 @@ const bugs: Readonly<Record<string, PlantedBug>> = {
   },
   'upserts always create': {
     file: '../api/batch.ts',
-    from: "kind = exists ? 'update' : 'create'",
-    to: "kind = 'create'",
+    from: "return exists ? { kind: 'update'",
+    to: "return exists && id === '-' ? { kind: 'update'",
   },
   'realtime forgets its filters': {
     file: 'realtime/publish.ts',
@@ -109,6 +109,15 @@ const bugs: Readonly<Record<string, PlantedBug>> = {
 
 /** How many bugs there are. */
 export const plantedCount = Object.keys(bugs).length
+
+const engineFolder = join(import.meta.dir, '../../src/node/engine')
+
+/** Bugs whose place in the source has gone, so that they could not be planted. */
+export function unplantable(): string[] {
+  return Object.entries(bugs)
+    .filter(([, { file, from }]) => !readFileSync(join(engineFolder, file), 'utf8').includes(from))
+    .map(([name]) => name)
+}
 
 /** Plants the first `rounds` bugs; throws when one of them is missed. @returns the seed that found each. */
 export async function findPlanted(
