@@ -4,19 +4,21 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AnyElysia } from 'elysia'
-import type { Clock } from '../lib/clock.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
 import { ConfigError, errorMessage } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import type { Rng } from '../lib/rng.ts'
-import { cannotListen, type FetchHandler, type Listener, listen, type TlsCertificate } from './api/listen.ts'
+import {
+  cannotListen,
+  type Listener,
+  listen,
+  listenWith,
+  type SocketAddress,
+  type TlsCertificate,
+} from './api/listen.ts'
 import { acmeIssuer, type Challenges } from './certificates/acme-issuer.ts'
 import { type Certificate, CertificateCache } from './certificates/certificate-cache.ts'
 import { CertificateKeeper } from './certificates/certificate-keeper.ts'
-
-export interface SocketAddress {
-  readonly host: string
-  readonly port: number
-}
 
 /** Where certificates come from. */
 export type CertificateSource =
@@ -51,13 +53,14 @@ const reopenAfterMs = 1_000
 /** Throws ConfigError for an address or a certificate that cannot be used; then nothing stays open. */
 export async function openListeners(options: StandaloneListenersOptions): Promise<Listener> {
   const { app, http, https, clock } = options
-  if (https === null) return listen(app, http, '--http', clock)
+  const plainOptions = { address: http, flag: '--http', clock }
+  if (https === null) return listenWith(app, plainOptions)
   await using opened = new AsyncDisposableStack()
   const challenges: Challenges = new Map()
   const secure = new SecureListener(options, https)
   opened.defer(() => secure.close())
   secure.open()
-  const plain = listen(app, http, '--http', clock, { fetch: redirect(https, secure.port, challenges) })
+  const plain = listen(redirect(https, secure.port, challenges), plainOptions)
   opened.defer(() => plain.close())
   if (https.certificates.from === 'acme') {
     const { dir, rng, log } = options
@@ -87,6 +90,7 @@ class SecureListener {
   #listener: Listener | null = null
   #placeholder: { readonly port: number; stop(closeActive?: boolean): void } | null = null
   #isClosed = false
+  #cancelReopen: Cancel = () => {}
   port = 0
 
   constructor(options: StandaloneListenersOptions, https: StandaloneHttps) {
@@ -139,7 +143,7 @@ class SecureListener {
       this.#listen()
     } catch (error) {
       log.error('https.reopen', { error: errorMessage(error), againInMs: reopenAfterMs })
-      clock.setTimer(reopenAfterMs, () => {
+      this.#cancelReopen = clock.setTimer(reopenAfterMs, () => {
         if (this.#listener === null) this.#reopen()
       })
     }
@@ -149,13 +153,14 @@ class SecureListener {
     const { app, clock } = this.#options
     const { host, domains } = this.#https
     const address = { host, port: this.port || this.#https.port }
-    const fetch = withoutWww(app.fetch, aliases(domains))
-    this.#listener = listen(app, address, '--https-addr', clock, { fetch, tls: this.#certificates })
+    const options = { address, flag: '--https-addr', clock, tls: this.#certificates }
+    this.#listener = listenWith(app, options, withoutWww(aliases(domains)))
     this.port = Number(new URL(this.#listener.url).port || 443)
   }
 
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#cancelReopen()
     this.#placeholder?.stop(true)
     await this.#listener?.close()
   }
@@ -169,12 +174,12 @@ function aliases(domains: readonly string[]): ReadonlyMap<string, string> {
   return found
 }
 
-function withoutWww(fetch: FetchHandler, hosts: ReadonlyMap<string, string>): FetchHandler {
-  if (hosts.size === 0) return fetch
-  return (request, server) => {
+function withoutWww(hosts: ReadonlyMap<string, string>): (request: Request) => Response | null {
+  return (request) => {
+    if (!request.headers.get('host')?.startsWith('www.')) return null // nearly always, and cheaper than an URL
     const url = new URL(request.url)
     const target = hosts.get(url.hostname)
-    if (target === undefined) return fetch(request, server)
+    if (target === undefined) return null
     url.hostname = target
     return new Response(null, { status: 307, headers: { location: url.href } })
   }
@@ -192,7 +197,7 @@ function readCertificate(source: CertificateSource & { from: 'files' }): TlsCert
 }
 
 /** Sends safe requests to the same path under HTTPS; a body must not be sent in the clear first. */
-function redirect({ domains }: StandaloneHttps, port: number, challenges: Challenges): FetchHandler {
+function redirect({ domains }: StandaloneHttps, port: number, challenges: Challenges): (request: Request) => Response {
   const hosts = new Set([...domains, ...aliases(domains).keys()])
   return (request) => {
     const url = new URL(request.url)

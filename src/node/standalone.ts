@@ -7,6 +7,7 @@ import { ConfigError, errorMessage } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import type { Rng } from '../lib/rng.ts'
 import { tenantApp } from './api/app.ts'
+import type { SocketAddress } from './api/listen.ts'
 import type { PublicFilesOptions } from './api/public-files.ts'
 import type { TenantHost, TenantLease } from './api/tenant-host.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
@@ -17,7 +18,7 @@ import { cronsOf } from './engine/crons/system-jobs.ts'
 import { type Engine, openEngine } from './engine/engine.ts'
 import { LocalStorage } from './engine/files/local-storage.ts'
 import { normalizeRemoteAddress } from './engine/rate-limit/ip.ts'
-import { openListeners, type SocketAddress, type StandaloneHttps } from './standalone-listeners.ts'
+import { openListeners, type StandaloneHttps } from './standalone-listeners.ts'
 
 export interface StandaloneOptions {
   /** A `pb_data`; made when missing. */

@@ -24,7 +24,7 @@ import { wantedThreadMs } from '../lib/scheduling.ts'
 import { defaultRetention } from '../replicate/retention.ts'
 import { UpkeepProcess } from '../replicate/upkeep-process.ts'
 import { tenantApp } from './api/app.ts'
-import { listen } from './api/listen.ts'
+import { listenWith } from './api/listen.ts'
 import { platformRoutes } from './api/platform.ts'
 import { exportRoutes } from './api/platform-export.ts'
 import { superuserRoutes } from './api/platform-superusers.ts'
@@ -252,7 +252,7 @@ export async function runWorker(): Promise<never> {
     (it) => it.close(),
   )
   const host = { acquire: (request: Request) => pool.acquire(request) } satisfies TenantHost
-  const listener = listen(
+  const listener = listenWith(
     acknowledging(
       tenantApp({
         host,
@@ -263,9 +263,7 @@ export async function runWorker(): Promise<never> {
         ],
       }),
     ),
-    config.listen,
-    '--worker-ports',
-    clock,
+    { address: config.listen, flag: '--worker-ports', clock },
   )
   opened.defer(() => listener.close())
   const jobs = opened.adopt(

@@ -17,8 +17,10 @@ const drainMs = 5_000
 /** Where the app sets no limit: Bun's own, bytes. */
 const bodyBytesDefault = 128 * 1024 * 1024
 
-/** What Bun calls for a request. */
-export type FetchHandler = (request: Request, server: Bun.Server<undefined>) => Response | Promise<Response>
+export interface SocketAddress {
+  readonly host: string
+  readonly port: number
+}
 
 export interface TlsCertificate {
   /** PEM, the leaf first. */
@@ -29,30 +31,56 @@ export interface TlsCertificate {
   readonly serverName?: string
 }
 
-export interface ListenExtras {
+type Server = Bun.Server<undefined>
+
+export interface SocketOptions {
+  readonly address: SocketAddress
+  /** Named in the error when the address cannot be had. */
+  readonly flag: string
+  readonly clock: Clock
   /** None: plain HTTP. */
   readonly tls?: readonly TlsCertificate[]
-  /** What answers instead of the app itself, such as something before it. */
-  readonly fetch?: FetchHandler
+  /** Seconds without a byte after which a connection is closed; default: never. */
+  readonly idleTimeoutSeconds?: number
+  readonly bodyBytesMax?: number
+}
+
+/** Serves `fetch` on an address of its own. Throws ConfigError. */
+export function listen(
+  fetch: (request: Request, server: Server) => Response | Promise<Response>,
+  options: SocketOptions,
+): Listener {
+  return open(fetch, options).listener
 }
 
 /**
- * Serves `app` on an address of its own.
+ * Serves `app` on an address of its own, which becomes the app's server.
  *
- * @param flag named in the error when the address cannot be had.
+ * @param before answers what never reaches the app; null: it does.
  * Throws ConfigError.
  */
-export function listen(
+export function listenWith(
   app: AnyElysia,
-  address: { readonly host: string; readonly port: number },
-  flag: string,
-  clock: Clock,
-  { tls = [], fetch = app.fetch }: ListenExtras = {},
+  options: Omit<SocketOptions, 'idleTimeoutSeconds' | 'bodyBytesMax'>,
+  before?: (request: Request) => Response | null,
 ): Listener {
+  const { idleTimeout = 0, maxRequestBodySize = bodyBytesDefault } = app.config.serve ?? {}
+  const fetch = before === undefined ? app.fetch : (request: Request) => before(request) ?? app.fetch(request)
+  const limits = { idleTimeoutSeconds: idleTimeout, bodyBytesMax: maxRequestBodySize }
+  const { listener, server } = open(fetch, { ...options, ...limits })
+  app.server = server as unknown as NonNullable<typeof app.server> // the same object; Elysia names another type for it
+  return listener
+}
+
+function open(
+  fetch: (request: Request, server: Server) => Response | Promise<Response>,
+  options: SocketOptions,
+): { readonly listener: Listener; readonly server: Server } {
+  const { address, flag, clock, tls = [], idleTimeoutSeconds = 0, bodyBytesMax = bodyBytesDefault } = options
   try {
     const server = Bun.serve({
-      idleTimeout: app.config.serve?.idleTimeout ?? 0,
-      maxRequestBodySize: app.config.serve?.maxRequestBodySize ?? bodyBytesDefault,
+      idleTimeout: idleTimeoutSeconds,
+      maxRequestBodySize: bodyBytesMax,
       hostname: address.host,
       port: address.port,
       development: false, // an uncaught error must not send out a page of source code
@@ -60,9 +88,8 @@ export function listen(
       fetch,
       ...(tls.length > 0 && { tls: tls.length === 1 ? { cert: tls[0]!.cert, key: tls[0]!.key } : [...tls] }),
     })
-    app.server = server as unknown as NonNullable<typeof app.server>
     const host = server.hostname?.includes(':') ? `[${server.hostname}]` : server.hostname
-    return {
+    const listener: Listener = {
       url: `${tls.length === 0 ? 'http' : 'https'}://${host}:${server.port}`,
       async close() {
         const waiting = new AbortController()
@@ -71,17 +98,14 @@ export function listen(
         await server.stop(true)
       },
     }
+    return { listener, server }
   } catch (error) {
     throw cannotListen(flag, address, error)
   }
 }
 
 /** What to tell of an address that cannot be had, by the flag that gave it. */
-export function cannotListen(
-  flag: string,
-  { host, port }: { readonly host: string; readonly port: number },
-  error: unknown,
-): ConfigError {
+export function cannotListen(flag: string, { host, port }: SocketAddress, error: unknown): ConfigError {
   const reason = errorCode(error) === 'EADDRINUSE' ? 'the address is in use' : errorMessage(error)
   return new ConfigError(`${flag}: cannot listen on ${host}:${port}: ${reason}`, { cause: error })
 }

@@ -4,7 +4,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { errorCode, errorMessage } from '../../lib/errors.ts'
+import { ConfigError, errorCode, errorMessage } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 
 export interface Certificate {
@@ -56,7 +56,10 @@ export class CertificateCache {
     this.#log = log
   }
 
-  /** The certificate of `host`, valid or not; null when there is none, or none that can be used, which is logged. */
+  /**
+   * The certificate of `host`, valid or not; null when there is none, or none that can be used, which is logged.
+   * Throws ConfigError when the folder cannot be read.
+   */
   async read(host: string): Promise<Certificate | null> {
     const pem = await this.#readFile(host)
     if (pem === null) return null
@@ -72,7 +75,7 @@ export class CertificateCache {
     return this.#writeFile(host, key + chain)
   }
 
-  /** PEM of the account's key; null when there is none. */
+  /** PEM of the account's key; null when there is none. Throws ConfigError when the folder cannot be read. */
   async readAccountKey(): Promise<string | null> {
     const pem = await this.#readFile(accountFile)
     return pem && (pem.match(pemBlock)?.[0] ?? null)
@@ -88,7 +91,7 @@ export class CertificateCache {
       return bytes.length > fileBytesMax ? null : bytes.toString()
     } catch (error) {
       if (errorCode(error) === 'ENOENT') return null
-      throw error
+      throw new ConfigError(`certificates in ${this.#dir} cannot be read: ${errorMessage(error)}`, { cause: error })
     }
   }
 

@@ -64,9 +64,10 @@ export class CertificateKeeper {
 
   #valid(): Certificate[] {
     const { hosts, clock } = this.#options
-    return hosts
-      .map((host) => this.#held.get(host))
-      .filter((each) => each !== undefined && each.expiresAtMs > clock.now()) as Certificate[]
+    return hosts.flatMap((host) => {
+      const held = this.#held.get(host)
+      return held !== undefined && held.expiresAtMs > clock.now() ? [held] : []
+    })
   }
 
   async #keep(host: string): Promise<void> {
