@@ -9,7 +9,7 @@ export class Cors {
   readonly #isOpen: boolean
   readonly #patterns: readonly RegExp[]
 
-  /** @param origins such as `https://app.example.com`; `*` is any, and within one any text, `?` one character. */
+  /** @param origins few and the operator's own, such as `https://app.example.com`; `*` is any, and within one any text, `?` one character. */
   constructor(origins: readonly string[] = ['*']) {
     this.#names = new Set(origins)
     this.#isOpen = this.#names.has('*')
@@ -44,7 +44,7 @@ export class Cors {
   }
 }
 
-/** Go's matching of whole labels from the right is a part of what this matches. */
+/** PocketBase also compares label by label, which allows nothing that this does not. */
 function originPattern(origin: string): RegExp {
   const text = origin
     .replace(/[.+^${}()|[\]\\]/g, '\\$&')

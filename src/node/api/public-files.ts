@@ -1,10 +1,12 @@
 // Files of a folder beside the API, such as a web app: PocketBase's `pb_public` (apis/base.go, Static). What no route of the
 // API answers is looked for here.
 
+import type { Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorCode } from '../../lib/errors.ts'
 import { sendFile } from '../engine/files/serve.ts'
+import type { StoredFile } from '../engine/files/storage.ts'
 import { notFound } from './error-map.ts'
 import type { RequestEvent } from './request-event.ts'
 
@@ -25,54 +27,55 @@ export class PublicFiles {
     this.#options = options
   }
 
-  /** Answers a GET or HEAD; throws ApiError when there is no such file. */
+  /** Answers a GET or HEAD. Throws ApiError when there is no such file. */
   async answer(event: RequestEvent): Promise<Response> {
     event.isQuiet = true
-    const { path } = event
+    const { path, request } = event
     const name = nameOf(path)
     const found = name === null ? null : await this.#look(name)
-    if (found === 'folder') {
+    if (name === null || found === null) return this.#fallBack(request)
+    if (found.isDirectory()) {
       if (!path.endsWith('/')) return movedTo(`${path}/`)
-      if ((await this.#look(join(name!, indexPage))) === 'file') return this.#send(event, join(name!, indexPage))
-      return this.#fallBack(event)
+      return (await this.#sendFile(request, join(name, indexPage))) ?? this.#fallBack(request)
     }
-    if (found === null) return this.#fallBack(event)
     if (path.endsWith('/')) return movedTo(path.replace(/\/+$/, ''))
     if (path.endsWith(indexPage)) return movedTo(path.slice(0, -indexPage.length))
-    return this.#send(event, name!)
+    return this.#send(request, name, found)
   }
 
-  async #fallBack(event: RequestEvent): Promise<Response> {
-    if (this.#options.indexFallback && (await this.#look(indexPage)) === 'file') return this.#send(event, indexPage)
-    throw notFound('File not found.')
+  async #fallBack(request: Request): Promise<Response> {
+    const page = this.#options.indexFallback ? await this.#sendFile(request, indexPage) : null
+    if (page === null) throw notFound('File not found.')
+    return page
   }
 
-  async #look(name: string): Promise<'file' | 'folder' | null> {
+  /** Null when there is no such file. */
+  async #sendFile(request: Request, name: string): Promise<Response | null> {
+    const found = await this.#look(name)
+    return found?.isFile() ? this.#send(request, name, found) : null
+  }
+
+  /** A file or folder; null for anything else, such as a pipe, and for nothing. */
+  async #look(name: string): Promise<Stats | null> {
     try {
-      const info = await stat(join(this.#options.dir, name))
-      return info.isFile() ? 'file' : info.isDirectory() ? 'folder' : null
+      const found = await stat(join(this.#options.dir, name))
+      return found.isFile() || found.isDirectory() ? found : null
     } catch (error) {
       if (missingCodes.has(errorCode(error) ?? '')) return null
       throw error
     }
   }
 
-  async #send({ request }: RequestEvent, name: string): Promise<Response> {
-    const path = join(this.#options.dir, name)
-    const info = await stat(path)
-    const file = Bun.file(path)
-    const stored = {
-      sizeBytes: info.size,
-      modifiedAtMs: Math.floor(info.mtimeMs),
+  #send(request: Request, name: string, { size, mtimeMs }: Stats): Promise<Response> {
+    const file = Bun.file(join(this.#options.dir, name))
+    const stored: StoredFile = {
+      sizeBytes: size,
+      modifiedAtMs: Math.floor(mtimeMs),
       contentType: file.type,
-      body: async (range?: { readonly from: number; readonly to: number }) =>
-        range ? file.slice(range.from, range.to) : file,
+      body: async (range) => (range ? file.slice(range.from, range.to) : file),
     }
-    const headers = new Headers({
-      'content-type': file.type,
-      'last-modified': new Date(stored.modifiedAtMs).toUTCString(),
-    })
-    return sendFile(request, stored, headers)
+    const lastModified = new Date(stored.modifiedAtMs).toUTCString()
+    return sendFile(request, stored, new Headers({ 'content-type': file.type, 'last-modified': lastModified }))
   }
 }
 
