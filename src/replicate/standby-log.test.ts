@@ -2,7 +2,7 @@
 // what is let go makes room again, across restarts too. Method: real folders, small bounds.
 
 import { afterAll, expect, test } from 'bun:test'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Txid } from '../lib/brand.ts'
@@ -56,6 +56,17 @@ test('what an earlier process held counts, and is let go as anything else', asyn
   await after.release('b', writer)
   expect(after.heldBytes).toBe(0)
   expect(StandbyLogs.open(dir, bytesMax).heldBytes).toBe(0)
+})
+
+test('what somebody else has put there is no database, and the node starts', async () => {
+  const dir = join(root, 'strange')
+  await fill(StandbyLogs.open(dir, bytesMax), 'a', 3)
+  writeFileSync(join(dir, 'notes'), 'a file')
+  mkdirSync(join(dir, 'lost+found'))
+  writeFileSync(join(dir, 'lost+found', '1-1-2.chain'), 'not of a database')
+  const logs = StandbyLogs.open(dir, bytesMax)
+  await logs.release('a', writer)
+  expect(logs.heldBytes).toBe(0)
 })
 
 test('a chain that starts anew takes the place of the one before', async () => {

@@ -5,7 +5,17 @@
 //   {id}/promise.json                          the newest opening that asked
 //   {id}/{epoch}-{incarnation}-{chain}.chain   see standby-chain.ts; the newest chain counts, an older one is being replaced
 
-import { closeSync, fdatasync, ftruncateSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  type Dirent,
+  fdatasync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -34,6 +44,8 @@ const fairBytesMin = 1 << 20
 /** Messages for one database that may wait for each other. */
 const waitingMax = 256
 const promiseVersion = 1
+/** Of a database, as its folder is named. */
+const idPattern = /^[a-z0-9]+$/
 const syncData = promisify(fdatasync)
 
 export interface HeldChain extends ChainHead {
@@ -89,14 +101,16 @@ export class StandbyLogs {
    */
   static open(root: string, heldBytesMax = heldBytesMaxDefault): StandbyLogs {
     const logs = new StandbyLogs(root, heldBytesMax)
-    let folders: string[]
+    let entries: Dirent[]
     try {
-      folders = readdirSync(root)
+      entries = readdirSync(root, { withFileTypes: true })
     } catch (error) {
       if (errorCode(error) !== 'ENOENT') throw error
       return logs
     }
-    for (const id of folders) {
+    for (const entry of entries) {
+      const { name: id } = entry
+      if (!entry.isDirectory() || !idPattern.test(id)) continue // not ours: no reason for the node not to start
       let bytes = 0
       for (const name of readdirSync(join(root, id)))
         if (parseChainName(name) !== null) bytes += statSync(join(root, id, name)).size
@@ -212,7 +226,7 @@ export class StandbyLogs {
   }
 
   async #inTurn<T>(id: string, work: (entry: Entry) => Promise<T>): Promise<T> {
-    assert(/^[a-z0-9]+$/.test(id), 'the id of a database names its folder')
+    assert(idPattern.test(id), 'the id of a database names its folder')
     for (;;) {
       let loading = this.#entries.get(id)
       if (loading === undefined) {
