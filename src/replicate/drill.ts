@@ -3,11 +3,12 @@
 
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { rm, statfs } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Txid } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
 import { AppError } from '../lib/errors.ts'
+import { freeBytes } from '../lib/free-bytes.ts'
 import { checksumText, type ManifestFile } from './history-manifest.ts'
 import { type HistoryLocation, type LtxFile, listLtx, ltxKey } from './ltx-store.ts'
 import type { RestoreProgress } from './plan-restore.ts'
@@ -111,11 +112,9 @@ function otherFiles(files: readonly LtxFile[], planned: readonly LtxFile[]): Ltx
 }
 
 async function checkSpace(dir: string, neededBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(dir)
-  if (bavail * bsize < neededBytes + diskReserveBytes)
-    throw new DrillSpaceError(
-      `${dir} has ${bavail * bsize} bytes free; a drill here needs ${neededBytes} and a reserve`,
-    )
+  const free = await freeBytes(dir)
+  if (free < neededBytes + diskReserveBytes)
+    throw new DrillSpaceError(`${dir} has ${free} bytes free; a drill here needs ${neededBytes} and a reserve`)
 }
 
 async function hashOf(path: string): Promise<string> {

@@ -1,8 +1,8 @@
 // Room on the disk for what a job rebuilds. The node's open tenants write to the same disk: one that a job has filled would
 // take no write of anybody.
 
-import { statfs } from 'node:fs/promises'
 import { AppError } from '../../lib/errors.ts'
+import { type FreeBytes, freeBytes } from '../../lib/free-bytes.ts'
 import { findTail } from '../../replicate/history.ts'
 import { locate, type TenantHistories } from './cut.ts'
 import type { JobContext } from './job-context.ts'
@@ -27,7 +27,7 @@ export async function checkRoom(
   names: readonly DatabaseName[],
   copies: number,
   { scratchDir, signal }: Pick<JobContext, 'scratchDir' | 'signal'>,
-  freeBytesOf: (dir: string) => Promise<number> = freeBytes,
+  freeBytesOf: FreeBytes = freeBytes,
 ): Promise<void> {
   const sizes = await Promise.all(
     names.map(async (name) => {
@@ -41,10 +41,4 @@ export async function checkRoom(
     throw new NoRoomError(
       `this node has ${free} bytes of disk free; the job needs ${neededBytes} beside ${reserveBytes} that stay free`,
     )
-}
-
-/** What this process may still write to the disk of a folder. */
-export async function freeBytes(dir: string): Promise<number> {
-  const { bavail, bsize } = await statfs(dir)
-  return bavail * bsize
 }

@@ -45,7 +45,7 @@ const depsOf = (): WarmCopiesDeps => ({
       return work().finally(() => working.now--)
     },
   },
-  freeBytes: async () => freeBytes,
+  freeBytesOf: async () => freeBytes,
 })
 
 beforeEach(async () => {

@@ -4,11 +4,11 @@
 // is short, the one that was not told of anything for longest first.
 
 import { statSync } from 'node:fs'
-import { statfs } from 'node:fs/promises'
 import type { FollowedDatabase } from '../../ipc/messages/standby.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import { errorMessage, OverloadedError } from '../../lib/errors.ts'
+import { type FreeBytes, freeBytes } from '../../lib/free-bytes.ts'
 import { Lane } from '../../lib/lane.ts'
 import type { ObjectStore } from '../../lib/object-store/object-store.ts'
 import type { Logger } from '../../lib/obs/log.ts'
@@ -39,9 +39,6 @@ const restMsMax = 300_000
 /** Tries without a new hint: the tenant may be gone. */
 const triesMax = 8
 
-/** Disk of the folder that holds the tenants, bytes. */
-export type FreeBytes = (dir: string) => Promise<number>
-
 export interface WarmCopiesDeps {
   readonly pool: Pick<TenantPool, 'whileClosed'>
   readonly files: TenantFiles
@@ -53,7 +50,8 @@ export interface WarmCopiesDeps {
   readonly index: number
   /** They share the disk. */
   readonly workers: number
-  readonly freeBytes?: FreeBytes
+  /** For tests. */
+  readonly freeBytesOf?: FreeBytes
 }
 
 interface Copy {
@@ -291,10 +289,10 @@ export class WarmCopies {
 
   /** Removes copies that were not told of anything for longest. @returns whether `neededBytes` more fit now. */
   async #makeRoom(copy: Copy, neededBytes: number): Promise<boolean> {
-    const { files, workers, freeBytes = freeBytesOf } = this.#deps
+    const { files, workers, freeBytesOf = freeBytes } = this.#deps
     const fits = async () => {
       const { bytes } = this.totals
-      const free = await freeBytes(files.root)
+      const free = await freeBytesOf(files.root)
       const mostBytes = ((free + bytes) * diskShare) / workers
       return bytes + neededBytes <= mostBytes && free - neededBytes >= reserveBytes
     }
@@ -338,9 +336,4 @@ function bytesOnDisk(files: TenantFiles, id: TenantId): number {
   let bytes = 0
   for (const name of databaseNames) bytes += statSync(files.path(id, name), { throwIfNoEntry: false })?.size ?? 0
   return bytes
-}
-
-async function freeBytesOf(dir: string): Promise<number> {
-  const { bavail, bsize } = await statfs(dir)
-  return bavail * bsize
 }

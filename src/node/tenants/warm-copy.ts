@@ -4,11 +4,12 @@
 import { mkdir } from 'node:fs/promises'
 import type { JobProgress, WarmReport } from '../../ipc/messages/jobs.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { type FreeBytes, freeBytes } from '../../lib/free-bytes.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { Follower } from '../../replicate/follow.ts'
 import { listNewest } from '../../replicate/ltx-store.ts'
 import { locate, type TenantHistories } from './cut.ts'
-import { checkRoom, freeBytes } from './job-room.ts'
+import { checkRoom } from './job-room.ts'
 import { manifestReader } from './manifest.ts'
 import { databaseNames, type TenantFiles } from './tenant-files.ts'
 
@@ -25,7 +26,7 @@ export async function warmCopy(
     readonly signal: AbortSignal
     readonly report: (progress: JobProgress) => void
     /** For tests. */
-    readonly freeBytesOf?: (dir: string) => Promise<number>
+    readonly freeBytesOf?: FreeBytes
   },
 ): Promise<WarmReport> {
   const { files, clock, log, signal, report, freeBytesOf = freeBytes } = deps

@@ -2,7 +2,7 @@
 // names that leave the folder, links, bombs.
 
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, readdir, statfs } from 'node:fs/promises'
+import { mkdir, open, readdir } from 'node:fs/promises'
 import { dirname, join, resolve, sep } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
@@ -10,6 +10,7 @@ import type { ReadableStream as NodeStream } from 'node:stream/web'
 import { type Entry, open as openZip, type ZipFile as ZipReader } from 'yauzl'
 import { ZipFile } from 'yazl'
 import { AppError } from '../../../lib/errors.ts'
+import { freeBytes } from '../../../lib/free-bytes.ts'
 
 /** Entries of one archive. */
 const entriesMax = 1_000_000
@@ -130,8 +131,7 @@ export async function unpackArchive(
 
 /** Bytes that one archive may take of a disk: half of what is left, for others live on it too. */
 async function roomIn(dir: string): Promise<number> {
-  const { bavail, bsize } = await statfs(dir)
-  return Math.floor((bavail * bsize) / 2)
+  return Math.floor((await freeBytes(dir)) / 2)
 }
 
 /** An entry of an archive that is read where it lies. */
