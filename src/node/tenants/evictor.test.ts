@@ -2,11 +2,11 @@
 // folders.
 
 import { afterAll, expect, test } from 'bun:test'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TenantId } from '../../lib/brand.ts'
-import { systemClock } from '../../lib/clock.ts'
+import { SimClock } from '../../lib/clock.ts'
 import { silentLogger as log } from '../../lib/obs/log.ts'
 import { evictResting } from './evictor.ts'
 import { TenantFiles } from './tenant-files.ts'
@@ -17,7 +17,8 @@ afterAll(() => rmSync(root, { recursive: true, force: true }))
 const pool = { whileClosed: (_: TenantId, work: () => Promise<boolean>) => work() }
 
 test('resting folders go, but for those that are dirty, warm or in the hands of another worker', async () => {
-  const files = new TenantFiles(root, systemClock)
+  const clock = new SimClock()
+  const files = new TenantFiles(root, clock)
   const [resting, dirty, warm, opening] = ['resting', 'dirtydx', 'warmwrm', 'opening'].map(
     (name) => `${name}00000001` as TenantId,
   ) as [TenantId, TenantId, TenantId, TenantId]
@@ -27,9 +28,9 @@ test('resting folders go, but for those that are dirty, warm or in the hands of 
     if (id !== dirty) await files.markClean(id)
   }
   await files.markWarm(warm, 0)
-  const later = Date.now() + 60_000
+  const later = Math.max(...[resting, warm, opening].map((id) => statSync(files.dir(id)).mtimeMs)) + 1
   {
-    using lock = new TenantFiles(root, systemClock).tryLock(opening)
+    using lock = new TenantFiles(root, clock).tryLock(opening)
     expect(lock).not.toBeNull()
     expect(await evictResting(pool, files, later, log)).toBe(1)
   }

@@ -7,6 +7,7 @@ import { specOfTest, TenantBench } from '../../../test/support/tenant.ts'
 import { until } from '../../../test/support/wait.ts'
 import type { Epoch, TenantId } from '../../lib/brand.ts'
 import { systemClock } from '../../lib/clock.ts'
+import type { FreeBytes } from '../../lib/free-bytes.ts'
 import { MemoryObjectStore } from '../../lib/object-store/memory.ts'
 import { MeteredObjectStore } from '../../lib/object-store/metered.ts'
 import type { ObjectStore } from '../../lib/object-store/object-store.ts'
@@ -18,17 +19,15 @@ import { warmCopy } from './warm-copy.ts'
 
 setDefaultTimeout(180_000)
 
-function copyTo(target: TenantBench, tenantId: TenantId, store: ObjectStore = target.store) {
-  return warmCopy(
-    { store, objectPrefix: 'pf', tenantId },
-    {
-      files: target.deps.files,
-      clock: systemClock,
-      log: silentLogger,
-      signal: new AbortController().signal,
-      report: () => {},
-    },
-  )
+function copyTo(
+  target: TenantBench,
+  tenantId: TenantId,
+  { store = target.store, ...room }: { readonly store?: ObjectStore; readonly freeBytesOf?: FreeBytes } = {},
+) {
+  const { files } = target.deps
+  const { signal } = new AbortController()
+  const deps = { files, clock: systemClock, log: silentLogger, signal, report: () => {}, ...room }
+  return warmCopy({ store, objectPrefix: 'pf', tenantId }, deps)
 }
 
 async function fill(tenant: OpenTenant, bytes: number): Promise<void> {
@@ -55,7 +54,7 @@ test('copied while it is served, again for what came since, then opened with har
   expect(target.deps.files.isClean(id)).toBe(true)
   await fill(tenant, 10_000)
   const metered = new MeteredObjectStore(store)
-  await copyTo(target, id, metered)
+  await copyTo(target, id, { store: metered })
   expect(metered.reading.bytesReceived).toBeLessThan(200_000)
   await fill(tenant, 10_001)
   await source.close(tenant)
@@ -90,19 +89,7 @@ test('where there is no room nothing is written; what a copy has here already co
   const tenant = await source.create()
   const { id } = tenant.spec
   await fill(tenant, 3_000_000)
-  const freeBytes = 1 + (512 << 20)
-  const copy = () =>
-    warmCopy(
-      { store, objectPrefix: 'pf', tenantId: id },
-      {
-        files: target.deps.files,
-        clock: systemClock,
-        log: silentLogger,
-        signal: new AbortController().signal,
-        report: () => {},
-        freeBytesOf: async () => freeBytes,
-      },
-    )
+  const copy = () => copyTo(target, id, { freeBytesOf: async () => 1 + (512 << 20) })
   const refused = await copy().catch((error) => error)
   expect(refused).toMatchObject({ code: 'ENOSPC' })
   expect(await Bun.file(target.deps.files.path(id, 'data.db')).exists()).toBe(false)
