@@ -46,5 +46,5 @@ test('tags choose, errors reach the caller, an id is bound once', async () => {
   chain.bind({ id: 'x', tags: ['posts'], handle: () => Promise.reject(new Error('no')) })
   chain.bind({ id: 'x', tags: ['posts'], handle: () => Promise.reject(new Error('no posts')) })
   await chain.trigger(event(), () => {}, ['users'])
-  expect(chain.trigger(event(), () => {}, ['posts', 'id1'])).rejects.toThrow('no posts')
+  await expect(chain.trigger(event(), () => {}, ['posts', 'id1'])).rejects.toThrow('no posts')
 })

@@ -107,7 +107,7 @@ test('a restore puts everything back, and a broken archive changes nothing', asy
 
 test('one at a time; automatic ones are kept by number', async () => {
   const first = createBackup(engine, 'a.zip')
-  expect(createBackup(engine, 'b.zip')).rejects.toBeInstanceOf(BackupBusyError)
+  await expect(createBackup(engine, 'b.zip')).rejects.toBeInstanceOf(BackupBusyError)
   await first
   await writeFile(join(engine.dir, 'backups/@auto_pb_backup_x_20000101000000.zip'), '')
   await engine.settingsStore.save({

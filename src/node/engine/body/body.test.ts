@@ -28,8 +28,8 @@ test('JSON as Go decodes it', async () => {
   expect((await json('null')).data).toEqual({})
   expect((await json('{"a":[1]} trailing')).data).toEqual({ a: [1] })
   for (const text of ['[]', '"x"', '1', '{', '{"a":}', '{"a":1', 'nul'])
-    expect(json(text)).rejects.toBeInstanceOf(BodyError)
-  expect(parseBody(post('x', 'text/css'), limits)).rejects.toBeInstanceOf(BodyError)
+    await expect(json(text)).rejects.toBeInstanceOf(BodyError)
+  await expect(parseBody(post('x', 'text/css'), limits)).rejects.toBeInstanceOf(BodyError)
 })
 
 test('ten megabytes of nesting are an error, not a crash', () => {

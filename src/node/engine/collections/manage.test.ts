@@ -99,7 +99,7 @@ test('a view has the fields of its sources and follows them', async () => {
   const fields = collection.fields.map((field) => (field.name === 'title' ? { ...field, max: 9 } : field))
   await updateCollection(engine, collection, { fields })
   expect(engine.collections.require('best').field('t')).toMatchObject({ max: 9 })
-  expect(deleteCollection(engine, collection)).rejects.toThrow(RefusedError)
+  await expect(deleteCollection(engine, collection)).rejects.toThrow(RefusedError)
   expect(engine.collections.find('posts')).toBeDefined()
 })
 
@@ -120,7 +120,7 @@ test('system collections keep their name, rules and fields', async () => {
     name: { code: 'validation_collection_system_name_change' },
     listRule: { code: 'validation_collection_system_rule_change' },
   })
-  expect(deleteCollection(engine, superusers)).rejects.toThrow(RefusedError)
+  await expect(deleteCollection(engine, superusers)).rejects.toThrow(RefusedError)
 })
 
 test('another auth rule ends the tokens given out under the old one', async () => {

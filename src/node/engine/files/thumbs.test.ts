@@ -107,8 +107,8 @@ test('a GIF of many pixels: the table of codes starts anew', async () => {
 test('what is no size, and what is no picture', async () => {
   for (const text of ['0x0', '0x0t', '10', '10x10x', 'x10', '-1x5', '999999x1']) expect(parseThumbSize(text)).toBeNull()
   const broken = picture().slice(0, 60)
-  expect(makeThumb(broken, 'image/png', parseThumbSize('10x10')!)).rejects.toBeInstanceOf(ThumbError)
-  expect(makeThumb(new Uint8Array(0), 'image/png', parseThumbSize('10x10')!)).rejects.toBeInstanceOf(ThumbError)
+  await expect(makeThumb(broken, 'image/png', parseThumbSize('10x10')!)).rejects.toBeInstanceOf(ThumbError)
+  await expect(makeThumb(new Uint8Array(0), 'image/png', parseThumbSize('10x10')!)).rejects.toBeInstanceOf(ThumbError)
 })
 
 test('no thumb holds the thread for long', async () => {

@@ -114,8 +114,8 @@ test('they are listed, filtered by their data, counted by hour and deleted by ag
   expect(some).toMatchObject({ totalItems: 1, items: [{ message: 'GET /a', level: 0 }] })
   expect(findLog(aux, (some['items'] as { id: string }[])[0]!.id)).toMatchObject({ message: 'GET /a' })
   expect(findLog(aux, 'missing')).toBeNull()
-  expect(listLogs(aux, { ...page, filter: 'rowid2 = 1' }, clock.now())).rejects.toBeInstanceOf(FilterError)
-  expect(listLogs(aux, { ...page, sort: 'data); DROP' }, clock.now())).rejects.toBeInstanceOf(FilterError)
+  await expect(listLogs(aux, { ...page, filter: 'rowid2 = 1' }, clock.now())).rejects.toBeInstanceOf(FilterError)
+  await expect(listLogs(aux, { ...page, sort: 'data); DROP' }, clock.now())).rejects.toBeInstanceOf(FilterError)
   expect(await logStats(aux, '', clock.now())).toEqual([
     { date: '2026-01-01 10:00:00.000Z', total: 1 },
     { date: '2026-01-01 11:00:00.000Z', total: 1 },

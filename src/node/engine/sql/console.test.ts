@@ -42,7 +42,7 @@ test('values are text, at most a thousand rows', async () => {
 test('several writes are one transaction', async () => {
   expect(await run('CREATE TABLE u (x); INSERT INTO u VALUES (1), (2)')).toMatchObject({ affectedRows: 2, rows: [] })
   expect(await run('CREATE TABLE v (x)')).toMatchObject({ affectedRows: 0 })
-  expect(run('CREATE TABLE w (x); INSERT INTO w VALUES (1); nonsense')).rejects.toBeInstanceOf(SqlConsoleError)
+  await expect(run('CREATE TABLE w (x); INSERT INTO w VALUES (1); nonsense')).rejects.toBeInstanceOf(SqlConsoleError)
   expect((await run("SELECT name FROM sqlite_schema WHERE name IN ('u', 'w')")).rows).toEqual([['u']])
 })
 
@@ -56,7 +56,7 @@ test('of several questions the last one answers', async () => {
   expect((await run('SELECT 9007199254740993 AS large, 9e999 AS infinite')).rows).toEqual([
     ['9007199254740993', '+Inf'],
   ])
-  expect(run('SELECT nope; SELECT 1')).rejects.toThrow('SQL logic error: no such column: nope (1)')
+  await expect(run('SELECT nope; SELECT 1')).rejects.toThrow('SQL logic error: no such column: nope (1)')
 })
 
 test('statements are told apart outside quotes and comments only', () => {
@@ -102,7 +102,7 @@ test('no other file', async () => {
     `INSERT INTO t (a) VALUES (:a(/*)); ATTACH '${other}' AS o; SELECT (1 /* */)`,
     `INSERT INTO t (a) VALUES (#é([)); ATTACH '${other}' AS o; SELECT ([])`,
   ]
-  for (const query of queries) expect(run(query)).rejects.toBeInstanceOf(SqlConsoleError)
+  for (const query of queries) await expect(run(query)).rejects.toBeInstanceOf(SqlConsoleError)
   for (const query of queries) await run(query).catch(() => {})
   expect(existsSync(other)).toBe(false)
   expect(reachesOtherFiles('SELECT \'attach\' AS "vacuum" -- attach')).toBe(false)
