@@ -1,6 +1,8 @@
 // An OpenID Connect provider for tests. It is strict where real ones are: a code is good once, for its client, redirect
 // address and PKCE challenge; a secret may be wanted in the header or in the body.
 
+import { type Clock, systemClock } from '../../src/lib/clock.ts'
+
 export interface OidcUser {
   readonly sub: string
   readonly [claim: string]: unknown
@@ -31,7 +33,8 @@ interface Grant {
 
 const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
-export async function startOidcProvider(): Promise<OidcProvider> {
+/** @param clock says when its `id_token`s were made, and so for how long they are good. */
+export async function startOidcProvider(clock: Clock = systemClock): Promise<OidcProvider> {
   const key = await crypto.subtle.generateKey(
     { name: 'RSASSA-PKCS1-v1_5', modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]), hash: 'SHA-256' },
     true,
@@ -43,7 +46,7 @@ export async function startOidcProvider(): Promise<OidcProvider> {
   let codes = 0
 
   const idTokenOf = async (user: OidcUser) => {
-    const nowS = Math.floor(Date.now() / 1000)
+    const nowS = Math.floor(clock.now() / 1000)
     const claims = { iss: provider.url, aud: provider.clientId, iat: nowS, exp: nowS + 60, ...user, ...provider.claims }
     const signedText = `${encode({ alg: 'RS256', kid: 'k1', typ: 'JWT' })}.${encode(claims)}`
     const signature = await crypto.subtle.sign(

@@ -15,7 +15,7 @@ beforeEach(async () => {
   api = new TenantApi({
     host: { acquire: () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} }) },
   })
-  token = newAuthToken(await saveUser(engine, '_superusers', { email: 'a@example.com' }), Date.now())
+  token = newAuthToken(await saveUser(engine, '_superusers', { email: 'a@example.com' }), engine.clock.now())
 })
 afterEach(() => opened[Symbol.asyncDispose]())
 

@@ -56,7 +56,8 @@ test('what was written is shown at once, and what was deleted no more', async ()
 })
 
 test('superusers see what is hidden, others do not, in whatever order they come', async () => {
-  const token = newAuthToken(await saveUser(opened.engine, '_superusers', { email: 'a@example.com' }), Date.now())
+  const { engine } = opened
+  const token = newAuthToken(await saveUser(engine, '_superusers', { email: 'a@example.com' }), engine.clock.now())
   for (let i = 0; i < 2; i++) {
     expect((await view())[1]).not.toHaveProperty('secret')
     expect((await view(token))[1]).toMatchObject({ secret: 'hidden' })
@@ -99,7 +100,7 @@ test('what a collection shows while a change of it is under way is not kept when
 test('a kept answer is limited and logged like any other, and told to whoever counts answers', async () => {
   const { engine } = opened
   const { settings, settingsStore } = engine
-  const superuser = newAuthToken(await saveUser(engine, '_superusers', { email: 'a@example.com' }), Date.now())
+  const superuser = newAuthToken(await saveUser(engine, '_superusers', { email: 'a@example.com' }), engine.clock.now())
   const rules = [{ label: 'notes:view', audience: '' as const, duration: 3_600, maxRequests: 2 }]
   const rateLimits = { ...settings.rateLimits, rules, enabled: true }
   await settingsStore.save({ ...settings, rateLimits, superuserIPs: ['192.0.2.1'] })
