@@ -64,7 +64,7 @@ export class HistoryUpkeep {
     const checksum = checksumText(opened.checksum)
     this.#tail = { txid, timestampMs, checksum }
     const last = { level: 0, minTxid: txid, maxTxid: txid, sizeBytes: opened.tailSizeBytes, timestampMs, checksum }
-    this.#files = this.#planOf(opened.known, [...(previous?.files ?? []), last])
+    this.#files = this.#planOf([...opened.known, last], [...(previous?.files ?? []), last])
     const { candidates = null, restoreMsMax = 0 } = previous ?? {}
     // Kept from one opening to the next: the first pass must not move away with each of them.
     const retained = previous?.retained ?? { txid, atMs: deps.clock.now(), isSettled: false }
@@ -146,10 +146,9 @@ export class HistoryUpkeep {
     }
   }
 
-  /** The plan for the tail out of a listing, with what is known better. */
-  #planOf(listed: readonly LtxFile[], known: readonly ManifestFile[] = []): readonly ManifestFile[] | null {
-    const isSound = (file: Parameters<typeof nameOf>[0]) => !this.#damaged.has(nameOf(file))
-    return newestPlan(listed.filter(isSound), known.filter(isSound), this.#tail.txid)
+  #planOf(seen: Parameters<typeof newestPlan>[0], known: readonly ManifestFile[] = []): readonly ManifestFile[] | null {
+    const sound = seen.filter((file) => !this.#damaged.has(nameOf(file)))
+    return newestPlan(sound, known, this.#tail.txid)
   }
 
   #isPassDue(): boolean {
@@ -200,20 +199,22 @@ export function firstManifest(created: HistoryPosition): HistoryManifest {
   }
 }
 
-/** The plan for the tail out of a listing, with what is known better; null when they do not reach it. */
+/**
+ * The plan for the tail out of files that were seen, with what is known better of them; null when they do not reach it. A
+ * name alone makes no file: a manifest may be another history's, on a store where each epoch has a path of its own.
+ */
 function newestPlan(
-  listed: readonly LtxFile[],
+  seen: readonly Pick<LtxFile, 'level' | 'minTxid' | 'maxTxid' | 'sizeBytes'>[],
   known: readonly ManifestFile[],
   tail: Txid,
 ): readonly ManifestFile[] | null {
   const better = new Map(known.map((file) => [nameOf(file), file]))
-  const files = listed.map(({ level, minTxid, maxTxid, sizeBytes }): ManifestFile => {
+  const files = seen.map(({ level, minTxid, maxTxid, sizeBytes }): ManifestFile => {
     const found = better.get(nameOf({ level, minTxid, maxTxid }))
-    better.delete(nameOf({ level, minTxid, maxTxid }))
     if (found !== undefined && found.sizeBytes === sizeBytes) return found
     return { level, minTxid, maxTxid, sizeBytes, timestampMs: null, checksum: null }
   })
-  const plan = planRestore([...files, ...known.filter((file) => better.has(nameOf(file)))], null)
+  const plan = planRestore(files, null)
   return plan.ok && plan.value.txid === tail ? plan.value.files : null
 }
 

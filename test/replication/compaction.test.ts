@@ -80,6 +80,22 @@ test('a successor goes on with what the manifest or the listing says', async () 
   expect(await restoredHash(last.at, null)).toBe(last.hash())
 })
 
+test('a manifest of another history, whose names fit, makes no file of this one', async () => {
+  const store = new MemoryObjectStore()
+  using runner = new UpkeepHere(store)
+  await using owner = await Owner.create(store, { runner })
+  await writeSlots(owner, 20)
+  const own = (await owner.kept()).manifest!
+  await owner.close()
+  const image = { level: 9, minTxid: 1 as Txid, maxTxid: own.tail.txid, sizeBytes: 1_000 }
+  const manifest = { ...own, files: [{ ...image, timestampMs: 1, checksum: '0000000000000001' }] }
+  await using heir = await Owner.open(store, 2, { runner, manifest })
+  const stored = new Set((await listLtx(heir.at)).map((file) => ltxKey(heir.at, file)))
+  expect(heir.upkeep!.manifest!.files.map((file) => ltxKey(heir.at, file)).filter((key) => !stored.has(key))).toEqual(
+    [],
+  )
+})
+
 test('merging again after a lost reply, a half upload or a damaged leftover', async () => {
   const store = new MemoryObjectStore()
   using runner = new UpkeepHere(store)
