@@ -1,19 +1,12 @@
-// Reads a stopped or damaged member's database for `pocketfleet inspect`: everything that can be read, and for the rest
-// why not. Changes nothing.
+// Reads a stopped or damaged member's database: everything that can be read, and for the rest why not. Changes nothing.
 
 import { join } from 'node:path'
 import { fromUtf8, utf8 } from '../lib/bytes.ts'
 import { errorMessage } from '../lib/errors.ts'
 import { baseRecords, entryPrefix, entryRecords, hardStateRecords } from './raft/storage/records.ts'
 import { openRocksDb } from './rocks/db.ts'
-import { adminRows } from './state/admins.ts'
 import { commands } from './state/command.ts'
-import { configRows } from './state/config.ts'
-import { nodeRows } from './state/nodes.ts'
-import { placementRows } from './state/placements.ts'
-import { retentionRows } from './state/retentions.ts'
-import { tenantRows } from './state/tenants.ts'
-import { warmStandbyRows } from './state/warm-standbys.ts'
+import { decodeRow } from './state/state.ts'
 
 export interface InspectedRecord {
   /** Readable form of the key. */
@@ -49,16 +42,18 @@ function decode(key: string, value: Uint8Array): unknown {
   if (key === 'r/b') return baseRecords.decode(value)
   if (key.startsWith('r/l/')) {
     const { index, term, payload } = entryRecords.decode(value)
-    return { index, term, ...(payload.type === 'command' ? withoutSecrets(commands.decode(payload.data)) : payload) }
+    return { index, term, ...(payload.type === 'command' ? readableCommand(payload.data) : payload) }
   }
-  if (key === 's/c') return configRows.decode(value)
-  if (key.startsWith('s/t/')) return withoutSecrets(tenantRows.decode(value))
-  if (key.startsWith('s/p/')) return placementRows.decode(value)
-  if (key.startsWith('s/k/')) return retentionRows.decode(value)
-  if (key.startsWith('s/h/')) return warmStandbyRows.decode(value)
-  if (key.startsWith('s/n/')) return nodeRows.decode(value)
-  if (key.startsWith('s/a/')) return withoutSecrets(adminRows.decode(value))
-  return { bytes: value.length }
+  const row = decodeRow(key, value)
+  return row === null ? { bytes: value.length } : withoutSecrets(row)
+}
+
+/** Without secrets; of a recorded decision, what was decided is one inside. */
+function readableCommand(data: Uint8Array): object {
+  const command = commands.decode(data)
+  return command.type === 'audited'
+    ? { ...command, command: readableCommand(command.command) }
+    : withoutSecrets(command)
 }
 
 /** Hashes are of no use for reading, and of some to a thief. */

@@ -102,6 +102,30 @@ const keys = {
   config: () => utf8('s/c'),
 }
 
+/** How each kind of row is stored, by the letter behind the prefix. */
+const rowCodecs: Readonly<Record<string, { decode(bytes: Uint8Array): object } | undefined>> = {
+  a: adminRows,
+  c: configRows,
+  d: drillRows,
+  e: handOverRows,
+  h: warmStandbyRows,
+  k: retentionRows,
+  l: auditRows,
+  n: nodeRows,
+  o: operationRows,
+  p: placementRows,
+  r: replicaRows,
+  t: tenantRows,
+  u: activityRows,
+  w: sweepRows,
+}
+
+/** A stored row, to be looked at; null when no row has such a key. Throws DecodeError. */
+export function decodeRow(key: string, value: Uint8Array): object | null {
+  const kind = /^s\/([a-z])(?:\/|$)/.exec(key)?.[1]
+  return (kind && rowCodecs[kind]?.decode(value)) || null
+}
+
 const none: ReadonlySet<TenantId> = new Set()
 
 export class ClusterState implements StateReader {
