@@ -54,7 +54,7 @@ export class ControlLink {
   readonly #running: Promise<void>
   #isHurried = false
   /** Who waits for the control plane to hear what is so now. */
-  #untold: (() => void)[] = []
+  readonly #untold = new Set<() => void>()
   #wake: () => void = () => {}
   #heartbeatMs = heartbeatMsDefault
   #leaseEndsAtMs = Number.NEGATIVE_INFINITY
@@ -104,11 +104,14 @@ export class ControlLink {
   /** Whether the control plane has heard of what is so at the time of the call, within `timeoutMs`. */
   heard(timeoutMs: number): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const cancel = this.#deps.clock.setTimer(timeoutMs, () => resolve(false))
-    this.#untold.push(() => {
+    const settle = (isHeard: boolean) => {
       cancel()
-      resolve(true)
-    })
+      this.#untold.delete(tell)
+      resolve(isHeard)
+    }
+    const tell = () => settle(true)
+    const cancel = this.#deps.clock.setTimer(timeoutMs, () => settle(false))
+    this.#untold.add(tell)
     this.hurry()
     return promise
   }
@@ -201,7 +204,7 @@ export class ControlLink {
     const { clock, workers, load, away } = this.#deps
     const { nodeId, incarnation } = this.#facts
     const sentAtMs = clock.monotonic()
-    const toldNow = this.#untold.length
+    const toldNow = [...this.#untold]
     const reply = await this.#client.request(
       {
         type: 'node.heartbeat',
@@ -216,7 +219,7 @@ export class ControlLink {
     )
     if (reply.known) {
       this.#leaseEndsAtMs = sentAtMs + reply.leaseMs
-      for (const tell of this.#untold.splice(0, toldNow)) tell()
+      for (const tell of toldNow) tell()
     } else {
       this.#isRegistered = false // another leader, or we were declared down: tell who we are, at once
       this.hurry()

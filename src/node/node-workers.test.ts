@@ -1,10 +1,11 @@
 // Goal: there are never more workers for busy tenants than there may be, and each tenant has one owner.
-// Method: workers that are started as processes which say nothing.
+// Method: workers that are started as processes which say nothing, serve, or end at once.
 
 import { afterAll, expect, test } from 'bun:test'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { until } from '../../test/support/wait.ts'
 import type { TenantId } from '../lib/brand.ts'
 import { systemClock } from '../lib/clock.ts'
 import { silentLogger } from '../lib/obs/log.ts'
@@ -18,7 +19,15 @@ afterAll(() => {
   for (const worker of started) worker.kill()
 })
 
-function setUp(options: { readonly ordinary: number; readonly busyMax: number }): NodeWorkers {
+const silent = ['sleep', '60']
+const ends = ['false']
+const serves = ['sh', '-c', `echo '{"type":"ready","url":"http://127.0.0.1:1"}'; exec sleep 60`]
+
+/** @param busyCommands of the workers for busy tenants, in their order. */
+function setUp(
+  options: { readonly ordinary: number; readonly busyMax: number },
+  busyCommands: readonly (readonly string[])[] = [],
+): NodeWorkers {
   return new NodeWorkers({
     ...options,
     make: (index) => {
@@ -31,7 +40,7 @@ function setUp(options: { readonly ordinary: number; readonly busyMax: number })
         onAddress: () => {},
         onOpened: () => {},
         leaseMsLeft: () => 0,
-        command: ['sleep', '60'],
+        command: busyCommands[index - options.ordinary] ?? silent,
       })
       started.push(worker)
       return worker
@@ -59,6 +68,21 @@ test('busy tenants share what workers there may be, and their placement names th
   expect(workers.ownerOf(placed).isForBusy).toBe(true)
   workers.assign(idOf(0), null)
   expect(workers.ownerOf(placed).index).toBe(1)
+})
+
+test('a worker for busy tenants that does not start keeps nobody from the others', async () => {
+  const workers = setUp({ ordinary: 1, busyMax: 2 }, [ends, serves])
+  const broken = workers.busyWorker()
+  expect(workers.busyWorker()).toBe(broken) // it may only be starting
+  await until('it to have ended', () => broken.restarts > 0)
+  const other = workers.busyWorker()
+  expect(other).not.toBe(broken)
+  await until('the other one', () => other.url !== null)
+  for (let n = 0; n < 5; n++) {
+    workers.assign(idOf(n), other)
+    expect(workers.busyWorker()).toBe(other)
+  }
+  expect(workers.all.length).toBe(3)
 })
 
 test('a node that had such a worker before starts it again', async () => {

@@ -70,14 +70,18 @@ export class NodeWorkers {
     return this.ordinary[worker % this.ordinary.length]!
   }
 
-  /** The worker for busy tenants that has the fewest of them; where all have some, another one starts, as far as there may be. */
+  /**
+   * The worker for busy tenants that has the fewest of them, one that has ended and does not serve again yet only where
+   * there is no other. Where all have some, or none serves again, another one starts, as far as there may be.
+   */
   busyWorker(): WorkerProcess {
     assert(this.mayHaveBusy, 'a node without workers for busy tenants moves none')
     const counts = new Map(this.#busy.map((worker) => [worker, 0]))
     for (const worker of this.#away.values()) counts.set(worker, counts.get(worker)! + 1)
-    const [least] = [...counts].sort(([, a], [, b]) => a - b)
-    if (least === undefined || (least[1] > 0 && this.#busy.length < this.#busyMax)) return this.#startBusy()
-    return least[0]
+    const [least] = [...counts].sort(([a, n], [b, m]) => Number(isBroken(a)) - Number(isBroken(b)) || n - m)
+    if (least === undefined) return this.#startBusy()
+    const [worker, tenants] = least
+    return (tenants > 0 || isBroken(worker)) && this.#busy.length < this.#busyMax ? this.#startBusy() : worker
   }
 
   /** Ordinary workers, and those for busy tenants of which an earlier process left lists and counts behind; resolves once the ordinary ones serve. */
@@ -110,3 +114,6 @@ export class NodeWorkers {
     return worker
   }
 }
+
+/** It served once or failed to, has ended, and does not serve: one that cannot start at all looks like this for ever. */
+const isBroken = ({ url, restarts }: WorkerProcess) => url === null && restarts > 0

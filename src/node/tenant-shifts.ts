@@ -98,7 +98,8 @@ export class TenantShifts {
       }
     }
     this.#orders.set(tenantId, (this.#orders.get(tenantId) ?? 0) + 1)
-    if (isJob) this.#jobsAtMs.set(tenantId, this.#deps.clock.monotonic())
+    // Where none can move nobody looks, and nobody would forget it.
+    if (isJob && this.#deps.workers.mayHaveBusy) this.#jobsAtMs.set(tenantId, this.#deps.clock.monotonic())
     try {
       return await work()
     } finally {
