@@ -7,12 +7,12 @@ import { SimClock } from '../lib/clock.ts'
 import { silentLogger as log } from '../lib/obs/log.ts'
 import { seededRng } from '../lib/rng.ts'
 import type { WorkerConfig } from './config.ts'
-import { WorkerProcess } from './worker-process.ts'
+import { type WorkerDeps, WorkerProcess } from './worker-process.ts'
 import { noWarm, type WorkerLoad } from './worker-protocol.ts'
 
 setDefaultTimeout(60_000)
 
-/** Says that it serves and answers pings; the word "spin" makes it compute for ever. */
+/** Says that it serves and answers pings; `follow` makes it compute for ever. */
 const program = `
   const say = (message) => process.stdout.write(JSON.stringify(message) + '\\n')
   say({ type: 'ready', url: 'http://127.0.0.1:1' })
@@ -52,20 +52,25 @@ const asking = `
 async function start(waitedMs?: (clock: SimClock) => number): Promise<SimClock> {
   const load: Pick<WorkerLoad, 'warm' | 'requests'> = { warm: noWarm, requests: 0 }
   const clock = new SimClock()
-  const command = [process.execPath, '-e', program.replace('LOAD', JSON.stringify(load))]
+  await run(clock, program.replace('LOAD', JSON.stringify(load)), {
+    ...(waitedMs && { waitedMs: () => waitedMs(clock) }),
+    onQuestion: () => Promise.reject(new Error('nobody asks here')),
+  })
+  return clock
+}
+
+async function run(clock: SimClock, source: string, deps: Pick<WorkerDeps, 'onQuestion' | 'waitedMs'>): Promise<void> {
   worker = new WorkerProcess({ index: 0 } as WorkerConfig, {
     clock,
     rng: seededRng(1),
     log,
-    command,
-    ...(waitedMs && { waitedMs: () => waitedMs(clock) }),
-    onQuestion: () => Promise.reject(new Error('nobody asks here')),
+    command: [process.execPath, '-e', source],
     onAddress: () => {},
     onOpened: () => {},
     leaseMsLeft: () => 0,
+    ...deps,
   })
   await worker.start()
-  return clock
 }
 
 /** Lets the supervisor look for so long, in its own time; output of the worker is heard in between. */
@@ -92,27 +97,25 @@ test.skipIf(process.platform !== 'linux')('a stopped worker is replaced within a
   expect(worker!.restarts).toBe(1)
 })
 
-test('a worker that computes is not taken for a stopped one, but ends after ten seconds', async () => {
-  const clock = await start()
-  const pid = worker!.pid!
-  worker!.follow({ tenantId: 't' as never, databases: [] })
-  await look(clock, 9_000)
-  expect(worker!.pid).toBe(pid)
-  await look(clock, 1_500)
-  await replaced(pid, clock)
-  expect(worker!.restarts).toBe(1)
-})
-
-test('what a worker waited for a core is no silence, for a minute', async () => {
-  const clock = await start((it) => it.monotonic() * 0.9)
-  const pid = worker!.pid!
-  worker!.follow({ tenantId: 't' as never, databases: [] })
-  await look(clock, 59_000)
-  expect(worker!.pid).toBe(pid)
-  await look(clock, 2_000)
-  await replaced(pid, clock)
-  expect(worker!.restarts).toBe(1)
-})
+const runaways = [
+  { what: 'a worker that computes is not taken for a stopped one, but ends after ten seconds', silentMs: 9_000 },
+  {
+    what: 'what a worker waited for a core is no silence, for a minute',
+    silentMs: 59_000,
+    waitedMs: (clock: SimClock) => clock.monotonic() * 0.9,
+  },
+]
+for (const { what, silentMs, waitedMs } of runaways)
+  test(what, async () => {
+    const clock = await start(waitedMs)
+    const pid = worker!.pid!
+    worker!.follow({ tenantId: 't' as never, databases: [] })
+    await look(clock, silentMs)
+    expect(worker!.pid).toBe(pid)
+    await look(clock, 1_500)
+    await replaced(pid, clock)
+    expect(worker!.restarts).toBe(1)
+  })
 
 test('a worker that was stopped for a moment goes on', async () => {
   const clock = await start()
@@ -130,23 +133,15 @@ test('a worker that was stopped for a moment goes on', async () => {
 test('what a worker asked before it died is not answered to the next one, whose questions have the same numbers', async () => {
   const asked: { readonly by: string; readonly answer: (value: unknown) => void }[] = []
   const clock = new SimClock()
-  worker = new WorkerProcess({ index: 0 } as WorkerConfig, {
-    clock,
-    rng: seededRng(1),
-    log,
-    command: [process.execPath, '-e', asking],
-    onQuestion: (question) => {
+  await run(clock, asking, {
+    onQuestion: ({ tenantId }) => {
       const { promise, resolve } = Promise.withResolvers<unknown>()
-      asked.push({ by: (question as { readonly tenantId: string }).tenantId, answer: resolve })
+      asked.push({ by: tenantId, answer: resolve })
       return promise
     },
-    onAddress: () => {},
-    onOpened: () => {},
-    leaseMsLeft: () => 0,
   })
-  await worker.start()
   await until('the first question', () => asked.length === 1)
-  process.kill(worker.pid!, 'SIGKILL')
+  process.kill(worker!.pid!, 'SIGKILL')
   await replaced(Number(asked[0]!.by), clock)
   await until('the second question', () => asked.length === 2)
   asked[0]!.answer('of the first')
@@ -156,5 +151,5 @@ test('what a worker asked before it died is not answered to the next one, whose 
     return (worker!.load as { readonly heard?: unknown } | null)?.heard
   })
   expect(heard).toBe('of the second')
-  expect(asked.map(({ by }) => by)[1]).toBe(String(worker.pid))
+  expect(asked.map(({ by }) => by)[1]).toBe(String(worker!.pid))
 })
