@@ -5,14 +5,12 @@
 import { expect, test } from 'bun:test'
 import { defaultSweepPolicy } from '../../src/cp/config.ts'
 import { AuditLog } from '../../src/cp/services/audit.ts'
-import type { NodeService } from '../../src/cp/services/nodes.ts'
-import type { Orders } from '../../src/cp/services/orders.ts'
 import { SweepService } from '../../src/cp/services/sweep.ts'
 import { apply } from '../../src/cp/state/apply.ts'
 import { type Command, commands } from '../../src/cp/state/command.ts'
 import { ClusterState, StateBatch } from '../../src/cp/state/state.ts'
-import type { NodeOrder } from '../../src/ipc/messages/cp-node.ts'
-import type { Epoch, NodeId, TenantId } from '../../src/lib/brand.ts'
+import type { Cut } from '../../src/ipc/messages/jobs.ts'
+import type { Epoch, NodeId, Slug, TenantId } from '../../src/lib/brand.ts'
 import { utf8 } from '../../src/lib/bytes.ts'
 import { SimClock } from '../../src/lib/clock.ts'
 import { errorCode, errorMessage } from '../../src/lib/errors.ts'
@@ -22,6 +20,7 @@ import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { seededRng } from '../../src/lib/rng.ts'
 import { sweepTenant } from '../../src/node/tenants/sweep.ts'
 import { registerNode, tenantIdOf, tenantRow } from '../support/cluster-rows.ts'
+import { candidate, playedOrders } from '../support/played-orders.ts'
 import { until } from '../support/wait.ts'
 
 const dayMs = 86_400_000
@@ -44,20 +43,17 @@ function setUp() {
     if (++control.steps > control.crashAfter) throw new Crash('the control plane is gone')
   }
   const rng = seededRng(1)
-  const orders: Orders = {
-    async give(_: NodeId, order: NodeOrder) {
-      if (order.type !== 'job.run' || order.job.type !== 'sweep') throw new Error('another order')
-      await control.onJob()
-      const signal = new AbortController().signal
-      const context = { store, objectPrefix: '', clock, rng, scratchDir: '/nowhere', signal, report: () => {} }
-      try {
-        return { state: 'done', report: await sweepTenant(order.tenantId, order.job, context) } as never
-      } catch (error) {
-        return { state: 'failed', code: errorCode(error) ?? 'internal', message: errorMessage(error) } as never
-      }
-    },
-    close() {},
-  }
+  const orders = playedOrders(async (_, order) => {
+    if (order.type !== 'job.run' || order.job.type !== 'sweep') throw new Error('another order')
+    await control.onJob()
+    const signal = new AbortController().signal
+    const context = { store, objectPrefix: '', clock, rng, scratchDir: '/nowhere', signal, report: () => {} }
+    try {
+      return { state: 'done', report: await sweepTenant(order.tenantId, order.job, context) }
+    } catch (error) {
+      return { state: 'failed', code: errorCode(error) ?? 'internal', message: errorMessage(error) }
+    }
+  })
   const metrics = new Metrics()
   const counter = (name: string) => metrics.counter({ name: `${name}_total`, help: 'For the test.' })
   const counters = {
@@ -80,7 +76,7 @@ function setUp() {
       state,
       propose,
       orders,
-      nodes: { candidates: () => [{ id: nodeId }].slice(0, control.nodesAlive) } as unknown as NodeService,
+      nodes: { candidates: () => [candidate(nodeId)].slice(0, control.nodesAlive) },
       audit: new AuditLog({ state, propose, clock }),
       store,
       objectPrefix: '',
@@ -98,7 +94,7 @@ function setUp() {
   }
   run(registerNode(nodeId))
   const make = (at: number, slug = `t${at}`) => {
-    const tenant = { ...tenantRow(at, clock.now()), slug: slug as never }
+    const tenant = { ...tenantRow(at, clock.now()), slug: slug as Slug }
     expect(run({ type: 'tenant.create', tenant, nodeId, worker: 0 })).toBe('ok')
     run({ type: 'tenant.activate', id: tenant.id, atMs: clock.now() })
     return tenant
@@ -271,7 +267,7 @@ test('a fork under way keeps its source; a node that has not let go keeps it too
   run({ type: 'placement.remove', id })
   await round(service)
   expect(phase()).toBe('named')
-  const cut = { atMs: 1, data: 1, hooks: 1, auxiliary: 1 } as never
+  const cut = { atMs: 1, data: 1, hooks: 1, auxiliary: 1 } as Cut
   const fork = tenantRow(3, clock.now())
   const operation = { type: 'fork', id: 'op', tenantId: fork.id, source: id, cut, atMs: 1 } as const
   run({ type: 'tenant.fork', tenant: fork, nodeId, worker: 0, operation })
@@ -305,6 +301,8 @@ test('paths of earlier epochs of a tenant that is served', async () => {
   expect(await round(service)).toMatchObject([{ does: 'nothing left' }])
   expect(phase()).toBeUndefined()
   await clock.advance(defaultSweepPolicy.graceMs!)
+  // A dry run changes nothing, not even when the next round looks.
+  expect(await round(service, true)).toMatchObject([{ does: 'name', objects: 1 }])
   expect(await round(service)).toMatchObject([{ does: 'name', objects: 1 }])
   await clock.advance(dayMs)
   expect(await round(service)).toMatchObject([{ does: 'delete', objects: 1 }])

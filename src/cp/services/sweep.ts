@@ -228,7 +228,8 @@ export class SweepService {
       if (isNamed && !isDryRun) return { ...facts, does: 'delete', reason: null, ...(await this.#delete(due, signal)) }
       const found = await this.#ask(due, { unchangedSinceMs, isDryRun: true }, signal)
       const { objects, bytes } = found
-      if (due.kind === 'old paths') this.#lookedAtMs.set(due.tenantId, nowMs)
+      // Of a dry run nothing is remembered: the next round would pass the tenant over.
+      if (due.kind === 'old paths' && !isDryRun) this.#lookedAtMs.set(due.tenantId, nowMs)
       const does = isNamed ? 'delete' : objects === 0 ? 'nothing left' : 'name'
       // Nothing of a living tenant may only mean: nothing that is old enough yet.
       const isEnd = objects === 0 && due.kind === 'deleted tenant'
