@@ -3,7 +3,7 @@
 
 import { expect, test } from 'bun:test'
 import { registerNode, tenantIdOf, tenantRow } from '../../../test/support/cluster-rows.ts'
-import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
+import { playedOrders } from '../../../test/support/played-orders.ts'
 import type { NodeId } from '../../lib/brand.ts'
 import { SimClock } from '../../lib/clock.ts'
 import { AppError } from '../../lib/errors.ts'
@@ -15,9 +15,6 @@ import type { Command } from '../state/command.ts'
 import { ClusterState, StateBatch } from '../state/state.ts'
 import { ArchiveService } from './archive.ts'
 import { AuditLog } from './audit.ts'
-import type { NodeService } from './nodes.ts'
-import type { OperationService } from './operations.ts'
-import type { Orders } from './orders.ts'
 
 const dayMs = 86_400_000
 
@@ -38,25 +35,28 @@ function setUp(tenants: number) {
   }
   const jobs: string[] = []
   const control = { failure: null as Error | null, onJob: () => {} }
-  const orders: Orders = {
-    async give(_, order: NodeOrder) {
-      if (order.type !== 'job.run') return { ok: true, opened: true } as never
-      if (order.job.type !== 'archive') throw new Error('another job')
-      jobs.push(`${state.tenants.get(order.tenantId)!.slug} ${order.job.stage} ${order.job.storageClass}`)
-      control.onJob()
-      if (control.failure instanceof InUse) return { state: 'failed', code: 'tenant_in_use', message: 'open' } as never
-      if (control.failure !== null) throw control.failure
-      return { state: 'done', report: { objectsMoved: 0, bytesMoved: 0, filesDeleted: 0 } } as never
-    },
-    close() {},
-  }
+  const orders = playedOrders((_, order) => {
+    if (order.type === 'tenant.update') return { ok: true }
+    if (order.type === 'tenant.open') return { opened: true }
+    if (order.type !== 'job.run') throw new Error('another order')
+    if (order.job.type !== 'archive') throw new Error('another job')
+    jobs.push(`${state.tenants.get(order.tenantId)!.slug} ${order.job.stage} ${order.job.storageClass}`)
+    control.onJob()
+    if (control.failure instanceof InUse) return { state: 'failed', code: 'tenant_in_use', message: 'open' }
+    if (control.failure !== null) throw control.failure
+    return { state: 'done', report: { objectsMoved: 0, bytesMoved: 0, filesDeleted: 0 } }
+  })
   const metrics = new Metrics()
   const service = new ArchiveService({
     state,
     propose: async (command) => run(command),
     orders,
-    nodes: { stateOf: () => 'healthy', candidates: () => [] } as unknown as NodeService,
-    operations: {} as OperationService,
+    nodes: { stateOf: () => 'healthy', candidates: () => [] },
+    operations: {
+      start: () => {
+        throw new Error('nobody watches')
+      },
+    },
     audit: new AuditLog({ state, propose: async (command) => run(command), clock }),
     clock,
     rng: seededRng(1),

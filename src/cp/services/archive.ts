@@ -30,8 +30,8 @@ export interface ArchiveDeps {
   readonly state: StateReader
   readonly propose: Propose
   readonly orders: Orders
-  readonly nodes: NodeService
-  readonly operations: OperationService
+  readonly nodes: Pick<NodeService, 'stateOf' | 'candidates'>
+  readonly operations: Pick<OperationService, 'start'>
   readonly audit: AuditLog
   readonly clock: Clock
   readonly rng: Rng

@@ -28,7 +28,7 @@ export interface CostReport {
 
 export interface CostDeps {
   readonly state: StateReader
-  readonly nodes: NodeService
+  readonly nodes: Pick<NodeService, 'stateOf' | 'list'>
   readonly orders: Orders
   readonly timeTravel: TimeTravel
   readonly prices: PriceTable

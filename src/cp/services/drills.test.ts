@@ -3,7 +3,7 @@
 
 import { expect, test } from 'bun:test'
 import { registerNode, tenantIdOf, tenantRow } from '../../../test/support/cluster-rows.ts'
-import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
+import { candidate, playedOrders } from '../../../test/support/played-orders.ts'
 import type { Epoch, NodeId, TenantId, Txid } from '../../lib/brand.ts'
 import { SimClock } from '../../lib/clock.ts'
 import { silentLogger } from '../../lib/obs/log.ts'
@@ -13,7 +13,6 @@ import { apply } from '../state/apply.ts'
 import { type Command, commands } from '../state/command.ts'
 import { ClusterState, StateBatch } from '../state/state.ts'
 import { DrillService } from './drills.ts'
-import type { Candidate } from './placement/strategy.ts'
 
 const day = 24 * 3_600_000
 const nodeIds = ['n1', 'n2', 'n3'] as NodeId[]
@@ -30,32 +29,18 @@ class World {
   constructor(tenants: number) {
     for (const id of nodeIds) this.run(registerNode(id))
     for (let at = 0; at < tenants; at++) this.create(at)
-    const candidate = (id: NodeId): Candidate => ({
-      id,
-      region: 'local',
-      zone: 'local',
-      labels: {},
-      tenantsPlaced: 0,
-      tenantsMax: 1_000,
-      cpu: 0,
-      byWorker: [0],
-    })
     this.service = new DrillService({
       state: this.state,
       propose: async (command) => this.run(command),
-      orders: {
-        give: async (node: NodeId, order: NodeOrder) => {
-          if (order.type !== 'job.run') throw new Error(`unexpected ${order.type}`)
-          this.orders.push({ node, tenant: order.tenantId })
-          const code = this.answer(order.tenantId, node)
-          if (code === 'lost') throw new Error('no answer')
-          const database = { sizeBytes: 4_096, filesCount: 1, bytesRead: 100, notedCount: 0, otherFilesCount: null }
-          const report = { databases: [{ name: 'data.db', txid: 7 as Txid, restoreMs: 1.5, ...database }] }
-          // biome-ignore format: one answer a line
-          return (code === null ? { state: 'done', report } : { state: 'failed', code, message: `it is ${code}` }) as never
-        },
-        close() {},
-      },
+      orders: playedOrders((node, order) => {
+        if (order.type !== 'job.run') throw new Error(`unexpected ${order.type}`)
+        this.orders.push({ node, tenant: order.tenantId })
+        const code = this.answer(order.tenantId, node)
+        if (code === 'lost') throw new Error('no answer')
+        const database = { sizeBytes: 4_096, filesCount: 1, bytesRead: 100, notedCount: 0, otherFilesCount: null }
+        const report = { databases: [{ name: 'data.db', txid: 7 as Txid, restoreMs: 1.5, ...database }] }
+        return code === null ? { state: 'done', report } : { state: 'failed', code, message: `it is ${code}` }
+      }),
       nodes: {
         stateOf: (id) => (this.down.has(id) ? 'down' : 'healthy'),
         candidates: () => nodeIds.filter((id) => !this.down.has(id)).map(candidate),

@@ -1,22 +1,19 @@
 // Goal: a restore never begins at an owner whose standbys were not asked, whoever that is by then: what they alone hold
-// belongs into the history, so that the restore can be undone to it. Method: the service over real state and nodes that note
-// what they are told.
+// belongs into the history, so that the restore can be undone to it. Method: the service on a simulated clock, over real state and
+// nodes that note what they are told.
 
 import { expect, test } from 'bun:test'
 import { registerNode, tenantIdOf, tenantRow } from '../../../test/support/cluster-rows.ts'
-import { until } from '../../../test/support/wait.ts'
-import type { NodeOrder } from '../../ipc/messages/cp-node.ts'
+import { playedOrders } from '../../../test/support/played-orders.ts'
 import type { Epoch, NodeId, Txid } from '../../lib/brand.ts'
-import { systemClock as clock } from '../../lib/clock.ts'
+import { SimClock } from '../../lib/clock.ts'
 import { silentLogger as log } from '../../lib/obs/log.ts'
 import { defaultTimings } from '../config.ts'
 import { apply } from '../state/apply.ts'
 import type { Command } from '../state/command.ts'
 import { ClusterState, StateBatch } from '../state/state.ts'
 import { AuditLog } from './audit.ts'
-import type { NodeService } from './nodes.ts'
 import { OperationService } from './operations.ts'
-import type { Orders } from './orders.ts'
 import { StandbyKeeper } from './placement/standby-keeper.ts'
 import { Transit } from './placement/transit.ts'
 import { TenantOrders } from './tenant-orders.ts'
@@ -25,6 +22,7 @@ const id = tenantIdOf(1)
 const node = (name: string) => name as NodeId
 
 function setUp(ackMode: 'async' | 'quorum') {
+  const clock = new SimClock()
   const state = new ClusterState()
   const run = (command: Command) => {
     const outcome = apply(state, new StateBatch(state), command)
@@ -44,24 +42,26 @@ function setUp(ackMode: 'async' | 'quorum') {
     })
   const told: string[] = []
   const control = { onJob: () => {}, standbysAnswer: true }
-  const orders: Orders = {
-    async give(at: NodeId, order: NodeOrder) {
-      if (order.type === 'tenant.open') {
-        told.push(`open ${at} ${order.epoch}`)
-        if (!control.standbysAnswer) throw new Error('standbys do not answer')
-        return { opened: true } as never
-      }
-      if (order.type !== 'job.run' || order.job.type !== 'restore') throw new Error('another order')
-      told.push(`restore ${at} ${order.job.placement.epoch}`)
-      const { epoch } = order.job.placement
-      control.onJob()
-      if (state.placements.get(id)!.epoch !== epoch) throw new Error('the node is gone')
-      return { state: 'done', report: { cut: order.job.cut, dataTxid: 9 as Txid, filesReleased: 0 } } as never
-    },
-    close() {},
-  }
+  const orders = playedOrders((at, order) => {
+    if (order.type === 'tenant.open') {
+      told.push(`open ${at} ${order.epoch}`)
+      if (!control.standbysAnswer) throw new Error('standbys do not answer')
+      return { opened: true }
+    }
+    if (order.type !== 'job.run' || order.job.type !== 'restore') throw new Error('another order')
+    told.push(`restore ${at} ${order.job.placement.epoch}`)
+    const { epoch } = order.job.placement
+    control.onJob()
+    if (state.placements.get(id)!.epoch !== epoch) throw new Error('the node is gone')
+    return { state: 'done', report: { cut: order.job.cut, dataTxid: 9 as Txid, filesReleased: 0 } }
+  })
   const propose = async (command: Command) => run(command)
-  const nodes = { stateOf: () => 'healthy', candidates: () => [] } as unknown as NodeService
+  const nodes = {
+    stateOf: () => 'healthy' as const,
+    isDraining: () => false,
+    candidates: () => [],
+    view: () => null,
+  }
   const tenantOrders = new TenantOrders({ state, orders, nodes, timings: defaultTimings, log })
   const transit = new Transit(() => {})
   const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, log })
@@ -77,8 +77,15 @@ function setUp(ackMode: 'async' | 'quorum') {
     run({ type: 'operation.begin', operation })
     service.carryOut(operation)
   }
-  const ended = () => until('the restore to end', () => service.get(id, 'op')?.state === 'done', 30_000)
-  return { service, told, control, place, begin, ended }
+  /** Time passes until it is so. */
+  const pass = async (what: string, isSo: () => boolean) => {
+    for (let waited = 0; !isSo(); waited++) {
+      if (waited === 1_000) throw new Error(`waited in vain for ${what}`)
+      await clock.advance(100)
+    }
+  }
+  const ended = () => pass('the restore to end', () => service.get(id, 'op')?.state === 'done')
+  return { service, told, control, place, begin, pass, ended }
 }
 
 test('standbys are asked first, and again when the tenant gets another owner in between', async () => {
@@ -94,10 +101,10 @@ test('standbys are asked first, and again when the tenant gets another owner in 
 })
 
 test('while standbys do not answer nothing is restored', async () => {
-  const { service, told, control, begin, ended } = setUp('quorum')
+  const { service, told, control, begin, pass, ended } = setUp('quorum')
   control.standbysAnswer = false
   begin()
-  await until('two attempts', () => told.length >= 2, 30_000)
+  await pass('two attempts', () => told.length >= 2)
   expect(new Set(told)).toEqual(new Set(['open a 2']))
   control.standbysAnswer = true
   await ended()

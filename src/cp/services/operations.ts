@@ -60,7 +60,7 @@ export interface OperationDeps {
   readonly state: StateReader
   readonly propose: Propose
   readonly orders: Orders
-  readonly nodes: NodeService
+  readonly nodes: Pick<NodeService, 'stateOf'>
   /** Restores: what only standbys hold belongs into the history that the restore is written behind. */
   readonly standbys: Pick<StandbyKeeper, 'ask'>
   readonly audit: AuditLog

@@ -16,7 +16,7 @@ export interface NodeOrphan extends Orphan {
 }
 
 export interface OrphanDeps {
-  readonly nodes: NodeService
+  readonly nodes: Pick<NodeService, 'list' | 'stateOf'>
   readonly orders: Orders
   readonly audit: AuditLog
   readonly log: Logger

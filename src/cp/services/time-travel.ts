@@ -33,10 +33,10 @@ export interface TimeTravelDeps {
   readonly state: StateReader
   readonly propose: Propose
   readonly orders: Orders
-  readonly nodes: NodeService
+  readonly nodes: Pick<NodeService, 'stateOf' | 'candidates'>
   readonly tenants: Pick<TenantService, 'prepare'>
   readonly standbys: Pick<StandbyKeeper, 'ask'>
-  readonly operations: OperationService
+  readonly operations: Pick<OperationService, 'start' | 'carryOut'>
   readonly audit: AuditLog
   readonly clock: Clock
   readonly rng: Rng

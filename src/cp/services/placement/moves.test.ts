@@ -3,8 +3,8 @@
 
 import { expect, test } from 'bun:test'
 import { registerNode, tenantIdOf, tenantRow } from '../../../../test/support/cluster-rows.ts'
+import { candidate, playedOrders } from '../../../../test/support/played-orders.ts'
 import { PeerUnreachableError, RemoteError } from '../../../ipc/errors.ts'
-import type { NodeOrder } from '../../../ipc/messages/cp-node.ts'
 import type { Epoch, NodeId } from '../../../lib/brand.ts'
 import { SimClock } from '../../../lib/clock.ts'
 import { TimeoutError } from '../../../lib/errors.ts'
@@ -15,8 +15,6 @@ import { apply } from '../../state/apply.ts'
 import { type Command, commands } from '../../state/command.ts'
 import { ClusterState, StateBatch } from '../../state/state.ts'
 import { AuditLog, systemActor } from '../audit.ts'
-import type { NodeService } from '../nodes.ts'
-import type { Orders } from '../orders.ts'
 import { TenantOrders } from '../tenant-orders.ts'
 import { TenantMoves } from './moves.ts'
 import { StandbyKeeper } from './standby-keeper.ts'
@@ -33,38 +31,35 @@ function setUp() {
   const told: string[] = []
   const full = new Set<string>()
   const control = { isSlow: false, onCopy: () => {}, onRelease: () => {} }
-  const orders: Orders = {
-    async give(at: NodeId, order: NodeOrder) {
-      if (order.type !== 'job.run') {
-        told.push(`${order.type} ${at}`)
-        if (order.type === 'tenant.release') control.onRelease()
-        return {} as never
+  const orders = playedOrders((at, order) => {
+    if (order.type !== 'job.run') {
+      told.push(`${order.type} ${at}`)
+      if (order.type === 'tenant.release') {
+        control.onRelease()
+        return { released: true }
       }
-      if (control.isSlow) return { state: 'running', progress: { step: '', done: 0, total: null } } as never
-      told.push(`copy ${at}`)
-      control.onCopy()
-      if (full.has(at)) return { state: 'failed', code: 'ENOSPC', message: 'no room' } as never
-      return { state: 'done', report: { databases: [] } } as never
-    },
-    close() {},
-  }
+      if (order.type === 'job.stop') return { stopped: true }
+      if (order.type === 'tenant.open') return { opened: true }
+      throw new Error('another order')
+    }
+    if (control.isSlow) return { state: 'running', progress: { step: '', done: 0, total: null } }
+    told.push(`copy ${at}`)
+    control.onCopy()
+    if (full.has(at)) return { state: 'failed', code: 'ENOSPC', message: 'no room' }
+    return { state: 'done', report: { databases: [] } }
+  })
   for (const name of ['a', 'b', 'c']) run(registerNode(node(name)))
   run({ type: 'tenant.create', tenant: tenantRow(1, clock.now()), nodeId: node('a'), worker: 0 })
   run({ type: 'tenant.activate', id, atMs: clock.now() })
-  const candidate = (name: string) => ({
-    id: node(name),
-    region: 'local',
-    zone: 'local',
-    labels: {},
-    tenantsPlaced: 0,
-    tenantsMax: 10,
-    cpu: 0,
-    byWorker: [0],
-  })
-  const nodes = { stateOf: () => 'healthy', isDraining: () => false, candidates: () => ['b', 'c'].map(candidate) }
+  const nodes = {
+    stateOf: () => 'healthy' as const,
+    isDraining: () => false,
+    candidates: () => ['b', 'c'].map((name) => candidate(node(name))),
+    view: () => null,
+  }
   const propose = async (command: Command) => run(command)
   const transit = new Transit(() => {})
-  const shared = { state, propose, nodes: nodes as unknown as NodeService, log, clock, transit }
+  const shared = { state, propose, nodes, log, clock, transit }
   const tenantOrders = new TenantOrders({ ...shared, orders, timings: defaultTimings })
   const standbys = new StandbyKeeper({ ...shared, tenantOrders })
   const warm = new WarmKeeper({ ...shared, tenantOrders })

@@ -32,10 +32,10 @@ export interface MovesDeps {
   readonly state: StateReader
   readonly propose: Propose
   readonly orders: Orders
-  readonly nodes: NodeService
+  readonly nodes: Pick<NodeService, 'stateOf' | 'candidates'>
   readonly tenantOrders: TenantOrders
-  readonly standbys: StandbyKeeper
-  readonly warm: WarmKeeper
+  readonly standbys: Pick<StandbyKeeper, 'chooseFor' | 'askBeforeLettingGo'>
+  readonly warm: Pick<WarmKeeper, 'successorOf'>
   readonly transit: Transit
   readonly audit: AuditLog
   readonly clock: Clock

@@ -16,7 +16,7 @@ import type { Transit } from './transit.ts'
 export interface StandbyKeeperDeps {
   readonly state: StateReader
   readonly propose: Propose
-  readonly nodes: NodeService
+  readonly nodes: Pick<NodeService, 'stateOf' | 'isDraining' | 'candidates' | 'view'>
   readonly tenantOrders: TenantOrders
   readonly transit: Transit
   readonly log: Logger

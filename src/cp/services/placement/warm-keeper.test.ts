@@ -5,6 +5,7 @@
 import { expect, test } from 'bun:test'
 import fc from 'fast-check'
 import { registerNode, tenantIdOf, tenantRow } from '../../../../test/support/cluster-rows.ts'
+import { candidate } from '../../../../test/support/played-orders.ts'
 import type { AckMode } from '../../../ipc/messages/tenant.ts'
 import type { NodeId } from '../../../lib/brand.ts'
 import { apply } from '../../state/apply.ts'
@@ -45,13 +46,9 @@ function setUp(names: readonly string[], tenant: { readonly ackMode?: AckMode; r
         [...played]
           .filter(([, each]) => each.state === 'healthy' && !each.isDraining)
           .map(([name, { region, tenantsPlaced }]) => ({
-            id: node(name),
+            ...candidate(node(name)),
             region,
-            zone: region,
-            labels: {},
             tenantsPlaced,
-            tenantsMax: 10,
-            cpu: 0,
             byWorker: [1, 0],
           })),
     },
@@ -181,15 +178,15 @@ test('random histories: a copy is where it may be, and the keeper comes to rest 
         await renew()
         expect(control.proposals).toBe(rest)
         const row = state.warmStandbys.get(id)
-        const mayBe = names.filter((of) => {
+        const mayBe: readonly string[] = names.filter((of) => {
           const { state: is, isDraining } = played.get(of)!
           return is !== 'down' && !isDraining && of !== placement().nodeId
         })
         if (row === undefined) continue
-        if (row.place !== null) expect(mayBe).toContain(row.place.nodeId as unknown as (typeof names)[number])
+        if (row.place !== null) expect(mayBe).toContain(row.place.nodeId)
         else expect(mayBe.filter((of) => played.get(of)!.state === 'healthy')).toEqual([])
         // Who may keep it keeps it.
-        if (before !== null && mayBe.some((of) => of === (before.nodeId as string))) expect(row.place).toEqual(before)
+        if (before !== null && mayBe.includes(before.nodeId)) expect(row.place).toEqual(before)
         const successor = keeper.successorOf(placement())
         if (successor !== null) expect(successor).toEqual(row.place!)
       }
