@@ -234,7 +234,7 @@ export async function runWorker(): Promise<never> {
     }),
     (it) => it.close(),
   )
-  opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs }))
+  opened.defer(startEvictor({ pool, files, clock, log, evictMs: config.evictMs, onLooked: () => warm.forgetGone() }))
   const replicasOf = (id: TenantId) => {
     const placement = pool.peek(id)?.placement
     return placement?.replica === undefined ? [] : [{ tenantId: id, epoch: placement.epoch }]

@@ -19,13 +19,16 @@ export function startEvictor(deps: {
   readonly clock: Clock
   readonly log: Logger
   readonly evictMs: number
+  /** Called after each look: folders may be gone, by this worker's hand or another's. */
+  readonly onLooked: () => Promise<void>
 }): () => void {
-  const { pool, files, clock, log, evictMs } = deps
+  const { pool, files, clock, log, evictMs, onLooked } = deps
   let cancel: Cancel = () => {}
   let isStopped = false
   const look = async () => {
     try {
       await evictResting(pool, files, clock.now() - evictMs, log)
+      await onLooked()
     } catch (error) {
       log.warn('resting tenants could not be evicted', { error })
     }

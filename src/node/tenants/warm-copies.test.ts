@@ -3,9 +3,10 @@
 // second node's folder on one store in memory.
 
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { LaterClock } from '../../../test/support/later-clock.ts'
 import { addCollection, addRecord, specOfTest, TenantBench } from '../../../test/support/tenant.ts'
 import { until } from '../../../test/support/wait.ts'
 import type { TenantId } from '../../lib/brand.ts'
@@ -23,6 +24,8 @@ let dir: string
 let files: TenantFiles
 let copies: WarmCopies
 let freeBytes: number
+let copiesMax: number
+let copiesClock: LaterClock
 /** As the copies see the store. */
 let store: MeteredObjectStore
 /** Tenants that are worked on, now and at most at once. */
@@ -36,7 +39,8 @@ const depsOf = (): WarmCopiesDeps => ({
   files,
   storeOf: () => store,
   objectPrefix: 'pf',
-  clock,
+  clock: copiesClock,
+  copiesMax,
   log,
   pool: {
     async whileClosed(id, work) {
@@ -55,6 +59,8 @@ beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'pf-warm-'))
   files = new TenantFiles(dir, clock)
   freeBytes = 100 * 2 ** 30
+  copiesMax = 100
+  copiesClock = new LaterClock()
   store = new MeteredObjectStore(bench.store)
   working = { now: 0, max: 0 }
   open = new Set()
@@ -179,6 +185,48 @@ test('copies that begin take turns, so that each finds the room that the others 
   }
   await until('all copies', () => copies.totals.copies === 3)
   expect(working.max).toBe(1)
+})
+
+test('what the evictor has taken is forgotten, and begun again with the next hint', async () => {
+  const other = await bench.create()
+  await hinted()
+  await hinted(other)
+  await files.remove(other.spec.id)
+  await copies.forgetGone()
+  const { bytes, ...rest } = copies.totals
+  expect(rest).toEqual({ copies: 1, lagMsMax: 0 })
+  expect(bytes).toBe(databaseNames.reduce((sum, name) => sum + statSync(files.path(owner.spec.id, name)).size, 0))
+  await hinted(other)
+  expect(copies.totals.copies).toBe(2)
+})
+
+test('where no more are remembered, one that was not told of anything for long gives its place, with its folder', async () => {
+  copiesMax = 1
+  await copies.close()
+  copies = await WarmCopies.open(depsOf())
+  await hinted()
+  const other = await bench.create()
+  await hinted(other)
+  expect(existsSync(files.dir(other.spec.id))).toBe(false)
+  copiesClock.laterMs = 3_700_000
+  await hinted(other)
+  expect(copies.totals.copies).toBe(1)
+  await until('the idle one to go', () => !existsSync(files.dir(owner.spec.id)))
+  expect(existsSync(files.dir(other.spec.id))).toBe(true)
+})
+
+test('a worker that starts with more than it remembers takes those that were told last', async () => {
+  const other = await bench.create()
+  await hinted()
+  await hinted(other)
+  const past = new Date(clock.now() - 60_000)
+  utimesSync(join(files.dir(other.spec.id), 'warm'), past, past)
+  copiesMax = 1
+  await copies.close()
+  copies = await WarmCopies.open(depsOf())
+  await addRecord(owner, 'notes', 'a')
+  await hinted()
+  expect(copies.totals.copies).toBe(1)
 })
 
 test('a tenant that is open here is left alone', async () => {

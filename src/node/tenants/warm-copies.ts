@@ -25,8 +25,10 @@ import { databaseNames, type TenantFiles } from './tenant-files.ts'
 const atOnceMax = 4
 /** Of those that begin with nothing: what one needs of the disk shows only once it is made. */
 const beginningsMax = 1
-/** Copies that are remembered; owners of others are not followed. */
-const copiesMax = 10_000
+/** Copies that are remembered; beyond it a new one is followed only in the place of one that is idle. */
+const copiesMaxDefault = 10_000
+/** Without a word for so long it gives its place to another, ms. */
+const idleMsMin = 3_600_000
 /** Of the disk that is free or taken by copies: what all workers' copies may take together. */
 const diskShare = 0.5
 /** What must stay free for the node's own tenants, bytes. */
@@ -52,6 +54,7 @@ export interface WarmCopiesDeps {
   readonly workers: number
   /** For tests. */
   readonly freeBytesOf?: FreeBytes
+  readonly copiesMax?: number
 }
 
 interface Copy {
@@ -80,6 +83,7 @@ export class WarmCopies {
   readonly #all = new Set<Promise<void>>()
   /** Of copies that failed. */
   readonly #retries = new Map<TenantId, Cancel>()
+  #isFull = false
 
   private constructor(deps: WarmCopiesDeps) {
     this.#deps = deps
@@ -87,16 +91,12 @@ export class WarmCopies {
 
   /** Knows again what an earlier process of this worker kept: it takes room, and is followed on with the next hint. */
   static async open(deps: WarmCopiesDeps): Promise<WarmCopies> {
-    const { files, index, workers } = deps
+    const { files, copiesMax = copiesMaxDefault } = deps
     const kept = new WarmCopies(deps)
     const found = (await files.list()).filter(({ warmAtMs }) => warmAtMs !== null)
-    for (const { id } of found.sort((a, b) => a.warmAtMs! - b.warmAtMs!)) {
-      const worker = await files.warmWorker(id)
-      if (worker === null || worker % workers !== index) continue
-      const copy = kept.#copyOf(id)
-      if (copy === null) break
-      copy.bytes = bytesOnDisk(files, id)
-    }
+    const ours: TenantId[] = []
+    for (const { id } of found.sort((a, b) => a.warmAtMs! - b.warmAtMs!)) if (await kept.#isOurs(id)) ours.push(id)
+    for (const id of ours.slice(-copiesMax)) kept.#copyOf(id)!.bytes = bytesOnDisk(files, id)
     return kept
   }
 
@@ -136,6 +136,16 @@ export class WarmCopies {
     await this.#deps.files.unmarkWarm(id)
   }
 
+  /** Drops what is known of copies that have gone from the disk, or are somebody else's by now: the evictor has no list of ours. */
+  async forgetGone(): Promise<void> {
+    for (const copy of [...this.#copies.values()]) {
+      const { id, toldAtMs } = copy
+      if (copy.isBusy || this.#retries.has(id) || this.#deps.clock.monotonic() < copy.restsUntilMs) continue
+      const isGone = !(await this.#isOurs(id))
+      if (isGone && !copy.isBusy && copy.toldAtMs === toldAtMs && this.#isCurrent(copy)) this.#copies.delete(id)
+    }
+  }
+
   async close(): Promise<void> {
     this.#closing.abort(new OverloadedError('the node is stopping'))
     for (const cancel of this.#retries.values()) cancel()
@@ -153,7 +163,7 @@ export class WarmCopies {
       this.#copies.set(id, known)
       return known
     }
-    if (this.#copies.size >= copiesMax) return null
+    if (!this.#hasPlace()) return null
     const copy: Copy = {
       id,
       followers: new Map(),
@@ -168,6 +178,27 @@ export class WarmCopies {
     }
     this.#copies.set(id, copy)
     return copy
+  }
+
+  /** Whether one more may be remembered; makes the place where it can. */
+  #hasPlace(): boolean {
+    const { clock, log, copiesMax = copiesMaxDefault } = this.#deps
+    if (this.#copies.size < copiesMax) return true
+    const [oldest] = this.#copies.values()
+    if (oldest === undefined || oldest.isBusy || clock.monotonic() - oldest.toldAtMs < idleMsMin) {
+      if (!this.#isFull) log.warn('no place for more warm copies', { copiesMax })
+      this.#isFull = true
+      return false
+    }
+    this.#isFull = false
+    this.#copies.delete(oldest.id)
+    const removing = this.#removeClosed(oldest)
+      .catch((error: unknown) =>
+        log.warn('warm copy was not removed', { tenant: oldest.id, error: errorMessage(error) }),
+      )
+      .finally(() => this.#all.delete(removing))
+    this.#all.add(removing)
+    return true
   }
 
   /** Never rejects. */
@@ -308,11 +339,12 @@ export class WarmCopies {
     const { pool, files } = this.#deps
     const removed = await pool.whileClosed(copy.id, async () => {
       using lock = files.tryLock(copy.id)
-      if (lock === null || !(await this.#isOurs(copy.id))) return null
+      const isKeptAnew = this.#copies.has(copy.id) && !this.#isCurrent(copy)
+      if (lock === null || isKeptAnew || !(await this.#isOurs(copy.id))) return null
       await this.#remove(copy)
       return true
     })
-    if (removed === null) this.#copies.delete(copy.id)
+    if (removed === null && this.#isCurrent(copy)) this.#copies.delete(copy.id)
   }
 
   async #remove(copy: Copy): Promise<void> {
