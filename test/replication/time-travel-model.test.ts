@@ -5,11 +5,13 @@
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import type { TenantId } from '../../src/lib/brand.ts'
 import { newTenantId } from '../../src/lib/id.ts'
+import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { seededRng } from '../../src/lib/rng.ts'
 import { toTexts } from '../../src/node/engine/fields/cast.ts'
 import { sweepDeletedFiles } from '../../src/node/engine/files/deleted-files.ts'
 import type { EngineRecord } from '../../src/node/engine/records/record.ts'
 import type { OpenTenant } from '../../src/node/tenants/pool.ts'
+import { LaterClock } from '../support/later-clock.ts'
 import { addCollection, addRecord, specOfTest, TenantBench } from '../support/tenant.ts'
 
 setDefaultTimeout(180_000) // a busy machine is no failure
@@ -48,7 +50,8 @@ const sorted = (content: Content) => [...content].sort(([a], [b]) => (a < b ? -1
 
 async function walk(seed: number): Promise<void> {
   const rng = seededRng(seed)
-  await using bench = await TenantBench.start()
+  const clock = new LaterClock()
+  await using bench = await TenantBench.start(new MemoryObjectStore({ clock }), clock)
   let tenant = await bench.create()
   const { id } = tenant.spec
   await addCollection(tenant, 'notes', true)
@@ -56,9 +59,7 @@ async function walk(seed: number): Promise<void> {
   let moments: Moment[] = []
   const note = async () => {
     await tenant.flush()
-    const atMs = Date.now()
-    while (Date.now() <= atMs + 1) await Bun.sleep(1) // so that what comes next is later, by the clock that counts
-    moments.push({ atMs, content: new Map(now) })
+    moments.push({ atMs: clock.tick(), content: new Map(now) })
   }
   const pick = <T>(items: readonly T[]) => items[rng.below(items.length)]!
   const cutAt = (moment: Moment) => bench.job(id, { type: 'cut', wish: { type: 'time', atMs: moment.atMs } })

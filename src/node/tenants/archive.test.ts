@@ -2,9 +2,10 @@
 // retention promises, or somebody reads, is left alone. Method: real engines on a store in memory with a clock of its own.
 
 import { expect, test } from 'bun:test'
+import { LaterClock } from '../../../test/support/later-clock.ts'
 import { addCollection, addRecord, TenantBench, titles } from '../../../test/support/tenant.ts'
 import type { Txid } from '../../lib/brand.ts'
-import { type Clock, systemClock } from '../../lib/clock.ts'
+import { systemClock } from '../../lib/clock.ts'
 import { MemoryObjectStore } from '../../lib/object-store/memory.ts'
 import { StaleEpochError } from '../../replicate/errors.ts'
 import { findTail } from '../../replicate/history.ts'
@@ -14,20 +15,6 @@ import { sealHistory } from '../../replicate/seal.ts'
 import { locate } from './cut.ts'
 
 const dayMs = 86_400_000
-
-/** The system's clock, set forward at will. */
-class LaterClock implements Clock {
-  laterMs = 0
-  now(): number {
-    return systemClock.now() + this.laterMs
-  }
-  monotonic(): number {
-    return systemClock.monotonic()
-  }
-  setTimer(delayMs: number, callback: () => void) {
-    return systemClock.setTimer(delayMs, callback)
-  }
-}
 
 async function usedTenant() {
   const store = new MemoryObjectStore()

@@ -2,6 +2,7 @@
 // fork shares nothing with its source. Method: real engines on a store in memory; jobs run in place.
 
 import { expect, test } from 'bun:test'
+import { LaterClock } from '../../../test/support/later-clock.ts'
 import { addCollection, addRecord, specOfTest, TenantBench, titles } from '../../../test/support/tenant.ts'
 import { newTenantId } from '../../lib/id.ts'
 import { MemoryObjectStore } from '../../lib/object-store/memory.ts'
@@ -28,11 +29,16 @@ async function expectFiles(tenant: OpenTenant, collection: string): Promise<numb
   return count
 }
 
-async function moment(tenant: OpenTenant): Promise<number> {
+/** One clock for tenants and their store, so that moments differ without waiting for them. */
+async function setUp() {
+  const clock = new LaterClock()
+  const store = new MemoryObjectStore({ clock })
+  return { clock, store, bench: await TenantBench.start(store, clock) }
+}
+
+async function moment(tenant: OpenTenant, clock: LaterClock): Promise<number> {
   await tenant.flush()
-  const atMs = Date.now()
-  while (Date.now() <= atMs + 1) await Bun.sleep(1) // so that what comes next is later, by the clock that counts
-  return atMs
+  return clock.tick()
 }
 
 async function goBack(bench: TenantBench, tenant: OpenTenant, atMs: number): Promise<OpenTenant> {
@@ -44,17 +50,18 @@ async function goBack(bench: TenantBench, tenant: OpenTenant, atMs: number): Pro
 }
 
 test('back, forth, and on: rows and files of one moment', async () => {
-  await using bench = await TenantBench.start()
+  const { bench, clock } = await setUp()
+  await using _ = bench
   let tenant = await bench.create()
   await addCollection(tenant, 'notes', true)
   const first = await addRecord(tenant, 'notes', 'first', ['one', 'two'])
-  const before = await moment(tenant)
+  const before = await moment(tenant, clock)
 
   await tenant.engine.records.delete(first)
   await addRecord(tenant, 'notes', 'second', ['three'])
   await addCollection(tenant, 'later')
   await addRecord(tenant, 'later', 'x')
-  const after = await moment(tenant)
+  const after = await moment(tenant, clock)
   expect(deletedKeys(tenant).length).toBe(2)
 
   const preview = await bench.job(tenant.spec.id, { type: 'preview', wish: { type: 'time', atMs: before } })
@@ -76,26 +83,27 @@ test('back, forth, and on: rows and files of one moment', async () => {
   expect(await sweepDeletedFiles(tenant.engine.data, tenant.engine.files, 0)).toEqual({ deleted: 0, isDone: true })
 
   await addRecord(tenant, 'notes', 'third', ['four'])
-  await moment(tenant)
+  await moment(tenant, clock)
   tenant = await goBack(bench, tenant, after) // undoing the undo
   expect(titles(tenant, 'notes')).toEqual(['second'])
   expect(titles(tenant, 'later')).toEqual(['x'])
   expect(await expectFiles(tenant, 'notes')).toBe(1)
   // Of `first` and of `third`.
   expect(deletedKeys(tenant).length).toBe(3)
-  const swept = await sweepDeletedFiles(tenant.engine.data, tenant.engine.files, Date.now() + 1)
+  const swept = await sweepDeletedFiles(tenant.engine.data, tenant.engine.files, clock.now() + 1)
   expect(swept.deleted).toBe(3)
   expect(await expectFiles(tenant, 'notes')).toBe(1)
 })
 
 test('points outside the history are refused with what there is', async () => {
-  await using bench = await TenantBench.start()
+  const { bench, clock } = await setUp()
+  await using _ = bench
   const tenant = await bench.create()
   await tenant.flush()
   const { id } = tenant.spec
   const ask = (wish: Parameters<typeof bench.job<'cut'>>[1]['wish']) => bench.job(id, { type: 'cut', wish })
   await expect(ask({ type: 'time', atMs: 1_000 })).rejects.toThrow(/the oldest point is/)
-  await expect(ask({ type: 'time', atMs: Date.now() + 60_000 })).rejects.toBeInstanceOf(NoSuchPointError)
+  await expect(ask({ type: 'time', atMs: clock.now() + 60_000 })).rejects.toBeInstanceOf(NoSuchPointError)
   await expect(ask({ type: 'txid', txid: 10_000 as never })).rejects.toBeInstanceOf(NoSuchPointError)
   const latest = await ask({ type: 'latest' })
   expect(await ask({ type: 'txid', txid: latest.data })).toMatchObject({ data: latest.data })
@@ -105,12 +113,12 @@ test('points outside the history are refused with what there is', async () => {
 })
 
 test('a restore that was interrupted between its slots is repeated', async () => {
-  const store = new MemoryObjectStore()
-  await using bench = await TenantBench.start(store)
+  const { bench, store, clock } = await setUp()
+  await using _ = bench
   let tenant = await bench.create()
   await addCollection(tenant, 'notes')
   await addRecord(tenant, 'notes', 'first')
-  const before = await moment(tenant)
+  const before = await moment(tenant, clock)
   await addRecord(tenant, 'notes', 'second')
   await tenant.flush()
   const { id } = tenant.spec
@@ -137,12 +145,12 @@ test('a restore that was interrupted between its slots is repeated', async () =>
 })
 
 test('a fork has the rows and files of a moment, its own secrets, and needs its source no more', async () => {
-  const store = new MemoryObjectStore()
-  await using bench = await TenantBench.start(store)
+  const { bench, store, clock } = await setUp()
+  await using _ = bench
   const source = await bench.create()
   await addCollection(source, 'notes', true)
   const kept = await addRecord(source, 'notes', 'first', ['one', 'two'])
-  const atMs = await moment(source)
+  const atMs = await moment(source, clock)
   await addRecord(source, 'notes', 'second', ['three'])
   await source.engine.records.delete(kept)
   await source.flush()
@@ -185,8 +193,8 @@ test('a fork has the rows and files of a moment, its own secrets, and needs its 
 })
 
 test('a fork of a moment whose files are gone says so', async () => {
-  const store = new MemoryObjectStore()
-  await using bench = await TenantBench.start(store)
+  const { bench, store } = await setUp()
+  await using _ = bench
   const source = await bench.create()
   await addCollection(source, 'notes', true)
   await addRecord(source, 'notes', 'first', ['one'])
@@ -206,11 +214,12 @@ test('a fork of a moment whose files are gone says so', async () => {
 })
 
 test('what a superuser broke in its own tables is mended by going back, and nobody goes back to it', async () => {
-  await using bench = await TenantBench.start()
+  const { bench, clock } = await setUp()
+  await using _ = bench
   let tenant = await bench.create()
   await addCollection(tenant, 'notes')
   await addRecord(tenant, 'notes', 'first')
-  await moment(tenant)
+  await moment(tenant, clock)
   const { id } = tenant.spec
   const latest = () => bench.job(id, { type: 'cut', wish: { type: 'latest' } })
   const good = await latest()
