@@ -104,7 +104,7 @@ export class OrderDesk {
   /** What a crash or an outage kept from the store is shipped when the tenant opens; until then it stays here. */
   async #release({ tenantId, epoch }: Order<'tenant.release'>): Promise<OrderReplies['tenant.release']> {
     const { files } = this.#deps
-    const isKept = () => files.hasUnshipped(tenantId)
+    const isKept = () => files.mayHoldMore(tenantId)
     const refusal = () =>
       new TailNotShippedError(`tenant ${tenantId} has commits here that the object store does not have`)
     if (this.#pool.peek(tenantId) === null && isKept()) throw refusal()

@@ -79,14 +79,9 @@ export class TenantFiles {
     return existsSync(join(this.dir(id), 'clean'))
   }
 
-  /** There are files that were not closed with everything shipped. A copy came from the store, all of it. */
+  /** There are files, and not all of them are known to be in the store: not closed with everything shipped, and no copy. */
   mayHoldMore(id: TenantId): boolean {
     return existsSync(this.path(id, 'data.db')) && !this.isClean(id) && !existsSync(this.#warmPath(id))
-  }
-
-  /** There are files, and not all of them are known to be in the object store. */
-  hasUnshipped(id: TenantId): boolean {
-    return this.mayHoldMore(id)
   }
 
   /** From here on the folder holds a copy that somebody keeps up to date; see {@link mayHoldMore} before. */
