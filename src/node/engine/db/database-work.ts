@@ -11,7 +11,8 @@ import { AppError, errorCode, errorMessage } from '../../../lib/errors.ts'
 import { endWithParent } from '../../../lib/scheduling.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
 import { reconcileDeletedFiles } from '../files/file-references.ts'
-import { CorruptDatabaseError, type Database, rowsOnce, runOnce } from './database.ts'
+import { rowsOnce, runOnce } from './connection.ts'
+import { CorruptDatabaseError, type Database } from './database.ts'
 import { quoteName } from './sql.ts'
 
 /** Done in place, bytes: some 20 ms. Above, starting a process costs less than the pause. */

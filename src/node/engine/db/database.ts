@@ -1,32 +1,22 @@
 // One SQLite file with one writer. All writes pass an asynchronous mutex; reads use a connection of their own, so that
 // they see only what is committed, except inside a transaction, which reads its own writes through the writer.
 
-import { constants, Database as Sqlite, type Statement } from 'bun:sqlite'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { statSync } from 'node:fs'
-import { afterArrivals, type Clock } from '../../../lib/clock.ts'
+import type { Clock } from '../../../lib/clock.ts'
 import { AppError, errorCode } from '../../../lib/errors.ts'
-import { LruMap } from '../../../lib/lru.ts'
 import { Mutex } from '../../../lib/mutex.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
 import type { Usage } from '../usage.ts'
+import { runCheckpoint } from './checkpoints.ts'
+import { Connection, type ConnectionOptions, rowsOnce, runOnce } from './connection.ts'
 import { ReadRouter } from './read-router.ts'
+import { ReadView } from './read-view.ts'
 import { type ReaderPool, type RowSlice, readDeadlineMsDefault } from './reader-process.ts'
-import { type CheckpointResult, checkpointResult, fromWire, type ReaderRows, toWire } from './reader-query.ts'
+import { type CheckpointResult, fromWire, type ReaderRows, toWire } from './reader-query.ts'
 import type { Row, SqlParams, SqlValue } from './sql.ts'
 
-/** Prepared statements kept per connection; each holds a few KB. */
-const statementsMax = 64
-/** Page cache of one connection, KiB: thousands of tenants are open in one process. */
-const cacheKiB = 256
 /** Writers that may wait for their turn. */
 const writersWaitingMax = 5_000
-/** How long SQLite itself waits for a lock: only another process (a backup, an operator's shell) can hold one. */
-const busyTimeoutMs = 10_000
-/** A WAL from this size on is checkpointed by another process, bytes. */
-const checkpointApartBytes = 1024 * 1024
-/** A WAL above this makes readers wait, so that it can start over, bytes. Shippers empty theirs far earlier. */
-const walBytesMax = 64 * 1024 * 1024
 /** Codes of errors after which the process that changed something was killed, or may have been. */
 const killedCodes: ReadonlySet<string> = new Set(['timeout', 'reader_ended', 'script_ended', 'database_work'])
 /** Bytes of one answer that comes from a reader process. */
@@ -39,13 +29,7 @@ export interface Readers {
   readonly deadlineMs?: number
 }
 
-export interface DatabaseOptions {
-  readonly path: string
-  /**
-   * `sqlite`: SQLite checkpoints by itself (standalone). `owner`: nobody but the owner of this object checkpoints, and
-   * the WAL outlives the last connection: what replication needs.
-   */
-  readonly checkpoint: 'sqlite' | 'owner'
+export interface DatabaseOptions extends ConnectionOptions {
   /** Where reads that may scan run. Without it, all of them run in place. */
   readonly readers?: Readers
   /** Where the time of writes is counted. */
@@ -55,44 +39,6 @@ export interface DatabaseOptions {
 /** The file is not a database, or is damaged. */
 export class CorruptDatabaseError extends AppError {
   readonly code = 'corrupt_database'
-}
-
-class Connection {
-  readonly sqlite: Sqlite
-  readonly #statements = new LruMap<string, Statement>(statementsMax)
-
-  constructor(options: DatabaseOptions) {
-    this.sqlite = new Sqlite(options.path, { create: true, readwrite: true, strict: false, safeIntegers: false })
-    this.sqlite.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`)
-    this.sqlite.run('PRAGMA journal_mode = WAL')
-    this.sqlite.run('PRAGMA synchronous = NORMAL')
-    this.sqlite.run(`PRAGMA cache_size = -${cacheKiB}`)
-    this.sqlite.run('PRAGMA foreign_keys = ON')
-    this.sqlite.run('PRAGMA temp_store = MEMORY')
-    this.sqlite.run('PRAGMA trusted_schema = ON')
-    if (options.checkpoint === 'owner') {
-      this.sqlite.run('PRAGMA wal_autocheckpoint = 0')
-      this.sqlite.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1)
-    } else {
-      this.sqlite.run('PRAGMA journal_size_limit = 200000000')
-    }
-  }
-
-  statement(sql: string): Statement {
-    let statement = this.#statements.get(sql)
-    if (statement === undefined) {
-      statement = this.sqlite.prepare(sql)
-      this.#statements.set(sql, statement)
-    }
-    return statement
-  }
-
-  close(): void {
-    // A statement that is left keeps the files open until the garbage collector finds it.
-    for (const [, statement] of this.#statements.entries()) statement.finalize()
-    this.#statements.clear()
-    this.sqlite.close()
-  }
 }
 
 interface TransactionScope {
@@ -110,9 +56,7 @@ export class Database {
   readonly path: string
   readonly #options: DatabaseOptions
   readonly #writer: Connection
-  #reader: Connection | null = null
-  /** The reader holds the locks of a read: see {@link #view}. */
-  #isViewing = false
+  readonly #view: ReadView
   readonly #mutex = new Mutex(writersWaitingMax)
   #commitSeq = 0
   #onCommit: (() => void) | null = null
@@ -124,6 +68,7 @@ export class Database {
     this.path = options.path
     this.#options = options
     this.#writer = new Connection(options)
+    this.#view = new ReadView(options)
     const { readers } = options
     this.#router =
       readers === undefined
@@ -131,7 +76,7 @@ export class Database {
         : new ReadRouter({
             clock: readers.clock,
             here: (sql, params) => this.all(sql, params),
-            look: (sql) => rowsOnce<Row>(this.#readerConnection().sqlite, sql),
+            look: (sql) => rowsOnce<Row>(this.#view.connection.sqlite, sql),
             elsewhere: async (sql, params, deadlineMs) => {
               const found = await this.#ask(sql, { params, rowsMax: null, bytesMax: answerBytesMax, deadlineMs })
               return { rows: asObjects(found), tookMs: found.tookMs }
@@ -181,20 +126,17 @@ export class Database {
 
   /** Rows of a query that is cheap by construction: a key look-up, an index-shaped page. Never waits. */
   all<T = Row>(sql: string, params: SqlParams = []): T[] {
-    const statement = this.#connection().statement(sql)
-    return statement.all(...fitting(statement, params)) as T[]
+    return this.#connection().all<T>(sql, params)
   }
 
   /** The first row, or null. */
   get<T = Row>(sql: string, params: SqlParams = []): T | null {
-    const statement = this.#connection().statement(sql)
-    return statement.get(...fitting(statement, params)) as T | null
+    return this.#connection().get<T>(sql, params)
   }
 
   /** Rows as arrays of values, in the order of the columns. */
   values(sql: string, params: SqlParams = []): SqlValue[][] {
-    const statement = this.#connection().statement(sql)
-    return statement.values(...fitting(statement, params)) as SqlValue[][]
+    return this.#connection().values(sql, params)
   }
 
   /**
@@ -237,8 +179,8 @@ export class Database {
   /** Gives the running transaction a larger page cache, until what this returns is called; before the transaction ends. */
   enlargeCache(kiB: number): () => void {
     if (this.#scope() === null) throw new Error('only a transaction may have a larger cache')
-    this.#writer.sqlite.run(`PRAGMA cache_size = -${kiB}`)
-    return () => this.#writer.sqlite.run(`PRAGMA cache_size = -${cacheKiB}`)
+    this.#writer.setCache(kiB)
+    return () => this.#writer.setCache()
   }
 
   /**
@@ -272,7 +214,7 @@ export class Database {
       this.#writer.statement('BEGIN IMMEDIATE').run()
       try {
         result = await scopes.run([...(scopes.getStore() ?? []), scope], body)
-        this.#endView() // or SQLite's checkpoint would stop where the reader is
+        this.#view.end() // or SQLite's checkpoint would stop where the reader is
         this.#timed(() => this.#writer.statement('COMMIT').run())
       } catch (error) {
         if (this.#writer.sqlite.inTransaction) this.#writer.sqlite.run('ROLLBACK')
@@ -317,38 +259,14 @@ export class Database {
 
   /** Moves WAL frames into the file; a large WAL's in another process. The caller holds {@link exclusively}. */
   checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): MaybePromise<CheckpointResult> {
-    const { readers } = this.#options
-    const walBytes = statSync(this.walPath, { throwIfNoEntry: false })?.size ?? 0
-    const isApart = readers !== undefined && mode === 'PASSIVE' && walBytes >= checkpointApartBytes
-    const started = isApart ? readers.pool.checkpoint(this.path) : null
-    if (started === null) return this.#checkpointHere(mode)
-    return started.then((result) => {
-      if (result === null) return this.#checkpointHere(mode)
-      this.#makeRoomForReset(result)
-      return result
-    })
+    const { path } = this
+    const pool = this.#options.readers?.pool
+    return runCheckpoint({ path, writer: this.#writer, view: this.#view, pool }, mode)
   }
 
-  #checkpointHere(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
-    // A cached statement of the reader that was not run to its end would pin the WAL; `all`, `get` and `values` reset.
-    this.#endView()
-    const result = checkpointResult(this.#writer.sqlite.query(`PRAGMA wal_checkpoint(${mode})`).get())
-    this.#makeRoomForReset(result)
-    return result
-  }
-
-  /** A WAL that outgrew every bound because somebody always reads it gets a moment without readers. */
-  #makeRoomForReset({ busy, logFrames, checkpointedFrames }: CheckpointResult): void {
-    const { readers } = this.#options
-    if (readers === undefined) return
-    // Who begins to read once all frames are in the file does not need the WAL, and the next write starts it over.
-    const isDue = !busy && checkpointedFrames === logFrames && !readers.pool.isReading(this.path)
-    if (isDue || logFrames * this.pageSize <= walBytesMax) readers.pool.lift(this.path)
-    else readers.pool.hold(this.path)
-  }
-
+  /** Bytes. */
   get pageSize(): number {
-    return (this.#writer.sqlite.query('PRAGMA page_size').get() as { page_size: number }).page_size
+    return this.#writer.pageSize
   }
 
   /** The whole database with its WAL, byte for byte as after a complete checkpoint; in memory. */
@@ -366,18 +284,18 @@ export class Database {
     if (admitted !== undefined) await admitted
     await this.#mutex.run(async () => {
       if (this.#closed) throw new Error(`${this.path} was closed meanwhile`) // another worker may have it now
-      const before = this.#contentVersion()
+      const before = this.#view.contentVersion()
       let isDone = false
       try {
         await body()
         isDone = true
       } catch (error) {
-        if (killedCodes.has(errorCode(error) ?? '') && this.#contentVersion() === before) this.#commitOver()
+        if (killedCodes.has(errorCode(error) ?? '') && this.#view.contentVersion() === before) this.#commitOver()
         throw error
       } finally {
         // Whoever was ended may have committed just before.
-        if (isDone || this.#contentVersion() !== before) {
-          this.#endView()
+        if (isDone || this.#view.contentVersion() !== before) {
+          this.#view.end()
           this.#router?.forget()
           this.#commitSeq++
           this.#onCommit?.()
@@ -415,14 +333,9 @@ export class Database {
     return await pool.insert(into, slices, (work) => this.changedElsewhere(work))
   }
 
-  #contentVersion(): unknown {
-    this.#endView()
-    return rowsOnce<{ data_version: number }>(this.#readerConnection().sqlite, 'PRAGMA data_version')[0]?.data_version
-  }
-
   /** Registers an SQL function on both connections. */
   define(name: string, options: { readonly deterministic?: boolean }, body: (...args: SqlValue[]) => SqlValue): void {
-    for (const { sqlite } of [this.#writer, this.#readerConnection()]) {
+    for (const { sqlite } of [this.#writer, this.#view.connection]) {
       const target = sqlite as unknown as {
         function(name: string, options: object, body: (...args: SqlValue[]) => SqlValue): void
       }
@@ -445,8 +358,7 @@ export class Database {
     await this.#mutex.acquire()
     this.#closed = true
     await this.#options.readers?.pool.release(this.path)
-    this.#endView()
-    this.#reader?.close()
+    this.#view.close()
     this.#writer.close()
     this.#mutex.release()
   }
@@ -466,31 +378,7 @@ export class Database {
 
   #connection(): Connection {
     if (this.#scope() !== null) return this.#writer
-    const reader = this.#readerConnection()
-    if (!this.#isViewing) this.#view(reader)
-    return reader
-  }
-
-  /**
-   * Has all reads of one round of the event loop see the same commits: the locks, and the look at what is new, are most of
-   * what a look-up by key costs. A commit of this process ends it at once, one of another process is seen a round later.
-   */
-  #view(reader: Connection): void {
-    reader.statement('BEGIN').run()
-    this.#isViewing = true
-    afterArrivals(() => this.#endView())
-  }
-
-  #endView(): void {
-    if (!this.#isViewing) return
-    this.#isViewing = false
-    const reader = this.#reader!
-    if (reader.sqlite.inTransaction) reader.statement('COMMIT').run() // errors such as a full disk end it too
-  }
-
-  #readerConnection(): Connection {
-    if (this.#reader === null && this.#closed) throw new Error(`${this.path} is closed`)
-    return (this.#reader ??= new Connection(this.#options))
+    return this.#view.begin()
   }
 
   #timed<T>(write: () => T): T {
@@ -531,32 +419,6 @@ async function runAll(callbacks: readonly (() => MaybePromise<void>)[]): Promise
     }
   }
   if (failed !== null) throw failed.error
-}
-
-/** Runs one statement that is not cached, and nothing that may stand behind it. */
-export function runOnce(sqlite: Sqlite, sql: string): void {
-  const statement = sqlite.prepare(sql)
-  try {
-    statement.run()
-  } finally {
-    statement.finalize()
-  }
-}
-
-/** Rows of one statement that is not cached: a kept one would hold on to what it reads. */
-export function rowsOnce<T>(sqlite: Sqlite, sql: string): T[] {
-  const statement = sqlite.prepare(sql)
-  try {
-    return statement.all() as T[]
-  } finally {
-    statement.finalize()
-  }
-}
-
-/** Compiled filters may number more values than their statement ends up naming; bun:sqlite refuses the surplus. */
-function fitting(statement: Statement, params: SqlParams): SqlValue[] {
-  const { paramsCount } = statement
-  return (params.length > paramsCount ? params.slice(0, paramsCount) : params) as SqlValue[]
 }
 
 function asObjects({ columns, rows }: ReaderRows): Row[] {

@@ -9,7 +9,8 @@ import { readFileSync } from 'node:fs'
 import { AppError, TimeoutError } from '../../../lib/errors.ts'
 import { endWithParent, runBehindOthers } from '../../../lib/scheduling.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
-import { type Database, rowsOnce } from './database.ts'
+import { rowsOnce } from './connection.ts'
+import type { Database } from './database.ts'
 import { readDeadlineMsDefault } from './reader-process.ts'
 
 /** How long SQLite waits for a lock of an operator's shell, ms. */
