@@ -81,6 +81,12 @@ async function look(clock: SimClock, ms: number): Promise<void> {
   }
 }
 
+async function halt(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP')
+  if (process.platform !== 'linux') return // nobody tells
+  await until('it to be stopped', async () => (await Bun.file(`/proc/${pid}/stat`).text()).includes(') T '))
+}
+
 const replaced = (pid: number, clock: SimClock) =>
   until('another worker', async () => {
     await clock.advance(50) // its restart has a pause
@@ -90,8 +96,7 @@ const replaced = (pid: number, clock: SimClock) =>
 test.skipIf(process.platform !== 'linux')('a stopped worker is replaced within a second and a quarter', async () => {
   const clock = await start()
   const pid = worker!.pid!
-  process.kill(pid, 'SIGSTOP')
-  await until('it to be stopped', async () => (await Bun.file(`/proc/${pid}/stat`).text()).includes(') T '))
+  await halt(pid)
   await look(clock, 1_500)
   await replaced(pid, clock)
   expect(worker!.restarts).toBe(1)
@@ -117,11 +122,11 @@ for (const { what, silentMs, waitedMs } of runaways)
     expect(worker!.restarts).toBe(1)
   })
 
-test('a worker that was stopped for a moment goes on', async () => {
+test('a worker that was stopped for a moment goes on, also again and again', async () => {
   const clock = await start()
   const pid = worker!.pid!
   for (let round = 0; round < 3; round++) {
-    process.kill(pid, 'SIGSTOP')
+    await halt(pid)
     await look(clock, 500)
     process.kill(pid, 'SIGCONT')
     const before = worker!.load?.requests ?? 0

@@ -262,6 +262,7 @@ export class WorkerProcess {
       if (heardAtMs !== this.#heardAtMs) {
         heardAtMs = this.#heardAtMs
         waitedBeforeMs = waitedMs(child.pid)
+        stoppedLooks = 0 // it went on in between
       }
       const starvedMs = silentMs > silentMsMax ? Math.max(0, waitedMs(child.pid) - waitedBeforeMs) : 0
       const isSilent = silentMs - starvedMs > silentMsMax || silentMs > starvedMsMax
