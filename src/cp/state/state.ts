@@ -17,6 +17,7 @@ import { type PlacementRow, placementRows } from './placements.ts'
 import { type ReplicaRow, replicaRows } from './replicas.ts'
 import { type RetentionRow, retentionRows } from './retentions.ts'
 import { type SweepRow, sweepRows } from './sweeps.ts'
+import { type RowWrite, type StoredRow, TenantRows } from './tenant-rows.ts'
 import { type Tenant, tenantRows } from './tenants.ts'
 import { type WarmStandbyRow, warmStandbyRows } from './warm-standbys.ts'
 
@@ -71,12 +72,6 @@ export interface StateReader {
   readonly config: ClusterConfig | null
 }
 
-/** One row to write, or to delete when `value` is null. */
-export interface RowWrite {
-  readonly key: Uint8Array
-  readonly value: Uint8Array | null
-}
-
 /** What a batch touched, for those who keep copies: routes, live nodes. */
 export interface Changes {
   readonly tenants: ReadonlySet<TenantId>
@@ -88,14 +83,6 @@ export const statePrefix = 's/'
 const keys = {
   tenant: (id: string) => utf8(`s/t/${id}`),
   placement: (id: string) => utf8(`s/p/${id}`),
-  replica: (id: string) => utf8(`s/r/${id}`),
-  retention: (id: string) => utf8(`s/k/${id}`),
-  warmStandby: (id: string) => utf8(`s/h/${id}`),
-  activity: (id: string) => utf8(`s/u/${id}`),
-  operation: (id: string) => utf8(`s/o/${id}`),
-  handOver: (id: string) => utf8(`s/e/${id}`),
-  sweep: (id: string) => utf8(`s/w/${id}`),
-  drill: (id: string) => utf8(`s/d/${id}`),
   node: (id: string) => utf8(`s/n/${id}`),
   admin: (id: string) => utf8(`s/a/${id}`),
   audit: (number: number) => utf8(`s/l/${String(number).padStart(12, '0')}`),
@@ -103,7 +90,7 @@ const keys = {
 }
 
 /** How each kind of row is stored, by the letter behind the prefix. */
-const rowCodecs: Readonly<Record<string, { decode(bytes: Uint8Array): object } | undefined>> = {
+const rowCodecs = {
   a: adminRows,
   c: configRows,
   d: drillRows,
@@ -118,12 +105,13 @@ const rowCodecs: Readonly<Record<string, { decode(bytes: Uint8Array): object } |
   t: tenantRows,
   u: activityRows,
   w: sweepRows,
-}
+} as const
 
 /** A stored row, to be looked at; null when no row has such a key. Throws DecodeError. */
 export function decodeRow(key: string, value: Uint8Array): object | null {
   const kind = /^s\/([a-z])(?:\/|$)/.exec(key)?.[1]
-  return (kind && rowCodecs[kind]?.decode(value)) || null
+  const codecs: Readonly<Record<string, { decode(bytes: Uint8Array): object } | undefined>> = rowCodecs
+  return (kind && codecs[kind]?.decode(value)) || null
 }
 
 const none: ReadonlySet<TenantId> = new Set()
@@ -135,14 +123,6 @@ export class ClusterState implements StateReader {
   #tenantCount = 0
   readonly #placements = new Map<TenantId, PlacementRow>()
   readonly #byNode = new Map<NodeId, Set<TenantId>>()
-  readonly #replicas = new Map<TenantId, ReplicaRow>()
-  readonly #retentions = new Map<TenantId, RetentionRow>()
-  readonly #warmStandbys = new Map<TenantId, WarmStandbyRow>()
-  readonly #activities = new Map<TenantId, TenantActivity>()
-  readonly #operations = new Map<TenantId, TenantOperation>()
-  readonly #drills = new Map<TenantId, DrillRow>()
-  readonly #handOvers = new Map<TenantId, HandOverRow>()
-  readonly #sweeps = new Map<TenantId, SweepRow>()
   readonly #nodes = new Map<NodeId, NodeRow>()
   readonly #admins = new Map<string, Admin>()
   readonly #byTokenPrefix = new Map<string, Admin>()
@@ -153,17 +133,28 @@ export class ClusterState implements StateReader {
 
   readonly tenants: StateReader['tenants']
   readonly placements: StateReader['placements']
-  readonly operations: StateReader['operations']
-  readonly activities: StateReader['activities']
-  readonly replicas: StateReader['replicas']
-  readonly retentions: StateReader['retentions']
-  readonly warmStandbys: StateReader['warmStandbys']
-  readonly drills: StateReader['drills']
-  readonly handOvers: StateReader['handOvers']
-  readonly sweeps: StateReader['sweeps']
+  readonly operations = new TenantRows('o', rowCodecs.o)
+  readonly activities = new TenantRows('u', rowCodecs.u)
+  readonly replicas = new TenantRows('r', rowCodecs.r)
+  readonly retentions = new TenantRows('k', rowCodecs.k)
+  readonly warmStandbys = new TenantRows('h', rowCodecs.h)
+  readonly drills = new TenantRows('d', rowCodecs.d)
+  readonly handOvers = new TenantRows('e', rowCodecs.e)
+  readonly sweeps = new TenantRows('w', rowCodecs.w)
   readonly nodes: StateReader['nodes']
   readonly admins: StateReader['admins']
   readonly audit: StateReader['audit']
+  /** In the order of a snapshot. */
+  readonly #perTenant = [
+    this.operations,
+    this.replicas,
+    this.retentions,
+    this.warmStandbys,
+    this.activities,
+    this.handOvers,
+    this.sweeps,
+    this.drills,
+  ]
 
   constructor() {
     const tenants = this.#tenants
@@ -188,14 +179,6 @@ export class ClusterState implements StateReader {
       onNode: (id) => this.#byNode.get(id) ?? none,
       all: () => this.#placements.values(),
     }
-    this.replicas = { get: (id) => this.#replicas.get(id) }
-    this.retentions = { get: (id) => this.#retentions.get(id) }
-    this.warmStandbys = { get: (id) => this.#warmStandbys.get(id) }
-    this.activities = { get: (id) => this.#activities.get(id) }
-    this.operations = { get: (id) => this.#operations.get(id), all: () => this.#operations.values() }
-    this.drills = { get: (id) => this.#drills.get(id), all: () => this.#drills.values() }
-    this.handOvers = { get: (id) => this.#handOvers.get(id) }
-    this.sweeps = { get: (id) => this.#sweeps.get(id), all: () => this.#sweeps.values() }
     this.nodes = { get: (id) => this.#nodes.get(id), all: () => this.#nodes.values() }
     const audit = this.#audit
     const auditLast = () => this.#auditLast
@@ -236,16 +219,10 @@ export class ClusterState implements StateReader {
     const name = fromUtf8(key)
     try {
       const kind = name.slice(statePrefix.length, statePrefix.length + 2)
-      if (kind === 't/') this.setTenant(tenantRows.decode(value))
+      const rows = this.#perTenant.find(({ letter }) => kind === `${letter}/`)
+      if (rows !== undefined) rows.load(value)
+      else if (kind === 't/') this.setTenant(tenantRows.decode(value))
       else if (kind === 'p/') this.setPlacement(placementRows.decode(value))
-      else if (kind === 'r/') this.setReplica(replicaRows.decode(value))
-      else if (kind === 'k/') this.setRetention(retentionRows.decode(value))
-      else if (kind === 'h/') this.setWarmStandby(warmStandbyRows.decode(value))
-      else if (kind === 'u/') this.setActivity(activityRows.decode(value))
-      else if (kind === 'o/') this.setOperation(operationRows.decode(value))
-      else if (kind === 'd/') this.setDrill(drillRows.decode(value))
-      else if (kind === 'e/') this.setHandOver(handOverRows.decode(value))
-      else if (kind === 'w/') this.setSweep(sweepRows.decode(value))
       else if (kind === 'n/') this.setNode(nodeRows.decode(value))
       else if (kind === 'a/') this.setAdmin(adminRows.decode(value))
       else if (kind === 'l/') this.setAudit(auditRows.decode(value))
@@ -258,27 +235,15 @@ export class ClusterState implements StateReader {
   }
 
   /** Every row as it is stored, in key order within each kind; for snapshots. */
-  *rows(): Generator<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
+  *rows(): Generator<StoredRow> {
     if (this.#config !== null) yield { key: keys.config(), value: configRows.encode(this.#config) }
     for (const row of this.#admins.values()) yield { key: keys.admin(row.id), value: adminRows.encode(row) }
     for (const row of this.#nodes.values()) yield { key: keys.node(row.id), value: nodeRows.encode(row) }
     for (const row of this.#tenants.values()) yield { key: keys.tenant(row.id), value: tenantRows.encode(row) }
     for (const row of this.#placements.values())
       yield { key: keys.placement(row.tenantId), value: placementRows.encode(row) }
-    for (const row of this.#operations.values())
-      yield { key: keys.operation(row.tenantId), value: operationRows.encode(row) }
-    for (const row of this.#replicas.values()) yield { key: keys.replica(row.tenantId), value: replicaRows.encode(row) }
-    for (const row of this.#retentions.values())
-      yield { key: keys.retention(row.tenantId), value: retentionRows.encode(row) }
-    for (const row of this.#warmStandbys.values())
-      yield { key: keys.warmStandby(row.tenantId), value: warmStandbyRows.encode(row) }
-    for (const row of this.#activities.values())
-      yield { key: keys.activity(row.tenantId), value: activityRows.encode(row) }
-    for (const row of this.#handOvers.values())
-      yield { key: keys.handOver(row.tenantId), value: handOverRows.encode(row) }
-    for (const row of this.#sweeps.values()) yield { key: keys.sweep(row.tenantId), value: sweepRows.encode(row) }
+    for (const rows of this.#perTenant) yield* rows.stored()
     for (const row of this.#audit.values()) yield { key: keys.audit(row.number), value: auditRows.encode(row) }
-    for (const row of this.#drills.values()) yield { key: keys.drill(row.tenantId), value: drillRows.encode(row) }
   }
 
   setTenant(next: Tenant): void {
@@ -310,50 +275,6 @@ export class ClusterState implements StateReader {
     this.#byNode.get(old.nodeId)?.delete(id)
   }
 
-  setReplica(next: ReplicaRow): void {
-    this.#replicas.set(next.tenantId, next)
-  }
-
-  setRetention(next: RetentionRow): void {
-    this.#retentions.set(next.tenantId, next)
-  }
-
-  removeRetention(id: TenantId): void {
-    this.#retentions.delete(id)
-  }
-
-  setWarmStandby(next: WarmStandbyRow): void {
-    this.#warmStandbys.set(next.tenantId, next)
-  }
-
-  removeWarmStandby(id: TenantId): void {
-    this.#warmStandbys.delete(id)
-  }
-
-  setActivity(next: TenantActivity): void {
-    this.#activities.set(next.tenantId, next)
-  }
-
-  removeActivity(id: TenantId): void {
-    this.#activities.delete(id)
-  }
-
-  setOperation(next: TenantOperation): void {
-    this.#operations.set(next.tenantId, next)
-  }
-
-  removeOperation(id: TenantId): void {
-    this.#operations.delete(id)
-  }
-
-  setDrill(next: DrillRow): void {
-    this.#drills.set(next.tenantId, next)
-  }
-
-  removeDrill(id: TenantId): void {
-    this.#drills.delete(id)
-  }
-
   setNode(next: NodeRow): void {
     this.#nodes.set(next.id, next)
   }
@@ -372,22 +293,6 @@ export class ClusterState implements StateReader {
     const old = this.#admins.get(id)
     this.#admins.delete(id)
     if (old !== undefined) this.#byTokenPrefix.delete(old.tokenPrefix)
-  }
-
-  setHandOver(next: HandOverRow): void {
-    this.#handOvers.set(next.tenantId, next)
-  }
-
-  removeHandOver(id: TenantId): void {
-    this.#handOvers.delete(id)
-  }
-
-  setSweep(next: SweepRow): void {
-    this.#sweeps.set(next.tenantId, next)
-  }
-
-  removeSweep(id: TenantId): void {
-    this.#sweeps.delete(id)
   }
 
   setAudit(next: AuditRow): void {
@@ -442,62 +347,51 @@ export class StateBatch {
   }
 
   putReplica(row: ReplicaRow): void {
-    this.#writes.push({ key: keys.replica(row.tenantId), value: replicaRows.encode(row) })
-    this.#state.setReplica(row)
+    this.#writes.push(this.#state.replicas.put(row))
   }
 
   putRetention(row: RetentionRow): void {
-    this.#writes.push({ key: keys.retention(row.tenantId), value: retentionRows.encode(row) })
-    this.#state.setRetention(row)
+    this.#writes.push(this.#state.retentions.put(row))
   }
 
   removeRetention(id: TenantId): void {
-    this.#writes.push({ key: keys.retention(id), value: null })
-    this.#state.removeRetention(id)
+    this.#writes.push(this.#state.retentions.remove(id))
   }
 
   putWarmStandby(row: WarmStandbyRow): void {
-    this.#writes.push({ key: keys.warmStandby(row.tenantId), value: warmStandbyRows.encode(row) })
-    this.#state.setWarmStandby(row)
+    this.#writes.push(this.#state.warmStandbys.put(row))
   }
 
   removeWarmStandby(id: TenantId): void {
-    this.#writes.push({ key: keys.warmStandby(id), value: null })
-    this.#state.removeWarmStandby(id)
+    this.#writes.push(this.#state.warmStandbys.remove(id))
   }
 
   /** Routes do not depend on it: nobody is told. */
   putActivity(row: TenantActivity): void {
-    this.#writes.push({ key: keys.activity(row.tenantId), value: activityRows.encode(row) })
-    this.#state.setActivity(row)
+    this.#writes.push(this.#state.activities.put(row))
   }
 
   removeActivity(id: TenantId): void {
-    this.#writes.push({ key: keys.activity(id), value: null })
-    this.#state.removeActivity(id)
+    this.#writes.push(this.#state.activities.remove(id))
   }
 
   putOperation(row: TenantOperation): void {
-    this.#writes.push({ key: keys.operation(row.tenantId), value: operationRows.encode(row) })
-    this.#state.setOperation(row)
+    this.#writes.push(this.#state.operations.put(row))
     this.#tenants.add(row.tenantId)
   }
 
   removeOperation(id: TenantId): void {
-    this.#writes.push({ key: keys.operation(id), value: null })
-    this.#state.removeOperation(id)
+    this.#writes.push(this.#state.operations.remove(id))
     this.#tenants.add(id)
   }
 
   /** Nobody keeps copies of it, so it is no change of the tenant. */
   putDrill(row: DrillRow): void {
-    this.#writes.push({ key: keys.drill(row.tenantId), value: drillRows.encode(row) })
-    this.#state.setDrill(row)
+    this.#writes.push(this.#state.drills.put(row))
   }
 
   removeDrill(id: TenantId): void {
-    this.#writes.push({ key: keys.drill(id), value: null })
-    this.#state.removeDrill(id)
+    this.#writes.push(this.#state.drills.remove(id))
   }
 
   putNode(row: NodeRow): void {
@@ -523,25 +417,21 @@ export class StateBatch {
   }
 
   putHandOver(row: HandOverRow): void {
-    this.#writes.push({ key: keys.handOver(row.tenantId), value: handOverRows.encode(row) })
-    this.#state.setHandOver(row)
+    this.#writes.push(this.#state.handOvers.put(row))
     this.#tenants.add(row.tenantId)
   }
 
   removeHandOver(id: TenantId): void {
-    this.#writes.push({ key: keys.handOver(id), value: null })
-    this.#state.removeHandOver(id)
+    this.#writes.push(this.#state.handOvers.remove(id))
     this.#tenants.add(id)
   }
 
   putSweep(row: SweepRow): void {
-    this.#writes.push({ key: keys.sweep(row.tenantId), value: sweepRows.encode(row) })
-    this.#state.setSweep(row)
+    this.#writes.push(this.#state.sweeps.put(row))
   }
 
   removeSweep(id: TenantId): void {
-    this.#writes.push({ key: keys.sweep(id), value: null })
-    this.#state.removeSweep(id)
+    this.#writes.push(this.#state.sweeps.remove(id))
   }
 
   putAudit(row: AuditRow): void {
