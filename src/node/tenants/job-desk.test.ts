@@ -7,10 +7,8 @@ import type { Placement } from '../../ipc/messages/tenant.ts'
 import type { Epoch, NodeId, TenantId } from '../../lib/brand.ts'
 import { SimClock } from '../../lib/clock.ts'
 import { silentLogger as log } from '../../lib/obs/log.ts'
-import { JobDesk } from './job-desk.ts'
+import { JobDesk, type JobDeskDeps } from './job-desk.ts'
 import type { RunJob } from './job-process.ts'
-import type { TenantPool } from './pool.ts'
-import type { TenantFiles } from './tenant-files.ts'
 
 const tenantId = 'aaaaaaaaaaaaaaa' as TenantId
 const placement: Placement = { tenantId, nodeId: 'n' as NodeId, worker: 0, epoch: 3 as Epoch }
@@ -29,14 +27,16 @@ function setUp() {
     await over.promise
     return {} as never
   }
-  const pool = {
+  const pool: JobDeskDeps['pool'] = {
     peek: () => null,
-    exclusively: (_: TenantId, work: () => Promise<unknown>) => {
+    exclusively(_, work) {
       closedFor.push('closed')
       return work().finally(() => closedFor.push('free'))
     },
-  } as unknown as TenantPool
-  const files = { mayHoldMore: () => false } as unknown as TenantFiles
+    whileClosed: (_, work) => work(),
+    use: () => Promise.reject(new Error('nothing here needs an open tenant')),
+  }
+  const files = { mayHoldMore: () => false }
   const warm = async () => ({ databases: [] })
   const clock = new SimClock()
   const desk = new JobDesk({ pool, files, clock, log, scratchDir: '/nowhere', run, warm })

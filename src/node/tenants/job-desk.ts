@@ -45,8 +45,8 @@ class JobStoppedError extends AppError {
 }
 
 export interface JobDeskDeps {
-  readonly pool: TenantPool
-  readonly files: TenantFiles
+  readonly pool: Pick<TenantPool, 'peek' | 'use' | 'whileClosed' | 'exclusively'>
+  readonly files: Pick<TenantFiles, 'mayHoldMore'>
   readonly clock: Clock
   readonly log: Logger
   /** Where jobs work; everything in it is theirs. */
@@ -97,10 +97,8 @@ export class JobDesk {
     if (running !== undefined) return { state: 'running', progress: running.progress }
     if (this.#running.size >= runningMax + waitingMax) throw new OverloadedError(`${waitingMax} jobs wait already`)
     const progress = { step: 'waiting', done: 0, total: null }
-    const job: RunningJob = {
-      ...{ tenantId: order.tenantId, progress, report: null },
-      ...{ heard: Promise.withResolvers(), stop: new AbortController() },
-    }
+    const heard = Promise.withResolvers<void>()
+    const job: RunningJob = { tenantId: order.tenantId, progress, report: null, heard, stop: new AbortController() }
     this.#running.set(order.jobId, job)
     const working = this.#carryOut(order, job).finally(() => this.#all.delete(working))
     this.#all.add(working)
@@ -182,8 +180,6 @@ export class JobDesk {
         cancel()
       }
     }
-    // A drill is about what the store has, on whatever node.
-    // Nor is archiving, which harms nobody who opens the tenant meanwhile.
     const isUnused = job.type === 'archive' || (job.type === 'sweep' && job.belowEpoch === null)
     if (isUnused && pool.peek(tenantId) !== null) throw new TenantInUseError(`tenant ${tenantId} is open`)
     if (!aboutTheStore.has(job.type)) await this.#shipAll(tenantId, job)
