@@ -5,10 +5,11 @@ import { expect, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemRng } from '../../src/lib/rng.ts'
 import { runCrashRounds } from '../support/crash-rounds.ts'
 
 const rounds = 20
-const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
+const seed = Number(process.env['SEED'] ?? systemRng.below(1_000_000))
 
 test(`no acknowledged write is lost in ${rounds} crashes (SEED=${seed})`, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'pf-crash-'))

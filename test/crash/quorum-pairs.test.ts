@@ -3,9 +3,10 @@
 // replays; `test:long quorum-pairs` runs more rounds.
 
 import { expect, test } from 'bun:test'
+import { systemRng } from '../../src/lib/rng.ts'
 import { runQuorumPairs } from '../support/quorum-pairs.ts'
 
-const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
+const seed = Number(process.env['SEED'] ?? systemRng.below(1_000_000))
 
 test(`owner and one of three standbys die at once (SEED=${seed})`, async () => {
   const report = await runQuorumPairs({ seed, rounds: 1, onRound: (line) => console.log(line) })

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Txid } from '../../src/lib/brand.ts'
-import { SimClock } from '../../src/lib/clock.ts'
+import { SimClock, systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import { openObjectStore } from '../../src/lib/object-store/open.ts'
 import { seededRng } from '../../src/lib/rng.ts'
@@ -156,7 +156,7 @@ test('a merge that fails disturbs nothing, and is made later', async () => {
 })
 
 test('months later: promises are kept, garbage goes in two phases, seals stay, an idle history is left alone', async () => {
-  const clock = new SimClock(Date.now())
+  const clock = new SimClock()
   const store = new MemoryObjectStore({ clock })
   using runner = new UpkeepHere(store, clock)
   const startMs = clock.now()
@@ -230,7 +230,7 @@ test('months later: promises are kept, garbage goes in two phases, seals stay, a
 })
 
 test('what cannot be read keeps everything', async () => {
-  const clock = new SimClock(Date.now())
+  const clock = new SimClock()
   const store = new MemoryObjectStore({ clock })
   using runner = new UpkeepHere(store, clock)
   await using owner = await Owner.create(store, { runner, clock })
@@ -252,7 +252,7 @@ test('what cannot be read keeps everything', async () => {
 })
 
 test('what a damaged merge was made of stays for the older points that need it', async () => {
-  const clock = new SimClock(Date.now())
+  const clock = new SimClock()
   const store = new MemoryObjectStore({ clock })
   using runner = new UpkeepHere(store, clock)
   await using owner = await Owner.create(store, { runner, clock })
@@ -312,8 +312,7 @@ test('a long history is opened with few requests, also where levels leave a gap'
 
   // What the newest state does not need is listed for an older one.
   const scratchPath = join(last.dir, 'scratch.db')
-  const { clock, rng } = { clock: new SimClock(Date.now()), rng: seededRng(4) }
-  const back = await rollBackTo(last.at, 130 as Txid, { epoch: 4, scratchPath, clock, rng })
+  const back = await rollBackTo(last.at, 130 as Txid, { epoch: 4, scratchPath, clock: systemClock, rng: seededRng(4) })
   expect(await restoredHash(last.at, back)).toBe(early)
 })
 

@@ -6,12 +6,13 @@ import { expect } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemRng } from '../../src/lib/rng.ts'
 import { runFaultRounds } from '../support/fault-rounds.ts'
 import { startMinio } from '../support/minio.ts'
 import { testWithPeers } from '../support/peers.ts'
 
 const rounds = 32
-const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
+const seed = Number(process.env['SEED'] ?? systemRng.below(1_000_000))
 
 testWithPeers(
   ['minio'],

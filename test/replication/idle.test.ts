@@ -28,7 +28,7 @@ test('a node with resting tenants asks its store for nothing and holds nothing o
 }, 180_000)
 
 test('closed tenants have no timer, open ones some', async () => {
-  const clock = new SimClock(Date.now())
+  const clock = new SimClock()
   await using bench = await TenantBench.start(new MemoryObjectStore({ clock }), clock)
   const tenants = []
   for (let n = 0; n < 5; n++) {
