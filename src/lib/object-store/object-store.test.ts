@@ -2,7 +2,7 @@
 // server (MinIO).
 
 import { afterAll, expect, test } from 'bun:test'
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat, utimes } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CreateMultipartUploadCommand, S3Client } from '@aws-sdk/client-s3'
@@ -20,6 +20,10 @@ import { ObjectExistsError, ObjectNotFoundError, type ObjectStore, ObjectStoreEr
 import { openObjectStore } from './open.ts'
 import { probeCreateOnly } from './probe.ts'
 import { ThrottledObjectStore } from './throttled.ts'
+
+/** Before and after whatever these tests write. */
+const longAgoMs = Date.UTC(2000, 0)
+const farAheadMs = Date.UTC(2100, 0)
 
 const folders: string[] = []
 async function folder(): Promise<string> {
@@ -254,9 +258,9 @@ test('uploads that were never finished are ended, once they are old', async () =
     prefix: 'p',
     credentials,
   })
-  expect(await store.endUploads({ prefix: 't/', beforeMs: Date.now() - 60_000 })).toBe(0)
+  expect(await store.endUploads({ prefix: 't/', beforeMs: longAgoMs })).toBe(0)
   expect(double.uploadKeys.length).toBe(6)
-  expect(await store.endUploads({ prefix: 't/', beforeMs: Date.now() + 60_000 })).toBe(4)
+  expect(await store.endUploads({ prefix: 't/', beforeMs: farAheadMs })).toBe(4)
   expect(double.uploadKeys).toEqual(['p/other', 'q/t/a/1'])
   await store.close()
   sdk.destroy()
@@ -271,9 +275,13 @@ test('what a killed writer left in a directory is ended, once it is old', async 
   const uploads = ['t/a/notes_abcdefghij.tmp', 't/a/two.0123456789abcdef.tmp']
   for (const key of uploads) await store.put(key, utf8(key))
   const left = ['t/a/two.0123456789abcdef\\tmp', 't/b/three\\tmp', 'u/four\\tmp']
-  for (const name of left) await Bun.write(join(dir, name), 'cut off')
-  expect(await store.endUploads({ prefix: 't/', beforeMs: Date.now() - 60_000 })).toBe(0)
-  expect(await store.endUploads({ prefix: 't/', beforeMs: Date.now() + 60_000 })).toBe(2)
+  const writtenAtMs = Date.UTC(2026, 0)
+  for (const name of left) {
+    await Bun.write(join(dir, name), 'cut off')
+    await utimes(join(dir, name), writtenAtMs / 1_000, writtenAtMs / 1_000)
+  }
+  expect(await store.endUploads({ prefix: 't/', beforeMs: writtenAtMs })).toBe(0)
+  expect(await store.endUploads({ prefix: 't/', beforeMs: writtenAtMs + 1 })).toBe(2)
   expect((await readdir(dir, { recursive: true })).filter((name) => name.endsWith('\\tmp'))).toEqual(['u/four\\tmp'])
   expect((await store.list({ prefix: 't/' })).objects.map(({ key }) => key)).toEqual([
     't/a/notes_abcdefghij.tmp',
@@ -281,7 +289,7 @@ test('what a killed writer left in a directory is ended, once it is old', async 
     't/a/two.0123456789abcdef.tmp',
   ])
   for (const key of uploads) expect(fromUtf8(await store.get(key))).toBe(key)
-  expect(await store.endUploads({ prefix: 'none/', beforeMs: Date.now() + 60_000 })).toBe(0)
+  expect(await store.endUploads({ prefix: 'none/', beforeMs: farAheadMs })).toBe(0)
   expect(fromUtf8(await store.get('t/a/one'))).toBe('1')
 })
 
@@ -315,9 +323,9 @@ testWithPeers(['minio'], 'storage classes, and unfinished uploads, of a real ser
   const sdk = sdkOf(server.endpoint, credentials)
   await sdk.send(new CreateMultipartUploadCommand({ Bucket: server.bucket, Key: 't/a/upload' }))
   // MinIO shows them to those who name the whole key.
-  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: Date.now() - 60_000 })).toBe(0)
-  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: Date.now() + 60_000 })).toBe(1)
-  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: Date.now() + 60_000 })).toBe(0)
+  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: longAgoMs })).toBe(0)
+  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: farAheadMs })).toBe(1)
+  expect(await store.endUploads({ prefix: 't/a/upload', beforeMs: farAheadMs })).toBe(0)
   sdk.destroy()
   await store.close()
 })
