@@ -1,41 +1,38 @@
 // Composition root of a tenant node: starts and watches its engine workers, keeps the link to the control plane, hands
 // its orders to the worker they concern, and serves health and metrics. No request of a tenant passes here.
 
-import { readdirSync, statfsSync } from 'node:fs'
-import { availableParallelism, totalmem } from 'node:os'
+import { readdirSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
-import { Elysia } from 'elysia'
 import { orderConversation } from '../ipc/conversation.ts'
-import { RpcRefusal } from '../ipc/errors.ts'
 import { clusterSecrets } from '../ipc/keys.ts'
-import type { NodeLoad, NodeOrder, OrderReplies, WorkerAddress } from '../ipc/messages/cp-node.ts'
-import { orphanPieceBytesMax } from '../ipc/messages/orphans.ts'
-import { type Handlers, openRpcServer, type RpcContext } from '../ipc/server.ts'
+import type { WorkerAddress } from '../ipc/messages/cp-node.ts'
+import { openRpcServer } from '../ipc/server.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
-import type { TenantId } from '../lib/brand.ts'
 import type { Clock } from '../lib/clock.ts'
 import { type DirectoryLock, lockFile, lockWhenFree } from '../lib/dir-lock.ts'
-import { ConfigError, errorMessage } from '../lib/errors.ts'
+import { ConfigError } from '../lib/errors.ts'
 import { randomText } from '../lib/id.ts'
-import { addReadings, meteredOperations, noReading } from '../lib/object-store/metered.ts'
 import { shareOf } from '../lib/object-store/open.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { Metrics } from '../lib/obs/metrics.ts'
-import type { MaybePromise } from '../lib/result.ts'
 import type { Rng } from '../lib/rng.ts'
 import { StandbyLogs } from '../replicate/standby-log.ts'
 import { version } from '../version.ts'
 import { BusyTenants, defaultBusyLimits } from './busy-tenants.ts'
-import type { ListenAddress, TenantNodeConfig, WorkerConfig } from './config.ts'
+import type { TenantNodeConfig, WorkerConfig } from './config.ts'
 import { ControlLink } from './control-link.ts'
+import { LoadMeter } from './load-meter.ts'
+import { serveNodeHttp } from './node-http.ts'
+import { orderHandlers } from './node-orders.ts'
 import { busyWorkersMax, NodeWorkers } from './node-workers.ts'
-import { type KnownPlacement, PlacementCache } from './placement-cache.ts'
+import { PlacementCache } from './placement-cache.ts'
 import { serveStandby } from './standby-server.ts'
 import { TenantShifts } from './tenant-shifts.ts'
-import { listOrphans, readOrphan, removeOrphan } from './tenants/orphans.ts'
 import { dealLists } from './tenants/upkeep-schedule.ts'
 import { WorkerProcess } from './worker-process.ts'
-import { totalLoad, type WorkerOrder, type WorkerQuestion, type WorkerReplies } from './worker-protocol.ts'
+import type { WorkerQuestion } from './worker-protocol.ts'
+import { answerQuestion } from './worker-questions.ts'
 
 export interface TenantNodeDeps {
   readonly clock: Clock
@@ -171,7 +168,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
       if (known === undefined || known.epoch < epoch) workers.homeOf(worker).follow(hint)
     },
   })
-  serveOrders(server, { workers, shifts, placements, link, dir: config.dir })
+  server.serve(orderConversation, orderHandlers({ workers, shifts, placements, link, dir: config.dir, clock }))
   for (const kind of ['upkeep', 'crons'])
     dealLists(config.dir, kind, (id) => {
       const placement = placements.get(id)?.placement
@@ -179,7 +176,7 @@ export async function openTenantNode(config: TenantNodeConfig, deps: TenantNodeD
     })
   await workers.start(config.dir)
   link.hurry()
-  const http = opened.adopt(serveHttp(config.http, { workers, shifts, link, meter, standbyLogs, metrics }), (it) =>
+  const http = opened.adopt(serveNodeHttp(config.http, { workers, shifts, link, meter, standbyLogs, metrics }), (it) =>
     it.stop(),
   )
   log.info('tenant node started', { node: config.nodeId, workers: config.workers, ipc: server.address })
@@ -273,298 +270,5 @@ function workerConfig(config: TenantNodeConfig, index: number, workersMax: numbe
     logLevel: config.logLevel,
     logFormat: config.logFormat,
     isDev: config.isDev ?? false,
-  }
-}
-
-/** The control plane when it answers, else what it said last. */
-async function answerQuestion(
-  question: WorkerQuestion,
-  {
-    link,
-    placements,
-    workers,
-    shifts,
-    nodeId,
-    worker,
-  }: {
-    readonly link: ControlLink
-    readonly placements: PlacementCache
-    readonly workers: NodeWorkers
-    readonly shifts: TenantShifts
-    readonly nodeId: string
-    /** Who asks. */
-    readonly worker: number
-  },
-): Promise<unknown> {
-  if (question.type === 'placement.fenced') {
-    await placements.delete(question.tenantId)
-    return link.fenced(question.tenantId, question)
-  }
-  if (question.type === 'replica.moved') {
-    await placements.delete(question.tenantId) // the path that counted before counts no more
-    return { counts: await link.replicaMoved(question.tenantId, question.epoch) }
-  }
-  if (question.type === 'placement.sealed') return link.sealed(question.tenantId, question.epoch)
-  if (question.type === 'tenant.yielded') return shifts.yielded(question.tenantId, worker)
-  const { tenantId } = question
-  /** With the worker that serves it now, as an index that no worker has to reckon with. */
-  const told = (placed: KnownPlacement): KnownPlacement => ({
-    ...placed,
-    placement: { ...placed.placement, worker: workers.ownerOf(placed.placement).index },
-  })
-  const known = placements.get(tenantId)
-  let answer: Awaited<ReturnType<ControlLink['placement']>>
-  try {
-    answer = await link.placement(tenantId)
-  } catch (error) {
-    if (known === undefined) throw error
-    return told(known)
-  }
-  if (answer.tenant === null || answer.placement.nodeId !== nodeId) {
-    await placements.delete(tenantId)
-    return answer
-  }
-  await placements.put(answer)
-  return told(answer)
-}
-
-interface OrderParts {
-  readonly dir: string
-  readonly workers: NodeWorkers
-  readonly shifts: TenantShifts
-  readonly placements: PlacementCache
-  readonly link: ControlLink
-}
-
-/** Each order goes to the one worker that may write its tenant. */
-function serveOrders(
-  server: ReturnType<typeof openRpcServer>,
-  { workers, shifts, placements, link, dir }: OrderParts,
-): void {
-  const workerOf = async (tenantId: TenantId): Promise<WorkerProcess> => {
-    let known = placements.get(tenantId)
-    if (known === undefined) {
-      const answer = await link.placement(tenantId)
-      if (answer.tenant === null) throw new RpcRefusal('tenant_not_found', `there is no tenant ${tenantId}`)
-      known = answer
-    }
-    return workers.ownerOf(known.placement)
-  }
-  /** Jobs that only read run anywhere; those that write name their placement. */
-  const workerOfJob = ({ tenantId, job }: Extract<NodeOrder, { readonly type: 'job.run' }>) => {
-    if (job.type === 'warm') return workers.ownerOf({ tenantId, worker: job.worker }) // who will open what it copies
-    const placement = 'placement' in job ? job.placement : placements.get(tenantId)?.placement
-    return workers.ownerOf({ tenantId, worker: placement?.worker ?? 0 })
-  }
-  const placed = async (known: KnownPlacement) => {
-    await placements.put(known)
-    return workers.ownerOf(known.placement)
-  }
-  /** The worker is chosen once the tenant stays where it is. */
-  const carryOut = <T extends WorkerOrder>(
-    choose: () => MaybePromise<WorkerProcess>,
-    order: T,
-    { signal }: RpcContext,
-  ): Promise<WorkerReplies[T['type']]> => {
-    const tenantId = 'tenant' in order ? order.tenant.id : order.tenantId
-    return shifts.during(tenantId, order.type === 'job.run', async () => (await choose()).order(order, signal))
-  }
-  const handlers: Handlers<NodeOrder, OrderReplies> = {
-    'tenant.create': (order, context) => carryOut(() => placed(order), order, context),
-    'tenant.update': (order, context) => carryOut(() => placed(order), order, context),
-    'tenant.release': async (order, { signal }) => {
-      const { tenantId } = order
-      await shifts.during(tenantId, false, async () => {
-        const known = placements.get(tenantId)
-        // Without a placement any worker could hold it from before a restart; each answers at once when it does not.
-        // One for busy tenants can hold none but those that are away: it may be starting, and need not be asked.
-        const away = workers.away.get(tenantId)
-        const any = away === undefined ? workers.ordinary : [...workers.ordinary, away]
-        const concerned = known === undefined ? any : [workers.ownerOf(known.placement)]
-        // Before the answer: a node that crashes behind it must not open the tenant again by what it remembers.
-        if (known !== undefined && known.placement.epoch <= order.epoch) await placements.delete(tenantId)
-        await Promise.all(concerned.map((worker) => worker.order(order, signal)))
-      })
-      const now = placements.get(tenantId)
-      if (now !== undefined && now.placement.epoch <= order.epoch) await placements.delete(tenantId)
-      return { released: true }
-    },
-    'superuser.upsert': (order, context) => carryOut(() => workerOf(order.tenantId), order, context),
-    'job.run': (order, context) => carryOut(() => workerOfJob(order), order, context),
-    'job.stop': async (order, { signal }) => {
-      // Of a worker that is starting no job runs: they died with the one before.
-      await Promise.all(workers.all.filter(({ url }) => url !== null).map((worker) => worker.order(order, signal)))
-      return { stopped: true }
-    },
-    'tenant.open': (order, context) => carryOut(() => workerOf(order.tenantId), order, context),
-    'tenant.meter': async (order, { signal }) => {
-      // It may have been another worker's before, which remembers.
-      const parts = await Promise.all(workers.all.map((worker) => worker.order(order, signal)))
-      return {
-        sinceMs: Math.min(...parts.map(({ sinceMs }) => sinceMs)),
-        reading: parts.reduce((sum, { reading }) => addReadings(sum, reading), noReading),
-      }
-    },
-    'orphan.list': async () => ({ orphans: await listOrphans(dir) }),
-    'orphan.read': async (order) => ({
-      bytes: await readOrphan(dir, { ...order, to: Math.min(order.to, order.from + orphanPieceBytesMax) }),
-    }),
-    'orphan.remove': async ({ name }) => {
-      await removeOrphan(dir, name)
-      return { removed: true }
-    },
-    'node.drain': () => {
-      link.drain()
-      return { draining: true }
-    },
-  }
-  server.serve(orderConversation, handlers)
-}
-
-/** Measured figures; rates are over the time since the last call. */
-class LoadMeter {
-  readonly #clock: Clock
-  readonly #dir: string
-  readonly #workers: NodeWorkers
-  #last: { readonly atMs: number; readonly cpuMs: number; readonly requests: number } | null = null
-
-  constructor(clock: Clock, dir: string, workers: NodeWorkers) {
-    this.#clock = clock
-    this.#dir = dir
-    this.#workers = workers
-  }
-
-  totals(): ReturnType<typeof totalLoad> {
-    return totalLoad(this.#workers.all.flatMap(({ load }) => (load === null ? [] : [load])))
-  }
-
-  measure(): NodeLoad {
-    const atMs = this.#clock.monotonic()
-    const { tenantsOpen, memoryBytes, replicationLagMsMax, cpuMs, requests } = this.totals()
-    const last = this.#last
-    this.#last = { atMs, cpuMs, requests }
-    const passedMs = last === null ? 0 : atMs - last.atMs
-    // A worker that was restarted counts from zero again: then the interval says nothing.
-    const rate = (now: number, before: number) => (passedMs > 0 && now > before ? (now - before) / passedMs : 0)
-    const disk = statfsSync(this.#dir)
-    return {
-      tenantsOpen,
-      cpu: Math.min(1, rate(cpuMs, last?.cpuMs ?? 0) / availableParallelism()),
-      memoryBytes: memoryBytes + process.memoryUsage.rss(),
-      diskFreeBytes: disk.bavail * disk.bsize,
-      requestsPerSecond: rate(requests, last?.requests ?? 0) * 1_000,
-      replicationLagMsMax,
-    }
-  }
-}
-
-function serveHttp(
-  listen: ListenAddress,
-  parts: {
-    readonly workers: NodeWorkers
-    readonly shifts: TenantShifts
-    readonly link: ControlLink
-    readonly meter: LoadMeter
-    readonly standbyLogs: StandbyLogs
-    readonly metrics: Metrics
-  },
-) {
-  const { workers, shifts, link, meter, standbyLogs, metrics } = parts
-  metrics.gauge({ name: 'node_standby_bytes', help: "Other nodes' commits held until the store has them." }, (set) =>
-    set(standbyLogs.heldBytes),
-  )
-  metrics.counter(
-    { name: 'node_standby_refusals_total', help: "Other nodes' commits refused for want of room since the start." },
-    (set) => set(standbyLogs.refusals),
-  )
-  metrics.gauge({ name: 'node_warm_copies', help: "Other nodes' tenants that are kept warm here." }, (set) =>
-    set(meter.totals().warm.copies),
-  )
-  metrics.gauge({ name: 'node_warm_bytes', help: 'Disk that their databases take.' }, (set) =>
-    set(meter.totals().warm.bytes),
-  )
-  metrics.gauge(
-    { name: 'node_warm_lag_seconds', help: 'How long the warm copy that waits longest has known that it is behind.' },
-    (set) => set(meter.totals().warm.lagMsMax / 1_000),
-  )
-  metrics.gauge({ name: 'node_tenants_open', help: 'Tenants open on this node.' }, (set) =>
-    set(meter.totals().tenantsOpen),
-  )
-  metrics.gauge({ name: 'node_workers_ready', help: 'Engine workers that serve.' }, (set) =>
-    set(workers.all.filter(({ url }) => url !== null).length),
-  )
-  metrics.gauge({ name: 'node_worker_restarts', help: 'Restarts of engine workers since the start.' }, (set) =>
-    set(workers.all.reduce((sum, { restarts }) => sum + restarts, 0)),
-  )
-  metrics.gauge({ name: 'node_busy_tenants', help: 'Tenants served by workers for busy ones.' }, (set) =>
-    set(workers.away.size),
-  )
-  metrics.counter(
-    {
-      name: 'node_busy_shifts_total',
-      help: 'Moves of tenants to workers for busy ones and back, and those that failed.',
-      labels: ['to'],
-    },
-    (set) => {
-      for (const to of ['busy', 'ordinary', 'failed'] as const) set(shifts.counts[to], { to })
-    },
-  )
-  metrics.gauge({ name: 'node_requests_served', help: 'Requests since the start of the workers.' }, (set) =>
-    set(meter.totals().requests),
-  )
-  metrics.gauge({ name: 'replication_lag_seconds', help: 'The largest lag of any open tenant.' }, (set) =>
-    set(meter.totals().replicationLagMsMax / 1_000),
-  )
-  const storeHelp = 'asked of the object store for tenants since the start of the workers.'
-  metrics.counter(
-    { name: 'object_store_requests_total', help: `Requests ${storeHelp}`, labels: ['op', 'code'] },
-    (set) => {
-      const { calls, failures } = meter.totals().store
-      for (const op of meteredOperations) {
-        set(calls[op] - failures[op], { op, code: 'ok' })
-        set(failures[op], { op, code: 'failed' })
-      }
-    },
-  )
-  metrics.counter({ name: 'object_store_bytes_total', help: `Bytes ${storeHelp}`, labels: ['direction'] }, (set) => {
-    const { bytesSent, bytesReceived } = meter.totals().store
-    set(bytesSent, { direction: 'sent' })
-    set(bytesReceived, { direction: 'received' })
-  })
-  const upkeepHelp = 'of histories since the start of the workers.'
-  metrics.counter({ name: 'history_merges_total', help: `Merges ${upkeepHelp}` }, (set) =>
-    set(meter.totals().upkeep.merges),
-  )
-  metrics.counter({ name: 'history_deleted_files_total', help: `Deleted files ${upkeepHelp}` }, (set) =>
-    set(meter.totals().upkeep.filesDeleted),
-  )
-  metrics.counter({ name: 'history_deleted_bytes_total', help: `Their bytes, ${upkeepHelp}` }, (set) =>
-    set(meter.totals().upkeep.bytesDeleted),
-  )
-  metrics.counter(
-    { name: 'history_upkeep_failures_total', help: `Failed merges and retention passes ${upkeepHelp}` },
-    (set) => set(meter.totals().upkeep.failures),
-  )
-  const app = new Elysia()
-    .get('/health/live', () => ({ status: 'live' }))
-    .get('/api/health', () => ({ code: 200, message: 'API is healthy.', data: {} }))
-    .get('/health/ready', ({ status }) => {
-      if (link.isDraining) return status(503, { status: 503, message: 'The node is draining.', data: {} })
-      if (!link.isRegistered)
-        return status(503, { status: 503, message: 'The control plane has not registered this node yet.', data: {} })
-      if (workers.ordinary.some(({ url }) => url === null))
-        return status(503, { status: 503, message: 'A worker is starting.', data: {} })
-      return { status: 'ready' }
-    })
-    .get('/metrics', async ({ set }) => {
-      set.headers['content-type'] = metrics.contentType
-      return metrics.render()
-    })
-  try {
-    return Bun.serve({ hostname: listen.host, port: listen.port, development: false, fetch: app.fetch })
-  } catch (error) {
-    throw new ConfigError(`--http: cannot listen on ${listen.host}:${listen.port}: ${errorMessage(error)}`, {
-      cause: error,
-    })
   }
 }

@@ -39,7 +39,7 @@ import { ExportDesk } from './tenants/export-desk.ts'
 import { JobDesk } from './tenants/job-desk.ts'
 import { jobRunnerIn } from './tenants/job-process.ts'
 import { tenantOfKey } from './tenants/manifest.ts'
-import { MeterBook } from './tenants/meter-book.ts'
+import { MeterBook, meterPath } from './tenants/meter-book.ts'
 import { openTenant, type TenantDeps } from './tenants/open-tenant.ts'
 import { ackHeaderName, withRequestedAck } from './tenants/output-gate.ts'
 import { TenantPool } from './tenants/pool.ts'
@@ -110,7 +110,7 @@ export async function runWorker(): Promise<never> {
     (it) => it.close(),
   )
   const meters = opened.adopt(
-    await MeterBook.open({ store, path: join(config.dir, `meter-${config.index}.json`), clock, log }),
+    await MeterBook.open({ store, path: meterPath(config.dir, config.index), clock, log }),
     (it) => it.close(),
   )
   const files = new TenantFiles(config.dir, clock)

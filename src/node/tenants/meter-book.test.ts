@@ -11,7 +11,7 @@ import { SimClock } from '../../lib/clock.ts'
 import { MemoryObjectStore } from '../../lib/object-store/memory.ts'
 import { noReading } from '../../lib/object-store/metered.ts'
 import { silentLogger as log } from '../../lib/obs/log.ts'
-import { MeterBook } from './meter-book.ts'
+import { MeterBook, storedMeter } from './meter-book.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-meter-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -36,7 +36,12 @@ test('counted by tenant and kind, kept across restarts', async () => {
   expect(again.total).toEqual(noReading)
   await again.storeOf(a!).head('none')
   again.close()
-  expect((await MeterBook.open(deps)).readingOf(a!)).toMatchObject({ calls: { put: 1, head: 1 } })
+  const later = await MeterBook.open(deps)
+  expect(later.readingOf(a!)).toMatchObject({ calls: { put: 1, head: 1 } })
+  const next = { sinceMs: later.sinceMs, reading: later.readingOf(a!) }
+  expect(await storedMeter(path, a!, 7)).toEqual(next)
+  expect(await storedMeter(path, 'ccccccccccccccc' as TenantId, 7)).toEqual({ ...next, reading: noReading })
+  expect(await storedMeter(join(dir, 'none.json'), a!, 7)).toEqual({ sinceMs: 7, reading: noReading })
   expect(clock.pendingTimers).toBe(0)
 
   const text = readFileSync(path, 'utf8')
@@ -49,6 +54,7 @@ test('counted by tenant and kind, kept across restarts', async () => {
   ]) {
     writeFileSync(path, damaged)
     expect((await MeterBook.open(deps)).readingOf(a!)).toEqual(noReading)
+    expect((await storedMeter(path, a!, 7)).reading).toEqual(noReading)
   }
 })
 

@@ -3,6 +3,7 @@
 
 import { renameSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { isTenantId, type TenantId } from '../../lib/brand.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import { errorCode } from '../../lib/errors.ts'
@@ -28,6 +29,26 @@ interface Account {
   /** Of earlier processes, and of work that other processes did for the tenant. */
   base: MeterReading
   store: MeteredObjectStore | null
+}
+
+/** Where the worker of this index keeps its counts. */
+export function meterPath(dir: string, worker: number): string {
+  return join(dir, `meter-${worker}.json`)
+}
+
+/**
+ * What the next {@link MeterBook} on this file would say of a tenant when it opens.
+ *
+ * @param nowMs wall clock: since when it would count, where there is no file or a damaged one.
+ */
+export async function storedMeter(
+  path: string,
+  id: TenantId,
+  nowMs: number,
+): Promise<{ readonly sinceMs: number; readonly reading: MeterReading }> {
+  const stored = await readStored(path)
+  if (stored === 'missing' || stored === 'damaged') return { sinceMs: nowMs, reading: noReading }
+  return { sinceMs: stored.sinceMs, reading: stored.readings.find(([each]) => each === id)?.[1] ?? noReading }
 }
 
 export class MeterBook {
