@@ -7,16 +7,20 @@ import { clusterSecrets } from '../../src/ipc/keys.ts'
 import { type Clock, systemClock } from '../../src/lib/clock.ts'
 import { MemoryObjectStore } from '../../src/lib/object-store/memory.ts'
 import type { ObjectStore } from '../../src/lib/object-store/object-store.ts'
-import { silentLogger as log } from '../../src/lib/obs/log.ts'
+import { type Logger, silentLogger } from '../../src/lib/obs/log.ts'
 import { Metrics } from '../../src/lib/obs/metrics.ts'
 import { systemRng as rng } from '../../src/lib/rng.ts'
 import { testClusterSecret } from './node-config.ts'
 
 export function openMember(
   dir: string,
-  over: Partial<ControlPlaneConfig> & { readonly objectStore?: ObjectStore; readonly clock?: Clock } = {},
+  over: Partial<ControlPlaneConfig> & {
+    readonly objectStore?: ObjectStore
+    readonly clock?: Clock
+    readonly log?: Logger
+  } = {},
 ): Promise<ControlPlane> {
-  const { objectStore, clock = systemClock, ...config } = over
+  const { objectStore, clock = systemClock, log = silentLogger, ...config } = over
   return openControlPlane(
     {
       nodeId: 'cp-1',
