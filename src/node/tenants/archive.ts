@@ -20,7 +20,7 @@ import { planRestore } from '../../replicate/restore-plan.ts'
 import { defaultRetention } from '../../replicate/retention.ts'
 import { locate } from './cut.ts'
 import type { JobContext } from './job-context.ts'
-import { changeFacts, tenantPrefix } from './manifest.ts'
+import { changeFacts, manifestKey, tenantPrefix } from './manifest.ts'
 import { databaseNames } from './tenant-files.ts'
 
 /** Cheaper classes bill smaller objects as if they had this size, bytes. */
@@ -65,15 +65,14 @@ async function move(
   { store, objectPrefix, signal, report }: JobContext,
 ): Promise<Pick<ArchiveReport, 'objectsMoved' | 'bytesMoved'>> {
   const prefix = `${tenantPrefix(objectPrefix, tenantId)}/`
+  const manifest = manifestKey(objectPrefix, tenantId)
   let objectsMoved = 0
   let bytesMoved = 0
   let next: string | null = null
   do {
     const page: Awaited<ReturnType<ObjectStore['list']>> = await store.list({ prefix, next, signal })
     // The manifest is overwritten by whoever opens the tenant: a copy of it could undo that.
-    const queue = page.objects
-      .filter((each) => each.key !== `${prefix}manifest.json` && shouldMove(each, storageClass))
-      .values()
+    const queue = page.objects.filter((each) => each.key !== manifest && shouldMove(each, storageClass)).values()
     const lane = async () => {
       for (const { key, sizeBytes } of queue) {
         await store.copy(key, key, { storageClass, signal })

@@ -118,7 +118,8 @@ export async function changeFacts(
   return true
 }
 
-function manifestKey(objectPrefix: string, id: TenantId): string {
+/** Of the object that is the manifest. */
+export function manifestKey(objectPrefix: string, id: TenantId): string {
   return `${tenantPrefix(objectPrefix, id)}/manifest.json`
 }
 

@@ -74,7 +74,7 @@ test('all of the tenant goes, and nothing of others, however their ids begin', a
   const before = [...store.keys]
   expect(await sweepTenant(id, { ...job, isDryRun: true }, context)).toMatchObject({ objects: 5, objectsDeleted: 0 })
   expect(store.keys).toEqual(before)
-  expect(await sweepTenant(id, job, context)).toMatchObject({ objects: 5 })
+  expect(await sweepTenant(id, job, context)).toMatchObject({ objects: 5, objectsDeleted: 5 })
   expect([...store.keys].sort()).toEqual(stays.map((key) => `fleet/t/${key}`).sort())
   expect(await sweepTenant(id, job, context)).toEqual({ objects: 0, bytes: 0, objectsDeleted: 0 })
 })

@@ -11,7 +11,7 @@ import type { ListPage, ObjectInfo } from '../../lib/object-store/object-store.t
 import { decodeLtxHeader, ltxHeaderBytes } from '../../replicate/ltx/header.ts'
 import { type HistoryLocation, listLtx, ltxKey } from '../../replicate/ltx-store.ts'
 import type { JobContext } from './job-context.ts'
-import { tenantPrefix } from './manifest.ts'
+import { manifestKey, tenantPrefix } from './manifest.ts'
 import { onPath } from './replica-path.ts'
 import { databaseNames } from './tenant-files.ts'
 
@@ -36,16 +36,21 @@ interface Leftovers {
 export async function sweepTenant(id: TenantId, job: SweepJob, context: JobContext): Promise<SweepReport> {
   const { store, signal } = context
   const left = job.belowEpoch === null ? await ofDeleted(id, job, context) : await ofOldPaths(id, job, context)
-  let [objects, bytes] = [0, 0]
-  await scan(left, context, (object) => {
+  const manifest = manifestKey(context.objectPrefix, id)
+  let [objects, bytes, objectsDeleted] = [0, 0, 0]
+  let hasManifest = false
+  await scan(left, context, ({ key, sizeBytes }) => {
     objects++
-    bytes += object.sizeBytes
+    bytes += sizeBytes
+    if (key === manifest) hasManifest = true
   })
-  if (job.isDryRun || objects === 0) return { objects, bytes, objectsDeleted: 0 }
-  if (job.belowEpoch === null)
-    await store.delete([`${tenantPrefix(context.objectPrefix, id)}/manifest.json`], { signal })
-  await deletePaced(left, { objects, unchangedSinceMs: job.unchangedSinceMs }, context)
-  return { objects, bytes, objectsDeleted: objects }
+  if (job.isDryRun || objects === 0) return { objects, bytes, objectsDeleted }
+  if (hasManifest) {
+    await store.delete([manifest], { signal })
+    objectsDeleted++
+  }
+  objectsDeleted += await deletePaced(left, { objects, unchangedSinceMs: job.unchangedSinceMs }, context)
+  return { objects, bytes, objectsDeleted }
 }
 
 /** All of a tenant. */
@@ -118,12 +123,16 @@ async function scan(
   }
 }
 
-/** Throws StillUsedError as soon as it meets what was written since: it takes hours, and somebody may have begun. */
+/**
+ * Throws StillUsedError as soon as it meets what was written since: it takes hours, and somebody may have begun.
+ *
+ * @returns how many objects it deleted.
+ */
 async function deletePaced(
   { prefixes, isLeft }: Leftovers,
   proven: { readonly objects: number; readonly unchangedSinceMs: number },
   context: JobContext,
-): Promise<void> {
+): Promise<number> {
   const { store, clock, signal, report } = context
   let deleted = 0
   for (const prefix of prefixes) {
@@ -145,4 +154,5 @@ async function deletePaced(
       next = page.next === null ? null : (page.objects.at(-1)?.key ?? null)
     } while (next !== null)
   }
+  return deleted
 }
