@@ -168,6 +168,17 @@ test('how long restore points stay is told to the node, and taken back', async (
   await until('the node to be told again', () => told()?.tenant.keepEveryMs === undefined)
 })
 
+test('a change that the owner did not hear is told again, until it has', async () => {
+  const member = await start(folder())
+  const call = api(member, member.firstAdminToken)
+  const node = await playNode(member, 'node-1', { failUpdates: 3 })
+  await call('POST', '/api/cp/tenants', { id: 'acme' })
+  expect((await call('PATCH', '/api/cp/tenants/acme', { ackMode: 'sync' })).status).toBe(200)
+  const told = () => node.orders.filter((order) => order.type === 'tenant.update')
+  await until('the owner to be told', () => told().length >= 4)
+  for (const order of told()) expect(order).toMatchObject({ tenant: { slug: 'acme', ackMode: 'sync' } })
+})
+
 test('orphans of all nodes are listed, downloaded piece by piece, and removed where they are', async () => {
   const member = await start(folder(), { downAfterMs })
   const call = api(member, member.firstAdminToken)

@@ -23,6 +23,11 @@ export interface TenantOrdersDeps {
 /** Rejects with NodeOrderError, whose cause is what the node or the way to it failed with. */
 export class TenantOrders {
   readonly #deps: TenantOrdersDeps
+  /**
+   * Tenants of whose last change the owner was not told, as it did not answer or was down. Only in memory: an owner that
+   * starts anew asks, and a control plane that does leaves what it could not tell to the tenant's next opening.
+   */
+  readonly #untold = new Set<TenantId>()
 
   constructor(deps: TenantOrdersDeps) {
     this.#deps = deps
@@ -67,16 +72,26 @@ export class TenantOrders {
       .catch(failed(`node ${nodeId} did not change the superuser`))
   }
 
-  /** The node hears of a change anyway, from the broadcast; the order makes it certain when the node answers. Never rejects. */
+  isUntold(id: TenantId): boolean {
+    return this.#untold.has(id)
+  }
+
+  /** Tells the owner how the tenant is now; when it does not hear, the reconciler tells it again. Never rejects. */
   async tell(id: TenantId): Promise<void> {
     const { state, nodes, orders, timings } = this.#deps
     const [tenant, placement] = [state.tenants.get(id), state.placements.get(id)]
-    if (tenant === undefined || placement === undefined || nodes.stateOf(placement.nodeId) === 'down') return
+    this.#untold.delete(id)
+    if (tenant === undefined || tenant.status === 'deleted' || placement === undefined) return
+    if (nodes.stateOf(placement.nodeId) === 'down') {
+      this.#untold.add(id)
+      return
+    }
     const told = placementOf(state, placement)
     const order = { type: 'tenant.update', tenant: toldTenant(state, tenant), placement: told } as const
-    await orders
-      .give<'tenant.update'>(placement.nodeId, order, timings.orderMs)
-      .catch((error) => this.unfinished('update', id, error))
+    await orders.give<'tenant.update'>(placement.nodeId, order, timings.orderMs).catch((error) => {
+      this.#untold.add(id)
+      this.unfinished('update', id, error)
+    })
   }
 
   /** Notes an order that failed and that the reconciler tries again. */

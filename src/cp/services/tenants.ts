@@ -294,9 +294,9 @@ export class TenantService {
     return ok(await this.#deps.tenantOrders.upsertSuperuser(placement, hashed))
   }
 
-  /** One look at everything that is unfinished: creations, deletions, draining nodes, nodes that are down. */
+  /** One look at everything that is unfinished: creations, deletions, draining nodes, nodes that are down, owners to tell. */
   async reconcile(): Promise<void> {
-    const { state, nodes, moves, standbys, warm, transit } = this.#deps
+    const { state, nodes, moves, standbys, warm, transit, tenantOrders } = this.#deps
     const work: (() => Promise<unknown>)[] = []
     for (const placement of state.placements.all()) {
       const tenant = state.tenants.get(placement.tenantId)
@@ -314,6 +314,8 @@ export class TenantService {
         work.push(() => warm.renew(tenant, placement))
       } else if (tenant.status === 'created') {
         if (state.operations.get(tenant.id) === undefined) work.push(() => this.#finishCreation(tenant.id))
+      } else if (tenantOrders.isUntold(tenant.id)) {
+        work.push(() => tenantOrders.tell(tenant.id))
       }
     }
     const next = work.values()
