@@ -12,7 +12,8 @@ export function askSettings(generator: Generator): RequestPlan {
       body: null,
       caller,
     }
-  const body = generator.pick(changes)
+  // Several at once, so that few requests meet many rules.
+  const body = Object.assign({}, ...Array.from({ length: 1 + generator.rng.below(3) }, () => generator.pick(changes)))
   if (generator.chance(15))
     return {
       method: 'PATCH',
