@@ -138,6 +138,29 @@ testWithPeers(
 
 testWithPeers(
   ['chromium'],
+  'what answers in the place of the server is told, whatever it says',
+  ({ chromium }) =>
+    inPage(chromium, async (page) => {
+      await page.goto('/_/#/request-password-reset')
+      await page.getByLabel('E-mail').fill('ann@example.com')
+      for (const [status, body, told] of [
+        [502, '<html>', 'The server answered with 502.'],
+        [400, 'null', 'The server answered with 400.'],
+        [403, '{"message":1,"data":"no"}', 'The server answered with 403.'],
+        [404, '{"message":"","data":{"email":null,"other":"x"}}', 'The server answered with 404.'],
+        [400, '{"data":{"email":{"message":"Not this one."},"constructor":{"message":"Nor that."}}}', 'Nor that.'],
+      ] as const) {
+        await page.route('**/api/**', (route) => route.fulfill({ status, body }), { times: 1 })
+        await page.getByRole('button', { name: 'Send a mail' }).click()
+        await page.locator('form > .problem').getByText(told, { exact: true }).waitFor()
+      }
+      await page.getByText('Not this one.').waitFor()
+    }),
+  timeoutMs,
+)
+
+testWithPeers(
+  ['chromium'],
   'other addresses say what they are, in both themes and on a narrow screen',
   ({ chromium }) =>
     inPage(chromium, async (page, { url }) => {

@@ -50,7 +50,8 @@ test('pages come through the gateway, and the link for a first superuser works',
   const answer = await fetch(`${world().url}/_/`)
   expect(answer.status).toBe(200)
   expect(answer.headers.get('content-security-policy')).toContain("default-src 'none'")
-  for (const file of ['pages.css', 'pages.js']) expect((await fetch(`${world().url}/_/${file}`)).status).toBe(200)
+  for (const file of ['pages.css', 'pages.js', 'form.js'])
+    expect((await fetch(`${world().url}/_/${file}`)).status).toBe(200)
 
   const made = await fleet.cli(['tenant', 'create', 'bare'])
   const token = /\/_\/#\/pbinstall\/([\w.-]+)/.exec(made)?.[1] ?? ''

@@ -2,6 +2,7 @@
 // among them. Files are part of the program, so the compiled one serves them too.
 
 import { version } from '../../version.ts'
+import form from './pages/form.js' with { type: 'text' }
 import document from './pages/index.html' with { type: 'text' }
 import style from './pages/pages.css' with { type: 'text' }
 import script from './pages/pages.js' with { type: 'text' }
@@ -52,5 +53,6 @@ export const pageRoutes: readonly Route[] = [
   { method: 'GET', path: '/_', limit: 'path', handle: toPages },
   page('/_/', 'text/html; charset=utf-8', String(document)),
   page('/_/pages.css', 'text/css; charset=utf-8', style),
+  page('/_/form.js', 'text/javascript; charset=utf-8', form),
   page('/_/pages.js', 'text/javascript; charset=utf-8', script),
 ]

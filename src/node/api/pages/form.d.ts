@@ -1,0 +1,3 @@
+/** The text of the script, imported with `{ type: 'text' }`; it runs in browsers alone. */
+declare const script: string
+export = script
