@@ -1,29 +1,11 @@
 // Records: every field, files with thumbs, relations, search, sort, selection, changes by others, users and their tokens.
 
-import { deflateSync } from 'node:zlib'
 import type { Page } from 'playwright-core'
+import { drawPng } from '../../support/png.ts'
 import { dialog, logIn, noDialog, openMenu, type Tour, toast, visitPage, yes } from '../tour.ts'
 
-/** A grey PNG of 2 by 2 pixels. */
-function png(): Buffer {
-  const chunk = (type: string, data: Uint8Array) => {
-    const body = Buffer.concat([Buffer.from(type), data])
-    const out = Buffer.alloc(body.length + 8)
-    out.writeUInt32BE(data.length, 0)
-    body.copy(out, 4)
-    out.writeUInt32BE(Bun.hash.crc32(body), body.length + 4)
-    return out
-  }
-  const header = Buffer.from([0, 0, 0, 2, 0, 0, 0, 2, 8, 0, 0, 0, 0])
-  const rows = Buffer.from([0, 80, 90, 0, 100, 110])
-  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
-  return Buffer.concat([
-    signature,
-    chunk('IHDR', header),
-    chunk('IDAT', deflateSync(rows)),
-    chunk('IEND', Buffer.alloc(0)),
-  ])
-}
+/** Four greys. */
+const picture = drawPng({ width: 2, height: 2 }, 'grey', (x, y) => [80 + 10 * x + 20 * y])
 
 const rows = (page: Page) => page.locator('.records-table tbody tr, table tbody tr')
 const rowOf = (page: Page, text: string) => rows(page).filter({ hasText: text })
@@ -82,7 +64,7 @@ export const recordsTour: Tour = async ({ page, api, step }) => {
     await form.locator('[name=link]').fill('https://example.com')
     await form.locator('[name=due]').fill('2030-01-02T03:04:05')
     await form.locator('input[type=file]').setInputFiles([
-      { name: 'picture.png', mimeType: 'image/png', buffer: png() },
+      { name: 'picture.png', mimeType: 'image/png', buffer: picture },
       { name: 'note.txt', mimeType: 'text/plain', buffer: Buffer.from('a note') },
     ])
     await form.locator('button[name=kind]').click()

@@ -2,7 +2,8 @@
 // Method: a picture of four coloured bands is drawn as a PNG, and pixels of the thumbs are looked at.
 
 import { expect, test } from 'bun:test'
-import { deflateSync, inflateSync } from 'node:zlib'
+import { inflateSync } from 'node:zlib'
+import { drawPng } from '../../../../test/support/png.ts'
 import { seededRng } from '../../../lib/rng.ts'
 import { encodeGif } from './gif.ts'
 import { cropPng, decodePng, toRgba } from './png.ts'
@@ -15,29 +16,9 @@ const bands = [
   [255, 255, 0],
 ]
 
-function chunk(type: string, body: Uint8Array): Buffer {
-  const typed = Buffer.concat([Buffer.from(type), body])
-  const framed = Buffer.alloc(typed.length + 8)
-  framed.writeUInt32BE(body.length, 0)
-  typed.copy(framed, 4)
-  framed.writeUInt32BE(Bun.hash.crc32(typed), typed.length + 4)
-  return framed
-}
-
 /** 40 pixels wide, 160 high: four bands of 40. */
 function picture(): Uint8Array {
-  const header = Buffer.alloc(13)
-  header.writeUInt32BE(40, 0)
-  header.writeUInt32BE(160, 4)
-  header.set([8, 2, 0, 0, 0], 8)
-  const rows = Buffer.alloc((1 + 40 * 3) * 160)
-  for (let y = 0; y < 160; y++) for (let x = 0; x < 40; x++) rows.set(bands[Math.floor(y / 40)]!, y * 121 + 1 + x * 3)
-  return Buffer.concat([
-    Buffer.from('89504e470d0a1a0a', 'hex'),
-    chunk('IHDR', header),
-    chunk('IDAT', deflateSync(rows)),
-    chunk('IEND', Buffer.alloc(0)),
-  ])
+  return drawPng({ width: 40, height: 160 }, 'rgb', (_, y) => bands[Math.floor(y / 40)]!)
 }
 
 /** The colour in the middle, through a crop to one pixel. */
