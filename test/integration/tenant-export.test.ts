@@ -7,47 +7,35 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import PocketBase from 'pocketbase'
 import { unpackArchive } from '../../src/node/engine/backups/zip.ts'
-import { Fleet } from '../support/fleet.ts'
+import type { Fleet } from '../support/fleet.ts'
 import { testWithPeers } from '../support/peers.ts'
 import { startPocketBase } from '../support/pocketbase.ts'
+import { shopSuperuser as superuser, withShop } from '../support/shop.ts'
 
-setDefaultTimeout(180_000)
+setDefaultTimeout(180_000) // a busy machine is no failure
 
-const superuser = { email: 'root@example.com', password: 'a-long-password' }
-
-async function exported(
+/** @param body gets a shop with two notes, one made later, and exports of both moments. */
+function exported(
   body: (parts: { fleet: Fleet; dir: string; zips: { before: string; now: string } }) => Promise<void>,
 ) {
-  const dir = mkdtempSync(join(tmpdir(), 'pf-export-'))
-  const fleet = await Fleet.start({ dir: join(dir, 'fleet'), flags: ['--workers=1'] })
-  try {
+  return withShop(async (fleet, client) => {
     const { email, password } = superuser
-    for (const slug of ['shop', 'copy'])
-      await fleet.cli(['tenant', 'create', slug, '--superuser', email, '--superuser-password', password])
-    const client = fleet.sdk('shop')
-    await client.collection('_superusers').authWithPassword(email, password)
-    await client.collections.create({
-      name: 'notes',
-      type: 'base',
-      viewRule: '',
-      fields: [
-        { name: 'title', type: 'text' },
-        { name: 'photo', type: 'file', maxSelect: 1, maxSize: 1_000_000 },
-      ],
-    })
+    await fleet.cli(['tenant', 'create', 'copy', '--superuser', email, '--superuser-password', password])
     await client.collection('notes').create({ title: 'then', photo: new File(['bytes of a photo'], 'photo.txt') })
-    const zips = { before: join(dir, 'before.zip'), now: join(dir, 'now.zip') }
     const points = JSON.parse(await fleet.cli(['tenant', 'restore-points', 'shop', '--json'])) as {
       latest: { at: string }[]
     }
     await client.collection('notes').create({ title: 'now' })
-    await fleet.cli(['tenant', 'export', 'shop', '--at', points.latest[0]!.at, '-o', zips.before])
-    await fleet.cli(['tenant', 'export', 'shop', '-o', zips.now])
-    await body({ fleet, dir, zips })
-  } finally {
-    await fleet.killTree()
-    rmSync(dir, { recursive: true, force: true })
-  }
+    const dir = mkdtempSync(join(tmpdir(), 'pf-export-'))
+    try {
+      const zips = { before: join(dir, 'before.zip'), now: join(dir, 'now.zip') }
+      await fleet.cli(['tenant', 'export', 'shop', '--at', points.latest[0]!.at, '-o', zips.before])
+      await fleet.cli(['tenant', 'export', 'shop', '-o', zips.now])
+      await body({ fleet, dir, zips })
+    } finally {
+      rmSync(dir, { recursive: true, force: true })
+    }
+  })
 }
 
 /** Signs in where it says, and checks records and the file's bytes. */
@@ -98,5 +86,5 @@ testWithPeers(
         }
       }
     }),
-  120_000,
+  180_000,
 )
