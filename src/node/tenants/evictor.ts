@@ -1,6 +1,5 @@
 // Deletes the local files of tenants that rest for long: everything in them is in the object store.
 
-import type { TenantId } from '../../lib/brand.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { TenantPool } from './pool.ts'
@@ -14,7 +13,7 @@ const warmMsMax = 7 * 86_400_000
 
 /** One timer for the whole worker. The result stops it. */
 export function startEvictor(deps: {
-  readonly pool: TenantPool
+  readonly pool: Pick<TenantPool, 'whileClosed'>
   readonly files: TenantFiles
   readonly clock: Clock
   readonly log: Logger
@@ -46,7 +45,7 @@ export function startEvictor(deps: {
 
 /** Removes clean folders last touched before `cutoffMs`; @returns how many. */
 export async function evictResting(
-  pool: { whileClosed(id: TenantId, work: () => Promise<boolean>): Promise<boolean | null> },
+  pool: Pick<TenantPool, 'whileClosed'>,
   files: TenantFiles,
   cutoffMs: number,
   log: Logger,
