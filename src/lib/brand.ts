@@ -11,6 +11,7 @@ export type Slug = Brand<string, 'Slug'>
 export type NodeId = Brand<string, 'NodeId'>
 /** Rises with every placement of a tenant; starts at 1. Fits 32 bits (it shares the LTX node id field). */
 export type Epoch = Brand<number, 'Epoch'>
+export const firstEpoch = 1 as Epoch
 /** A transaction of one database, from 1. 2^53 lasts 285 years at a million a second. */
 export type Txid = Brand<number, 'Txid'>
 /** Milliseconds since the Unix epoch. */

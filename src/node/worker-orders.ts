@@ -2,7 +2,7 @@
 
 import type { OrderReplies } from '../ipc/messages/cp-node.ts'
 import { unreachable } from '../lib/assert.ts'
-import type { TenantId } from '../lib/brand.ts'
+import { firstEpoch, type TenantId } from '../lib/brand.ts'
 import { OverloadedError } from '../lib/errors.ts'
 import { Mutex } from '../lib/mutex.ts'
 import { createInstallerPath } from './engine/auth/superusers.ts'
@@ -153,9 +153,6 @@ export class OrderDesk {
     return this.#pool.peek(id)?.placement.epoch ?? firstEpoch
   }
 }
-
-const firstEpoch = 1 as OrderEpoch
-type OrderEpoch = Order<'tenant.release'>['epoch']
 
 /** What an order did must survive this node, whatever the tenant's own mode. */
 async function durable(engine: Engine): Promise<void> {

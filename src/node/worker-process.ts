@@ -5,7 +5,7 @@ import type { FollowedDatabase } from '../ipc/messages/standby.ts'
 import type { TenantId } from '../lib/brand.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { childEnvironment } from '../lib/config/child-environment.ts'
-import { AppError, errorCode, errorMessage, OverloadedError } from '../lib/errors.ts'
+import { AppError, OverloadedError } from '../lib/errors.ts'
 import type { Logger } from '../lib/obs/log.ts'
 import { backoffMs, type RetryPolicy } from '../lib/retry.ts'
 import type { Rng } from '../lib/rng.ts'
@@ -18,6 +18,7 @@ import {
   type FromWorker,
   fromWorkerTypes,
   type Outcome,
+  outcomeOf,
   readLines,
   type ToWorker,
   type WorkerLoad,
@@ -338,12 +339,7 @@ export class WorkerProcess {
 
   async #answer(child: Process, id: number, question: WorkerQuestion): Promise<void> {
     type Answer = Extract<ToWorker, { readonly type: 'answer' }>['outcome']
-    let outcome: Answer
-    try {
-      outcome = { ok: true, value: await this.#deps.onQuestion(question) } as Answer
-    } catch (error) {
-      outcome = { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
-    }
+    const outcome = (await outcomeOf(() => this.#deps.onQuestion(question))) as Answer // its asker knows the type
     // The next process counts its questions from one again: this would be the answer to another one.
     if (this.#process === child) this.#send({ type: 'answer', id, outcome })
   }

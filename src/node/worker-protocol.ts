@@ -5,7 +5,7 @@
 import type { NodeLoad, NodeOrder, NodeReplies, OrderReplies } from '../ipc/messages/cp-node.ts'
 import type { FollowedDatabase } from '../ipc/messages/standby.ts'
 import type { Epoch, TenantId } from '../lib/brand.ts'
-import type { WireError } from '../lib/errors.ts'
+import { errorCode, errorMessage, type WireError } from '../lib/errors.ts'
 import { parseBoundedLines } from '../lib/lines.ts'
 import { addReadings, type MeterReading, noReading } from '../lib/object-store/metered.ts'
 import { noUpkeep, type UpkeepTotals } from '../replicate/upkeep-process.ts'
@@ -62,6 +62,15 @@ export type ToWorker =
   | { readonly type: 'stop' }
 
 export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: WireError }
+
+/** How work ended, as the other end hears of it; never rejects. */
+export async function outcomeOf<T>(work: () => Promise<T>): Promise<Outcome<T>> {
+  try {
+    return { ok: true, value: await work() }
+  } catch (error) {
+    return { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
+  }
+}
 
 /** Figures of one worker; counters since its start. */
 export interface WorkerLoad {

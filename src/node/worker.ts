@@ -5,15 +5,14 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { clusterSecrets } from '../ipc/keys.ts'
-import type { NodeReplies } from '../ipc/messages/cp-node.ts'
 import { routeHeaderKeys } from '../ipc/messages/route-header.ts'
 import type { Placement } from '../ipc/messages/tenant.ts'
 import { openMessaging } from '../ipc/zmq/context.ts'
 import { assert } from '../lib/assert.ts'
-import type { Epoch, TenantId } from '../lib/brand.ts'
+import { type Epoch, firstEpoch, type TenantId } from '../lib/brand.ts'
 import { systemClock } from '../lib/clock.ts'
 import { lockWhenFree } from '../lib/dir-lock.ts'
-import { AppError, errorCode, errorMessage, OverloadedError, TimeoutError } from '../lib/errors.ts'
+import { OverloadedError } from '../lib/errors.ts'
 import { Lane } from '../lib/lane.ts'
 import { readLifeLine } from '../lib/life-line.ts'
 import { openObjectStore, shareOf } from '../lib/object-store/open.ts'
@@ -50,22 +49,12 @@ import { TenantFiles } from './tenants/tenant-files.ts'
 import { passClosed, UpkeepSchedule } from './tenants/upkeep-schedule.ts'
 import { WarmCopies } from './tenants/warm-copies.ts'
 import { warmCopy } from './tenants/warm-copy.ts'
+import { Mailbox } from './worker-mailbox.ts'
 import { OrderDesk } from './worker-orders.ts'
-import {
-  type AnswersToWorker,
-  decodeLine,
-  encodeLine,
-  type FromWorker,
-  type Outcome,
-  type ToWorker,
-  toWorkerTypes,
-  type WorkerQuestion,
-} from './worker-protocol.ts'
+import { outcomeOf } from './worker-protocol.ts'
 
 /** A worker that was killed frees its lock at once; one that is being killed gets this long. */
 const lockMs = 5_000
-/** How long the supervisor may take to answer; it asks the control plane. */
-const answerMs = 10_000
 /** Without this report a later takeover asks more standbys than it needs to: worth some attempts, not more. */
 const sealedPolicy: RetryPolicy = { attemptsMax: 20, baseDelayMs: 500, delayMsMax: 10_000 }
 /** Copies of uploaded files on this disk. */
@@ -91,7 +80,7 @@ export async function runWorker(): Promise<never> {
   const rng = systemRng
   // Ctrl-C reaches the whole process group; who stops a worker is its supervisor, which drains it first.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => {})
-  const desk = new Mailbox()
+  const desk = new Mailbox(clock, (line) => void process.stdout.write(line))
   const { config: raw, ended } = await readLifeLine(undefined, (line) => desk.onLine(line))
   void ended.then(dieNow)
   process.on('uncaughtException', (error) => dieOf('uncaught exception', error))
@@ -283,13 +272,7 @@ export async function runWorker(): Promise<never> {
     }),
     (it) => it.close(),
   )
-  const orders = new OrderDesk(
-    pool,
-    jobs,
-    meters,
-    deps,
-    (tenantId) => desk.ask({ type: 'tenant.yielded', tenantId }) as Promise<AnswersToWorker['tenant.yielded']>,
-  )
+  const orders = new OrderDesk(pool, jobs, meters, deps, (tenantId) => desk.ask({ type: 'tenant.yielded', tenantId }))
 
   const stopped = Promise.withResolvers<void>()
   desk.onMessage = (message) => {
@@ -298,7 +281,7 @@ export async function runWorker(): Promise<never> {
         desk.say({ type: 'pong', id: message.id, load: load(), atMs: clock.monotonic() })
         return
       case 'order':
-        void outcomeOf(orders.carryOut(message.order)).then((outcome) =>
+        void outcomeOf(() => orders.carryOut(message.order)).then((outcome) =>
           desk.say({ type: 'reply', id: message.id, outcome }),
         )
         return
@@ -342,7 +325,7 @@ export async function runWorker(): Promise<never> {
   /** Opening needs the placement, not a lease: the supervisor answers from its disk when the control plane is away. */
   async function openPlaced(id: TenantId, epochMin: Epoch) {
     const { term } = lease
-    const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
+    const known = await desk.ask({ type: 'placement.get', tenantId: id })
     if (known.tenant === null) throw new WrongOwnerError(`there is no tenant ${id}`)
     const { tenant, placement } = known
     assert(tenant.id === id && placement.tenantId === id, 'the answer is about the tenant that was asked for')
@@ -396,12 +379,12 @@ export async function runWorker(): Promise<never> {
 
   /** Whether the control plane takes the path of this epoch, and so this owner, for the one that counts. */
   async function replicaCounts(id: TenantId, epoch: Epoch): Promise<boolean> {
-    const answer = (await desk.ask({ type: 'replica.moved', tenantId: id, epoch })) as { readonly counts: boolean }
-    return answer.counts
+    const { counts } = await desk.ask({ type: 'replica.moved', tenantId: id, epoch })
+    return counts
   }
 
   async function placementHere(id: TenantId): Promise<Placement | null> {
-    const known = (await desk.ask({ type: 'placement.get', tenantId: id })) as NodeReplies['placement.get']
+    const known = await desk.ask({ type: 'placement.get', tenantId: id })
     if (known.tenant === null || known.tenant.isHandedOver) return null
     const { nodeId, worker } = known.placement
     return nodeId === config.nodeId && worker === config.index ? known.placement : null
@@ -412,7 +395,7 @@ export async function runWorker(): Promise<never> {
     for (const { id, isClean } of await files.list()) {
       if (isClean) continue
       try {
-        await pool.use(id, 1 as Epoch, () => {})
+        await pool.use(id, firstEpoch, () => {})
       } catch (error) {
         if (error instanceof WrongOwnerError) continue // another worker's, or another node's by now
         log.warn('tenant with unshipped files could not be opened', { tenant: id, error })
@@ -450,78 +433,4 @@ function acknowledging<App extends ReturnType<typeof tenantApp>>(app: App): App 
       return (request: Request) => withRequestedAck(request.headers.get(ackHeaderName), () => target.fetch(request))
     },
   })
-}
-
-async function outcomeOf(work: Promise<unknown>): Promise<Outcome<unknown>> {
-  try {
-    return { ok: true, value: await work }
-  } catch (error) {
-    return { ok: false, error: { code: errorCode(error) ?? 'internal', message: errorMessage(error) } }
-  }
-}
-
-/** The worker's end of the conversation with its supervisor. */
-class Mailbox {
-  readonly #early: ToWorker[] = []
-  readonly #asked = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>()
-  #onMessage: ((message: ToWorker) => void) | null = null
-  #sequence = 0
-
-  /** Delivers what came before there was somebody to hear it. */
-  set onMessage(listener: (message: ToWorker) => void) {
-    this.#onMessage = listener
-    for (const message of this.#early.splice(0)) listener(message)
-  }
-
-  onLine(line: string): void {
-    const message = decodeLine<ToWorker>(line, toWorkerTypes)
-    if (message === null) return // of a newer supervisor; it learns from the missing reply
-    if (this.#onMessage === null) this.#early.push(message)
-    else this.#onMessage(message)
-  }
-
-  say(message: FromWorker): void {
-    process.stdout.write(encodeLine(message))
-  }
-
-  ask(question: WorkerQuestion): Promise<unknown> {
-    const id = ++this.#sequence
-    return new Promise((resolve, reject) => {
-      const settle = () => {
-        cancel()
-        this.#asked.delete(id)
-      }
-      const cancel = systemClock.setTimer(answerMs, () => {
-        settle()
-        reject(new TimeoutError(`the supervisor did not answer ${question.type} within ${answerMs} ms`))
-      })
-      this.#asked.set(id, {
-        resolve: (value) => {
-          settle()
-          resolve(value)
-        },
-        reject: (error) => {
-          settle()
-          reject(error)
-        },
-      })
-      this.say({ type: 'ask', id, question })
-    })
-  }
-
-  settle(id: number, outcome: Outcome<unknown>): void {
-    const asked = this.#asked.get(id)
-    if (asked === undefined) return // answered too late
-    if (outcome.ok) asked.resolve(outcome.value)
-    else asked.reject(new QuestionFailedError(outcome.error.code, outcome.error.message))
-  }
-}
-
-/** The supervisor could not answer; `code` is its reason. */
-class QuestionFailedError extends AppError {
-  readonly code: string
-  constructor(code: string, message: string) {
-    super(message)
-    this.code = code
-  }
 }
