@@ -83,7 +83,8 @@ export class WarmCopies {
   readonly #all = new Set<Promise<void>>()
   /** Of copies that failed. */
   readonly #retries = new Map<TenantId, Cancel>()
-  #isFull = false
+  /** Told once, until there is a place again. */
+  #isRefusing = false
 
   private constructor(deps: WarmCopiesDeps) {
     this.#deps = deps
@@ -183,14 +184,13 @@ export class WarmCopies {
   /** Whether one more may be remembered; makes the place where it can. */
   #hasPlace(): boolean {
     const { clock, log, copiesMax = copiesMaxDefault } = this.#deps
-    if (this.#copies.size < copiesMax) return true
     const [oldest] = this.#copies.values()
-    if (oldest === undefined || oldest.isBusy || clock.monotonic() - oldest.toldAtMs < idleMsMin) {
-      if (!this.#isFull) log.warn('no place for more warm copies', { copiesMax })
-      this.#isFull = true
-      return false
-    }
-    this.#isFull = false
+    const isFull = this.#copies.size >= copiesMax
+    const isIdle = oldest !== undefined && !oldest.isBusy && clock.monotonic() - oldest.toldAtMs >= idleMsMin
+    const wasRefused = this.#isRefusing
+    this.#isRefusing = isFull && !isIdle
+    if (this.#isRefusing && !wasRefused) log.warn('no place for more warm copies', { copiesMax })
+    if (!isFull || !isIdle) return !isFull
     this.#copies.delete(oldest.id)
     const removing = this.#removeClosed(oldest)
       .catch((error: unknown) =>
