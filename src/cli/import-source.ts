@@ -112,6 +112,6 @@ async function* filesIn(entries: AsyncGenerator<ArchiveEntry>): AsyncGenerator<S
   for await (const { name, sizeBytes, open } of entries) {
     const key = /^storage\/([^/]+\/[^/]+\/[^/]+)$/.exec(name)?.[1]
     if (key === undefined || isSidecar(key)) continue // databases, thumbs, and what is none of ours
-    yield { key, sizeBytes, open: async () => Readable.toWeb(await open()) as unknown as UploadBody }
+    yield { key, sizeBytes, open: async () => Readable.toWeb(await open()) }
   }
 }

@@ -14,6 +14,7 @@ import type { NodeId } from '../../src/lib/brand.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { silentLogger } from '../../src/lib/obs/log.ts'
 import { systemRng } from '../../src/lib/rng.ts'
+import { registerNode } from '../support/cluster-rows.ts'
 
 const [dir, verb] = process.argv.slice(2) as [string, string]
 const db = await openRocksDb(join(dir, 'rocksdb'))
@@ -41,19 +42,9 @@ if (verb === 'verify') {
 /** Several clients at once, so that batches form. */
 async function client(of: number): Promise<void> {
   for (let at = 0; ; at++) {
-    const node = {
-      id: `${verb}-${of}-${at}` as NodeId,
-      ipcAddress: 'tcp://127.0.0.1:1',
-      region: 'r',
-      zone: 'z',
-      labels: {},
-      tenantsMax: 1,
-      version: '1',
-      featureLevel: 1,
-      createdAtMs: 1,
-    }
-    const outcome = await driver.propose(commands.encode({ type: 'node.register', node }))
-    if (outcome?.ok) process.stdout.write(`${node.id}\n`)
+    const id = `${verb}-${of}-${at}` as NodeId
+    const outcome = await driver.propose(commands.encode(registerNode(id)))
+    if (outcome?.ok) process.stdout.write(`${id}\n`)
   }
 }
 await Promise.all([0, 1, 2, 3].map(client))

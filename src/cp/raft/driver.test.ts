@@ -5,6 +5,7 @@ import { afterAll, afterEach, expect, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { registerNode } from '../../../test/support/cluster-rows.ts'
 import type { NodeId } from '../../lib/brand.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLogger } from '../../lib/obs/log.ts'
@@ -49,21 +50,7 @@ async function open(dir: string, wrap: (store: LogStore) => LogStore = (store) =
   return { driver, machine, close }
 }
 
-const register = (id: string) =>
-  commands.encode({
-    type: 'node.register',
-    node: {
-      id: id as NodeId,
-      ipcAddress: 'tcp://127.0.0.1:1',
-      region: 'r',
-      zone: 'z',
-      labels: {},
-      tenantsMax: 1,
-      version: '1',
-      featureLevel: 1,
-      createdAtMs: 1,
-    },
-  })
+const register = (id: string) => commands.encode(registerNode(id as NodeId))
 const root = mkdtempSync(join(tmpdir(), 'pf-driver-'))
 afterAll(() => rmSync(root, { recursive: true, force: true }))
 const folder = () => mkdtempSync(join(root, 'member-'))

@@ -7,7 +7,7 @@ import type { NodeOrder, OrderReplies } from '../../ipc/messages/cp-node.ts'
 import type { Messaging } from '../../ipc/zmq/messaging.ts'
 import type { NodeId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { AppError } from '../../lib/errors.ts'
+import { AppError, errorCode } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { StateReader } from '../state/state.ts'
 
@@ -24,6 +24,11 @@ export interface Orders {
 /** The decision stands, the node has not carried it out yet; the reconciler goes on trying. */
 export class NodeOrderError extends AppError {
   readonly code = 'node_order_failed'
+}
+
+/** Whether an owner did not let go because it holds commits that the store lacks. */
+export function isTailKept(error: unknown): boolean {
+  return error instanceof NodeOrderError && errorCode(error.cause) === 'tail_not_shipped'
 }
 
 export class NodeOrders implements Orders {

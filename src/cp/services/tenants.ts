@@ -5,7 +5,6 @@
 import type { AckMode, TenantLimits } from '../../ipc/messages/tenant.ts'
 import { type Epoch, isSlug, type Slug, type TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { errorCode } from '../../lib/errors.ts'
 import { newTenantId } from '../../lib/id.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import { err, ok, type Result } from '../../lib/result.ts'
@@ -19,7 +18,7 @@ import type { Superuser, Tenant } from '../state/tenants.ts'
 import type { WarmStandbyRow } from '../state/warm-standbys.ts'
 import type { Actor, AuditLog } from './audit.ts'
 import type { NodeService } from './nodes.ts'
-import type { NodeOrderError } from './orders.ts'
+import { isTailKept } from './orders.ts'
 import type { TenantMoves } from './placement/moves.ts'
 import type { StandbyKeeper } from './placement/standby-keeper.ts'
 import type { Choice } from './placement/strategy.ts'
@@ -394,8 +393,8 @@ export class TenantService {
     if (placement === undefined) return
     // One that is down may never come back. Should it still write, whoever sweeps or takes the tenant back finds that.
     if (nodes.stateOf(placement.nodeId) !== 'down')
-      await tenantOrders.release(placement).catch((error: NodeOrderError) => {
-        if (errorCode(error.cause) !== 'tail_not_shipped') throw error // of a deleted tenant nobody wants the rest
+      await tenantOrders.release(placement).catch((error) => {
+        if (!isTailKept(error)) throw error // of a deleted tenant nobody wants the rest
       })
     await propose({ type: 'placement.remove', id })
   }

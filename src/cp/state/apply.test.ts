@@ -3,10 +3,10 @@
 
 import { expect, test } from 'bun:test'
 import fc from 'fast-check'
-import type { Epoch, NodeId, Slug, TenantId, Txid } from '../../lib/brand.ts'
+import { registerNode, tenantRow } from '../../../test/support/cluster-rows.ts'
+import type { Epoch, NodeId, Slug, Txid } from '../../lib/brand.ts'
 import { fromUtf8 } from '../../lib/bytes.ts'
 import { DecodeError } from '../binary.ts'
-import { plans } from '../services/plans.ts'
 import { apply } from './apply.ts'
 import { type Command, commands } from './command.ts'
 import type { TenantOperation } from './operations.ts'
@@ -16,37 +16,14 @@ import type { Tenant } from './tenants.ts'
 import { warmStandbyRows } from './warm-standbys.ts'
 
 const tenant = (at: number, slug = `t${at}`, domains: string[] = []): Tenant => ({
-  id: `tenant${String(at).padStart(9, '0')}` as TenantId,
+  ...tenantRow(at, 1_700_000_000_000),
   slug: slug as Slug,
   domains,
-  status: 'created',
-  owner: null,
-  plan: 'small',
-  region: null,
-  ackMode: 'async',
-  lossBoundMs: 5_000,
-  onStoreOutage: 'spool',
-  limits: plans['small']!,
   metadata: { k: 'v' },
-  createdAtMs: 1_700_000_000_000,
-  updatedAtMs: 1_700_000_000_000,
   pendingSuperuser: { email: 'a@b.c', passwordHash: '$2b$10$x' },
 })
 
-const node = (id: string): Command => ({
-  type: 'node.register',
-  node: {
-    id: id as NodeId,
-    ipcAddress: 'tcp://127.0.0.1:1',
-    region: 'local',
-    zone: 'local',
-    labels: {},
-    tenantsMax: 10,
-    version: '1',
-    featureLevel: 1,
-    createdAtMs: 1,
-  },
-})
+const node = (id: string): Command => registerNode(id as NodeId)
 const create = (of: Tenant): Command => ({ type: 'tenant.create', tenant: of, nodeId: 'n1' as NodeId, worker: 0 })
 
 class Machine {

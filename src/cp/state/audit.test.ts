@@ -2,6 +2,7 @@
 // keeps its bytes.
 
 import { expect, test } from 'bun:test'
+import { registerNode } from '../../../test/support/cluster-rows.ts'
 import type { NodeId } from '../../lib/brand.ts'
 import { fromUtf8 } from '../../lib/bytes.ts'
 import { apply } from './apply.ts'
@@ -37,20 +38,6 @@ function run(state: ClusterState, command: Command): { readonly outcome: string;
 }
 
 const drain = commands.encode({ type: 'node.drain', id: 'n1' as NodeId, draining: true })
-const register: Command = {
-  type: 'node.register',
-  node: {
-    id: 'n1' as NodeId,
-    ipcAddress: 'tcp://127.0.0.1:1',
-    region: 'r',
-    zone: 'z',
-    labels: {},
-    tenantsMax: 1,
-    version: '1',
-    featureLevel: 1,
-    createdAtMs: 1,
-  },
-}
 
 test('a decision that is refused leaves no record, one that is taken leaves its own in the same batch', () => {
   const state = new ClusterState()
@@ -58,7 +45,7 @@ test('a decision that is refused leaves no record, one that is taken leaves its 
     outcome: 'node_not_found',
     keys: [],
   })
-  run(state, register)
+  run(state, registerNode('n1' as NodeId))
   const { outcome, keys } = run(state, { type: 'audited', audit: facts(), command: drain })
   expect(outcome).toBe('ok')
   expect(keys).toEqual(['s/n/n1', 's/l/000000000001'])

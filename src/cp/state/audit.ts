@@ -36,7 +36,7 @@ export const auditTrimMax = 100
 export const auditTextMax = 256
 export const auditDetailsMax = 24
 
-export const auditCodec: Codec<AuditFacts> = struct<AuditFacts>({
+const factFields = {
   atMs: varint,
   actorId: nullable(text),
   actor: text,
@@ -45,22 +45,10 @@ export const auditCodec: Codec<AuditFacts> = struct<AuditFacts>({
   target: text,
   targetName: text,
   details: mapOf(text),
-})
+} as const
 
-export const auditRows = versioned(
-  1,
-  struct<AuditRow>({
-    number: varint,
-    atMs: varint,
-    actorId: nullable(text),
-    actor: text,
-    from: text,
-    action: text,
-    target: text,
-    targetName: text,
-    details: mapOf(text),
-  }),
-)
+export const auditCodec: Codec<AuditFacts> = struct<AuditFacts>(factFields)
+export const auditRows = versioned(1, struct<AuditRow>({ number: varint, ...factFields }))
 
 /** The facts within their bounds. */
 export function boundedFacts(facts: AuditFacts): AuditFacts {

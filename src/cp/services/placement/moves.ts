@@ -4,7 +4,7 @@
 import { PeerUnreachableError } from '../../../ipc/errors.ts'
 import type { Epoch, NodeId, TenantId } from '../../../lib/brand.ts'
 import { type Clock, sleep } from '../../../lib/clock.ts'
-import { errorCode, errorMessage, OverloadedError } from '../../../lib/errors.ts'
+import { errorMessage, OverloadedError } from '../../../lib/errors.ts'
 import { recordId } from '../../../lib/id.ts'
 import type { Logger } from '../../../lib/obs/log.ts'
 import { err, ok, type Result } from '../../../lib/result.ts'
@@ -18,7 +18,7 @@ import type { Tenant } from '../../state/tenants.ts'
 import type { Actor, AuditLog } from '../audit.ts'
 import { TenantJobError } from '../jobs.ts'
 import type { NodeService } from '../nodes.ts'
-import { NodeOrderError, type Orders } from '../orders.ts'
+import { isTailKept, NodeOrderError, type Orders } from '../orders.ts'
 import type { Propose } from '../proposer.ts'
 import type { TenantRefusal } from '../refusals.ts'
 import { findTenant } from '../routing/table.ts'
@@ -123,7 +123,7 @@ export class TenantMoves {
   /** A node that holds commits of a crash or an outage lets go once they are shipped, which opening the tenant does. */
   async shipFirst(error: unknown, placement: PlacementRow): Promise<never> {
     const { tenantOrders } = this.#deps
-    if (error instanceof NodeOrderError && errorCode(error.cause) === 'tail_not_shipped')
+    if (isTailKept(error))
       await tenantOrders
         .open(placement)
         .catch((cause) => tenantOrders.unfinished('shipping what a crash left', placement.tenantId, cause))
@@ -292,7 +292,6 @@ export class TenantMoves {
 
 /** Whether a node that failed to let go surely has the tenant as before. */
 function wasKept(error: unknown): boolean {
-  if (!(error instanceof NodeOrderError)) return false
-  const { cause } = error
-  return errorCode(cause) === 'tail_not_shipped' || (cause instanceof PeerUnreachableError && cause.delivered === 'no')
+  const isUnheard = (cause: unknown) => cause instanceof PeerUnreachableError && cause.delivered === 'no'
+  return isTailKept(error) || (error instanceof NodeOrderError && isUnheard(error.cause))
 }
