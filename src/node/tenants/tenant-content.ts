@@ -63,7 +63,7 @@ export function allowFleetRestore(engine: Engine): void {
 export async function putFile(engine: Engine, key: string, path: string): Promise<void> {
   const name = key.slice(key.lastIndexOf('/') + 1)
   const { size } = await Bun.file(path).stat()
-  const contentType = await contentTypeOf(path)
+  const contentType = await contentTypeOf(path, key)
   const file = new UploadedFile({ originalName: name, name, sizeBytes: size, contentType, content: { path } })
   try {
     await engine.files.base.put(key, file)

@@ -246,13 +246,13 @@ export function isMediaType(text: string): boolean {
   return /^[\w.+-]+\/[\w.+-]+(?:;[ \w.=+"-]*)?$/.test(text)
 }
 
-/** Of a file on disk; reads only its beginning. */
-export async function contentTypeOf(path: string): Promise<string> {
+/** Of a file on disk; reads only its beginning. @param name of what it holds: the file itself may be named anything. */
+export async function contentTypeOf(path: string, name: string): Promise<string> {
   const handle = await open(path)
   try {
     const head = Buffer.alloc(sniffBytes)
     const { bytesRead } = await handle.read(head, 0, sniffBytes, 0)
-    return sniffContentType(head.subarray(0, bytesRead), path)
+    return sniffContentType(head.subarray(0, bytesRead), name)
   } finally {
     await handle.close()
   }

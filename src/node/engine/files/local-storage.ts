@@ -41,7 +41,7 @@ export class LocalStorage implements FileStorage {
       return {
         sizeBytes: info.size,
         modifiedAtMs: Math.floor(info.mtimeMs),
-        contentType: (await storedType(path)) ?? (await contentTypeOf(path)),
+        contentType: (await storedType(path)) ?? (await contentTypeOf(path, key)),
         async body(range) {
           const file = Bun.file(path)
           return range ? file.slice(range.from, range.to) : file

@@ -74,18 +74,20 @@ export class ObjectStorage implements FileStorage {
     const cache = this.#cache
     const hot = cache?.findHot(object) ?? null
     if (hot !== null) return storedFile(hot)
-    try {
-      const found = cache?.find(object) ?? null
-      if (cache !== null && found !== null) return await cachedFile(cache, object, found)
-    } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error
-      await cache?.drop(object) // somebody emptied the folder; the object is still there
+    const found = cache?.find(object) ?? null
+    if (cache !== null && found !== null) {
+      const copy = await cachedFile(cache, object, found)
+      if (copy !== null) return copy
+      await cache.drop(object)
     }
     try {
       const info = await this.#store.head(object)
       if (info === null) return null
-      if (cache !== null && info.sizeBytes <= cachedBytesMax)
-        return await cachedFile(cache, object, await cache.load(object, this.#prefix, () => this.#store.get(object)))
+      if (cache !== null && info.sizeBytes <= cachedBytesMax) {
+        const path = await cache.load(object, this.#prefix, () => this.#store.get(object))
+        const copy = await cachedFile(cache, object, path)
+        if (copy !== null) return copy
+      }
       return {
         sizeBytes: info.sizeBytes,
         modifiedAtMs: info.modifiedAtMs,
@@ -154,14 +156,22 @@ function originalName(file: UploadedFile): ObjectMetadata {
   return { 'original-filename': encodeURIComponent(file.originalName.slice(0, originalNameMax)) }
 }
 
-/** A copy on disk, in memory from now on: the cache may unlink the path before it is sent. */
-async function cachedFile(cache: FileCache, object: string, path: string): Promise<StoredFile> {
-  const info = await stat(path)
-  const contentType = await contentTypeOf(path)
-  const bytes = await Bun.file(path).bytes()
-  const file = { bytes, contentType, modifiedAtMs: Math.floor(info.mtimeMs) }
-  cache.keepHot(object, file)
-  return storedFile(file)
+/**
+ * A copy on disk, in memory from now on: the cache may unlink the path before it is sent. Null when it has gone already:
+ * others needed the room, or somebody emptied the folder. The object is still there.
+ */
+async function cachedFile(cache: FileCache, object: string, path: string): Promise<StoredFile | null> {
+  try {
+    const info = await stat(path)
+    const contentType = await contentTypeOf(path, object)
+    const bytes = await Bun.file(path).bytes()
+    const file = { bytes, contentType, modifiedAtMs: Math.floor(info.mtimeMs) }
+    cache.keepHot(object, file)
+    return storedFile(file)
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error
+    return null
+  }
 }
 
 function storedFile({ bytes, contentType, modifiedAtMs }: HotFile): StoredFile {

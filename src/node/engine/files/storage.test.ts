@@ -38,6 +38,13 @@ const homes: readonly (readonly [string, () => FileStorage])[] = [
 
 for (const [name, open] of homes)
   describe(name, () => {
+    test('what its beginning does not tell of a type, the name does', async () => {
+      const files = open()
+      const type = 'application/vnd.openxmlformats-officedocument.wordprocessingml.document'
+      await files.put('c/r/a.docx', upload({ bytes: new TextEncoder().encode('PK\x03\x04') }, 4, type))
+      for (let round = 0; round < 2; round++) expect((await files.open('c/r/a.docx'))?.contentType).toBe(type)
+    })
+
     test('what is put can be read, whole and in part, also from a spilled upload', async () => {
       const files = open()
       await files.put('c/r/a.txt', text('hello world'))
@@ -120,6 +127,25 @@ test('a copy that was dropped and made anew is another file: removing the old on
   await dropped
   expect(second).not.toBe(first)
   expect((await readFile(second)).length).toBe(10)
+})
+
+test('a copy that goes before it is read costs nothing: the object is still there', async () => {
+  const files = new ObjectStorage({ store, prefix: 't/x/files/', cache, keepsDeleted: true })
+  await files.put('c/r/a.txt', text('still there'))
+  const load = cache.load.bind(cache)
+  cache.load = async (...args) => {
+    const path = await load(...args)
+    await rm(path)
+    return path
+  }
+  for (let round = 0; round < 2; round++) {
+    const file = await files.open('c/r/a.txt')
+    expect([file?.sizeBytes, file?.contentType, await read(file, { from: 0, to: 5 })]).toEqual([
+      11,
+      'text/plain; charset=utf-8',
+      'still',
+    ])
+  }
 })
 
 test('small files that were read once are in memory until they are dropped', async () => {
