@@ -15,9 +15,10 @@ import type { Database } from '../engine/db/database.ts'
 import type { Engine } from '../engine/engine.ts'
 import { PasswordValue } from '../engine/fields/value.ts'
 import { EngineRecord } from '../engine/records/record.ts'
+import { locate } from './cut.ts'
 import { openHooksDatabase } from './hooks-db.ts'
 import { noFacts, writeManifest } from './manifest.ts'
-import { historyOf, openFleetEngine, type TenantDeps } from './open-tenant.ts'
+import { openFleetEngine, type TenantDeps } from './open-tenant.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
 export interface FirstSuperuser {
@@ -43,11 +44,12 @@ export async function createTenant(
   const { files, clock, rng } = deps
   const { epoch } = placement
   const history = { epoch, clock, rng }
+  const histories = { ...deps, tenantId: spec.id }
   await files.markDirty(spec.id)
   const shipped = new Set<DatabaseName>()
   const begun: { [Name in DatabaseName]?: HistoryManifest } = {}
   const begin = async (name: DatabaseName, database: Database) => {
-    begun[name] = firstManifest(await createHistory(historyOf(name, placement, deps), database, history))
+    begun[name] = firstManifest(await createHistory(locate(histories, name), database, history))
   }
   for (const name of databaseNames) if (await takeOver(name)) shipped.add(name)
   if (shipped.has('data.db')) return { existed: true, setupPath: null }
@@ -77,7 +79,7 @@ export async function createTenant(
   async function takeOver(name: DatabaseName): Promise<boolean> {
     const path = files.path(spec.id, name)
     try {
-      await openHistory(historyOf(name, placement, deps), path, history)
+      await openHistory(locate(histories, name), path, history)
       return true
     } catch (error) {
       if (!(error instanceof NeverShippedError)) throw error

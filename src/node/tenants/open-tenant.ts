@@ -24,6 +24,7 @@ import { type Engine, openEngine } from '../engine/engine.ts'
 import type { FileCache } from '../engine/files/file-cache.ts'
 import { ObjectStorage } from '../engine/files/object-storage.ts'
 import { logsOf } from '../engine/logs/log-store.ts'
+import { locate } from './cut.ts'
 import { readFacts, type TenantFacts, tenantPrefix } from './manifest.ts'
 import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
 import type { OpenTenant } from './pool.ts'
@@ -134,7 +135,7 @@ function takeOver(
   const recover: Recover | null = council && ((tail, writer, at) => council.recover(tail, writer, at))
   const manifest = async () => (await facts)?.databases[name] ?? null
   const options = { epoch, clock, rng, onDamaged, manifest, ...(recover && { recover }) }
-  return openHistory(historyOf(name, placement, deps), files.path(id, name), options)
+  return openHistory(locate({ ...deps, tenantId: id }, name), files.path(id, name), options)
 }
 
 /** null for a tenant that never had standbys. Only `data.db` has them: what it holds is what is acknowledged. */
@@ -149,10 +150,6 @@ function councilOf(placement: Placement, { standbys, log }: TenantDeps): Standby
   }
   const sets = standbySets.map((set) => ({ epoch: set.epoch, nodes: set.nodes.map(nodeOf) }))
   return new StandbyCouncil({ sets, own: sets.at(-1)!.nodes, log: log.with({ tenant: tenantId }) })
-}
-
-export function historyOf(name: DatabaseName, { tenantId }: Placement, { store, objectPrefix }: TenantDeps) {
-  return { store, prefix: `${tenantPrefix(objectPrefix, tenantId)}/${name}` }
 }
 
 /** The engine of a tenant of a fleet; its gate is set by whoever replicates it. */

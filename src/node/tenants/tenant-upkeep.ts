@@ -15,7 +15,8 @@ import { HistoryUpkeep, type UpkeepRunner } from '../../replicate/upkeep.ts'
 import type { Engine } from '../engine/engine.ts'
 import { sweepDeletedFiles } from '../engine/files/deleted-files.ts'
 import { noteAbandonedFiles } from './abandoned-files.ts'
-import { noFacts, type TenantFacts, tenantPrefix, writeManifest } from './manifest.ts'
+import { locate } from './cut.ts'
+import { noFacts, type TenantFacts, writeManifest } from './manifest.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
 /** Between two manifests of a tenant that stays open, ms: each is a PUT, and a missed one only costs a listing. */
@@ -142,7 +143,7 @@ export class TenantUpkeep {
       if (manifest === null || !wantsClosingImage(manifest)) continue
       const image = closingImage(manifest, pathOf(name))
       if (image === null) continue
-      const at = { store, prefix: `${tenantPrefix(objectPrefix, this.#spec.id)}/${name}` }
+      const at = locate({ store, objectPrefix, tenantId: this.#spec.id }, name)
       images.push(() => putClosingImage(at, image))
     }
     await Promise.all(images.map((put) => put()))
