@@ -5,6 +5,7 @@
 import { stat } from 'node:fs/promises'
 import { grantScheme, platformImportPath } from '../ipc/messages/grant.ts'
 import { AppError, errorMessage } from '../lib/errors.ts'
+import { inParallel } from '../lib/lane.ts'
 import { CliError } from './cli-error.ts'
 import { type ApiClient, failure } from './client.ts'
 import { exitUnreachable } from './exit-codes.ts'
@@ -40,7 +41,7 @@ export async function importTenant(client: ApiClient, path: string, reference: s
   const present = await filesOf(client, grants)
   const progress = new Progress('importing', bytes)
   let filesKept = 0
-  await inParallel(source.files(), uploadsMax, async (file) => {
+  await inParallel(uploadsMax, source.files(), async (file) => {
     if (present.get(file.key) === file.sizeBytes) filesKept++
     else await send(client, grants, 'PUT', `${platformImportPath}/files/${keyPath(file)}`, file.open)
     progress.add(file.sizeBytes)
@@ -98,11 +99,4 @@ async function send(
     if (response.status !== 401 || attempt > 1) throw failure(response.status, text)
     grants.renew()
   }
-}
-
-async function inParallel<T>(items: AsyncGenerator<T>, lanes: number, work: (item: T) => Promise<void>): Promise<void> {
-  const lane = async () => {
-    for (let next = await items.next(); !next.done; next = await items.next()) await work(next.value)
-  }
-  await Promise.all(Array.from({ length: lanes }, lane))
 }

@@ -9,6 +9,11 @@ export class Lane {
     this.#places = places
   }
 
+  /** Who waits for a place. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
   /** Pair with {@link leave} in `finally`. */
   async enter(goesFirst = false): Promise<void> {
     if (this.#places > 0) {
@@ -31,4 +36,17 @@ export class Lane {
   open(): void {
     for (const proceed of this.#waiting.splice(0)) proceed()
   }
+}
+
+/** Does the work for each item, for so many at once; rejects with the first failure, while what has begun goes on. */
+export async function inParallel<T>(
+  atOnceMax: number,
+  items: Iterable<T> | AsyncIterable<T>,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const each = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]()
+  const lane = async () => {
+    for (let next = await each.next(); next.done !== true; next = await each.next()) await work(next.value)
+  }
+  await Promise.all(Array.from({ length: atOnceMax }, lane))
 }

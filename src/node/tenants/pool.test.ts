@@ -104,6 +104,35 @@ test('a load of one tenant does not wait for that of another', async () => {
   expect(opened).toEqual([a, b])
 })
 
+test('sixteen load at once, the others in turn, also those that come while a place changes hands', async () => {
+  const { pool, control, opened, lease, status } = setUp({ tenantsMax: 100 })
+  const idOf = (n: number) => `tenant${String(n).padStart(9, '0')}` as TenantId
+  const held = Promise.withResolvers<void>()
+  control.gate = held.promise
+  const first = Array.from({ length: 16 }, (_, n) => lease(idOf(n)))
+  const next = Promise.withResolvers<void>()
+  const others = Array.from({ length: 16 }, (_, n) => lease(idOf(16 + n)))
+  await Bun.sleep(0)
+  expect(opened.length).toBe(16)
+  control.gate = next.promise
+  held.resolve()
+  const late: Promise<unknown>[] = []
+  for (let n = 32; n < 80; n++) {
+    late.push(status(idOf(n)))
+    await Promise.resolve() // each falls between the end of one load and the begin of the next
+  }
+  for (const { release } of await Promise.all(first)) release()
+  await Bun.sleep(0)
+  expect(opened.length).toBe(32)
+  const closing = pool.close()
+  next.resolve()
+  // Who was loading is let go, who waited for a turn is told to come back.
+  expect(await Promise.all(late)).toEqual(late.map(() => 503))
+  expect(opened.length).toBe(32)
+  for (const each of await Promise.allSettled(others)) if (each.status === 'fulfilled') each.value.release?.()
+  await closing
+})
+
 test('a failed load is 503 for all who waited and is tried again; a wrong owner is 421', async () => {
   const { clock, pool, control, status, lease, opened } = setUp()
   control.failWith = new Error('the store is away')

@@ -14,10 +14,12 @@ import type { Epoch, TenantId } from '../../lib/brand.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import { sleep } from '../../lib/clock.ts'
 import { OverloadedError } from '../../lib/errors.ts'
+import { inParallel, Lane } from '../../lib/lane.ts'
 import { LruMap } from '../../lib/lru.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { MaybePromise } from '../../lib/result.ts'
 import type { Engine } from '../engine/engine.ts'
+import { OpeningFailures } from './opening-failures.ts'
 import { type Candidate, chooseToClose } from './pool-score.ts'
 import { nextState, type TenantInput, type TenantState, takesRequests } from './states.ts'
 import { TenantInactiveError, WrongOwnerError } from './tenant-errors.ts'
@@ -89,18 +91,6 @@ const requestMs = 0.15
 /** Tenants that were released, remembered until the control plane has placed them elsewhere. */
 const releasedMax = 100_000
 
-/** After a failed opening a tenant rests this long, doubled with each further failure: each attempt costs a slot. */
-const restMsMin = 250
-const restMsMax = 30_000
-/** Failed tenants that are remembered. */
-const failuresMax = 10_000
-
-interface Failure {
-  readonly count: number
-  readonly untilMs: number
-  readonly error: unknown
-}
-
 interface Entry extends Candidate {
   readonly id: TenantId
   state: TenantState
@@ -125,12 +115,11 @@ export class TenantPool {
   /** Every tenant that is loading, open or closing. */
   readonly #entries = new Map<TenantId, Entry>()
   readonly #released = new LruMap<TenantId, Epoch>(releasedMax)
-  readonly #failures = new LruMap<TenantId, Failure>(failuresMax)
+  readonly #failures: OpeningFailures
   /** Tenants whose files somebody else works on; everybody waits for it. */
   readonly #holds = new Map<TenantId, { readonly over: Promise<void>; waiters: number }>()
-  readonly #loadQueue: (() => void)[] = []
+  readonly #loads = new Lane(loadsMax)
   readonly #verifier: RouteHeaderVerifier
-  #loads = 0
   #requests = 0
   #evictions = 0
   #cancelSweep: Cancel | null = null
@@ -140,6 +129,7 @@ export class TenantPool {
   constructor(options: PoolOptions, deps: PoolDeps) {
     this.#options = options
     this.#deps = deps
+    this.#failures = new OpeningFailures(deps.clock)
     this.#verifier = new RouteHeaderVerifier(deps.keys)
   }
 
@@ -295,11 +285,10 @@ export class TenantPool {
     this.#closed = true
     this.#cancelSweep?.()
     this.#cancelSweep = null
-    for (const proceed of this.#loadQueue.splice(0)) proceed()
+    this.#loads.open()
     const { log } = this.#deps
     await this.#drain([...this.#entries.keys()])
-    const queue = [...this.#entries.values()]
-    await inParallel(closesMax, queue, async (entry) => {
+    await inParallel(closesMax, [...this.#entries.values()], async (entry) => {
       await entry.pending?.catch(() => {}) // a load that fails leaves nothing to close
       if (entry.tenant === null || !this.#entries.has(entry.id)) return
       await this.#close(entry, true).catch((error) =>
@@ -361,8 +350,7 @@ export class TenantPool {
       }
       const entry = this.#entries.get(id)
       if (entry === undefined) {
-        const failure = this.#failures.get(id)
-        if (failure !== undefined && this.#deps.clock.monotonic() < failure.untilMs) throw failure.error
+        this.#failures.throwIfResting(id)
         await this.#load(id, epochMin)
         continue
       }
@@ -389,9 +377,9 @@ export class TenantPool {
     this.#entries.set(id, entry)
     const load = this.#loadInTurn(entry, epochMin)
       .then(
-        () => void this.#failures.delete(id),
+        () => this.#failures.forget(id),
         (error: unknown) => {
-          this.#noteFailure(id, error)
+          this.#failures.note(id, error)
           throw error
         },
       )
@@ -400,15 +388,6 @@ export class TenantPool {
       })
     entry.pending = load
     return load
-  }
-
-  /** A tenant that is placed elsewhere, or one too many, is not at fault. */
-  #noteFailure(id: TenantId, error: unknown): void {
-    if (error instanceof WrongOwnerError || error instanceof TenantInactiveError || error instanceof OverloadedError)
-      return
-    const count = (this.#failures.get(id)?.count ?? 0) + 1
-    const restMs = Math.min(restMsMax, restMsMin * 2 ** (count - 1))
-    this.#failures.set(id, { count, untilMs: this.#deps.clock.monotonic() + restMs, error })
   }
 
   #blank(id: TenantId): Entry {
@@ -453,7 +432,7 @@ export class TenantPool {
           void this.#closeFenced(entry)
         })
       } finally {
-        this.#endTurn()
+        this.#loads.leave()
       }
     } catch (error) {
       if (entry.tenant === null) this.#entries.delete(entry.id)
@@ -462,17 +441,11 @@ export class TenantPool {
   }
 
   async #takeTurn(): Promise<void> {
-    if (this.#loads >= loadsMax) {
-      if (this.#loadQueue.length >= loadsWaitingMax) throw new OverloadedError(`${loadsWaitingMax} loads wait already`)
-      await new Promise<void>((resolve) => this.#loadQueue.push(resolve))
-      if (this.#closed) throw new OverloadedError('the node is stopping')
-    }
-    this.#loads++
-  }
-
-  #endTurn(): void {
-    this.#loads--
-    this.#loadQueue.shift()?.()
+    if (this.#loads.waiting >= loadsWaitingMax) throw new OverloadedError(`${loadsWaitingMax} loads wait already`)
+    await this.#loads.enter()
+    if (!this.#closed) return
+    this.#loads.leave()
+    throw new OverloadedError('the node is stopping')
   }
 
   /** Closes as many resting tenants as the limit needs; throws OverloadedError when all are in use. */
@@ -596,12 +569,4 @@ function step(entry: Entry, input: TenantInput): void {
   const result = nextState(entry.state, input)
   assert(result.ok, `${input} makes no sense for a tenant that is ${entry.state}`)
   entry.state = result.value
-}
-
-async function inParallel<T>(countMax: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const queue = [...items]
-  const lane = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item)
-  }
-  await Promise.all(Array.from({ length: Math.min(countMax, queue.length) }, lane))
 }
