@@ -3,9 +3,8 @@
 
 import { expect, test } from 'bun:test'
 import fc from 'fast-check'
-import type { NodeOrder, NodeRequest } from './cp-node.ts'
 import { gatewayShapes, nodeShapes, orderShapes } from './shapes.ts'
-import type { TenantSpec } from './tenant.ts'
+import { standbyShapes } from './standby.ts'
 
 const tenant = {
   id: 'abcdefghij12345',
@@ -18,8 +17,9 @@ const tenant = {
   onStoreOutage: 'spool',
   limits: { storageBytesMax: null, apiRequestsPerDayMax: 1_000, realtimeConnectionsMax: null, queryMsMax: 1_000 },
   createdAtMs: 1,
-} as unknown as TenantSpec
+}
 const placement = { tenantId: tenant.id, nodeId: 'node-1', worker: 0, epoch: 1 }
+const opening = { tenantId: tenant.id, epoch: 1, incarnation: 7 }
 const cut = { atMs: 1_700_000_000_000, data: 5, hooks: 1, auxiliary: 2 }
 const workers = [{ index: 0, url: 'http://127.0.0.1:4000' }]
 const load = {
@@ -30,7 +30,7 @@ const load = {
   requestsPerSecond: 0.1,
   replicationLagMsMax: 0,
 }
-const good = [
+const good: readonly { readonly type: string; readonly [field: string]: unknown }[] = [
   {
     type: 'node.register',
     nodeId: 'node-1',
@@ -63,6 +63,16 @@ const good = [
   { type: 'tenant.create', tenant, placement, superuser: { email: 'a@b.example', passwordHash: 'x'.repeat(60) } },
   { type: 'tenant.release', tenantId: tenant.id, epoch: 1 },
   { type: 'tenant.update', tenant, placement },
+  {
+    type: 'tenant.update',
+    tenant: { ...tenant, keepEveryMs: 3_600_000, isHandedOver: true },
+    placement: {
+      ...placement,
+      standbySets: [{ epoch: 1, nodes: [{ nodeId: 'node-2', ipcAddress: 'tcp://127.0.0.1:5557' }] }],
+      replica: { epoch: 1 },
+      warm: { nodeId: 'node-3', ipcAddress: 'tcp://127.0.0.1:5557', worker: 1 },
+    },
+  },
   { type: 'superuser.upsert', tenantId: tenant.id, email: 'a@b.example', passwordHash: 'x' },
   { type: 'orphan.list' },
   { type: 'orphan.read', name: `${tenant.id}-17`, file: 'data.db', from: 0, to: 9 },
@@ -86,21 +96,46 @@ const good = [
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'eject', isHandedOver: false } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'drill' } },
   { type: 'job.run', jobId: 'a-1', tenantId: tenant.id, job: { type: 'warm', worker: 1 } },
+  ...[null, 4].map((belowEpoch) => ({
+    type: 'job.run',
+    jobId: 'a-1',
+    tenantId: tenant.id,
+    job: { type: 'sweep', belowEpoch, knownEpoch: 0, unchangedSinceMs: 1_700_000_000_000, isDryRun: false },
+  })),
   {
     type: 'job.run',
     jobId: 'a-1',
     tenantId: tenant.id,
     job: { type: 'fork', tenant, placement, source: tenant.id, cut },
   },
+  { type: 'standby.promise', ...opening },
+  {
+    type: 'standby.append',
+    ...opening,
+    seq: 2,
+    chainSeq: 2,
+    baseTxid: 1,
+    offset: 0,
+    totalBytes: 3,
+    bytes: new Uint8Array(3),
+  },
+  { type: 'standby.read', ...opening, from: 0, to: 9 },
+  { type: 'standby.release', ...opening },
+  { type: 'standby.follow', tenantId: tenant.id, epoch: 1, worker: 0, databases: ['data.db', 'auxiliary.db'] },
   { type: 'route.resolve', key: { kind: 'slug', slug: 'acme' } },
   { type: 'route.resolve', key: { kind: 'domain', domain: 'shop.example' } },
   { type: 'route.resolve', key: { kind: 'reference', reference: 'acme' } },
-] as unknown as readonly (NodeRequest | NodeOrder)[]
+]
 
-const shapes = { ...nodeShapes, ...orderShapes, ...gatewayShapes } as Record<string, (value: unknown) => boolean>
+const shapes = { ...nodeShapes, ...orderShapes, ...gatewayShapes, ...standbyShapes } as Record<
+  string,
+  (value: unknown) => boolean
+>
+/** Missing in messages of older peers, or where there is no such thing. */
+const mayMiss = /\.(?:away|keepEveryMs|isHandedOver|standbySets|replica|warm)$/
 const isGood = (message: unknown) => shapes[(message as { type: string }).type]!(message)
 
-/** Every way to break one field, wherever it is; entries of `labels` and of lists may go, and `away`: those stay. */
+/** Every way to break one field, wherever it is; entries of `labels` and of lists may go, and what `mayMiss`: those stay. */
 function* broken(value: unknown, path = ''): Generator<readonly [path: string, value: unknown]> {
   if (typeof value !== 'object' || value === null) return
   for (const [key, field] of Object.entries(value)) {
@@ -109,11 +144,16 @@ function* broken(value: unknown, path = ''): Generator<readonly [path: string, v
       Array.isArray(value) ? value.with(Number(key), changed) : { ...value, [key]: changed }
     if (at !== '.type') {
       yield [at, put(Symbol.for('wrong'))]
-      if (!Array.isArray(value) && !at.startsWith('.labels.') && at !== '.away') yield [`${at} missing`, put(undefined)]
+      if (!Array.isArray(value) && !at.startsWith('.labels.') && !mayMiss.test(at))
+        yield [`${at} missing`, put(undefined)]
     }
     for (const [inner, changed] of broken(field, at)) yield [inner, put(changed)]
   }
 }
+
+test('every type of message has a good one here', () => {
+  expect(new Set(good.map(({ type }) => type))).toEqual(new Set(Object.keys(shapes)))
+})
 
 test('good messages pass, with fields of a newer version too', () => {
   for (const message of good) {
