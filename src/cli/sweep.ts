@@ -32,11 +32,14 @@ interface RoundBody {
 }
 
 interface SweepPage {
+  readonly totalItems: number
   readonly items: readonly LeftoverBody[]
   readonly lastRound: RoundBody | null
 }
 
-const path = '/api/cp/sweep?perPage=1000'
+const path = '/api/cp/sweep'
+/** Of a list, the next ones due first. */
+const shownMax = 1_000
 const askAgainMs = 500
 
 export function registerSweep(program: Command): void {
@@ -50,9 +53,9 @@ export function registerSweep(program: Command): void {
     .command('list')
     .description('list what waits for its deletion, and until when it may be adopted again')
   addClientFlags(list).action(async (options: { json?: true }) => {
-    const page = await clientOf(list).request<SweepPage>('GET', path)
-    print(page, options.json === true, ({ items }) =>
-      renderTable(items, [
+    const page = await clientOf(list).request<SweepPage>('GET', `${path}?perPage=${shownMax}`)
+    print(page, options.json === true, ({ items, totalItems }) => {
+      const table = renderTable(items, [
         { title: 'tenant', text: (row) => row.tenant },
         { title: 'slug', text: (row) => row.slug },
         { title: 'kind', text: (row) => row.kind },
@@ -60,8 +63,9 @@ export function registerSweep(program: Command): void {
         { title: 'next', text: (row) => row.due ?? '-' },
         { title: 'objects', text: (row) => String(row.objects) },
         { title: 'bytes', text: (row) => String(row.bytes) },
-      ]),
-    )
+      ])
+      return totalItems > items.length ? `${table}\n… and ${totalItems - items.length} more` : table
+    })
   })
 
   const run = sweep
@@ -70,11 +74,11 @@ export function registerSweep(program: Command): void {
     .option('--dry-run', 'only look, and say what would be done')
   addClientFlags(run).action(async (options: { dryRun?: true; json?: true }) => {
     const client = clientOf(run)
-    let round = await client.request<RoundBody>('POST', '/api/cp/sweep', { dryRun: options.dryRun === true })
+    let round = await client.request<RoundBody>('POST', path, { dryRun: options.dryRun === true })
     const { started } = round
     while (round.ended === null) {
       await sleep(systemClock, askAgainMs)
-      const { lastRound } = await client.request<SweepPage>('GET', path)
+      const { lastRound } = await client.request<SweepPage>('GET', `${path}?perPage=1`)
       if (lastRound === null || lastRound.started !== started) break // the control plane started anew; the schedule goes on
       round = lastRound
     }
