@@ -3,7 +3,7 @@
 // that speaks the real protocol over real sockets.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import PocketBase from 'pocketbase'
@@ -16,6 +16,7 @@ import type { TenantNodeConfig } from '../../src/node/config.ts'
 import { openTenantNode, type TenantNode } from '../../src/node/supervisor.ts'
 import { FakeFleetControl } from '../support/fake-fleet-control.ts'
 import { nodeConfig, testClusterSecret as secret } from '../support/node-config.ts'
+import { openFiles } from '../support/processes.ts'
 import { until } from '../support/wait.ts'
 
 setDefaultTimeout(180_000) // a busy machine is no failure
@@ -97,14 +98,9 @@ function clientOf(started: Started, id: string, epoch: number): PocketBase {
   return client
 }
 
-const openFiles = (pid: number, dir: string) =>
-  readdirSync(`/proc/${pid}/fd`).filter((fd) => {
-    try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(join(dir, 'tenants'))
-    } catch {
-      return false // closed meanwhile
-    }
-  })
+/** Throws when the process has gone. */
+const tenantFiles = (pid: number, dir: string) =>
+  openFiles(pid)!.filter((path) => path.startsWith(join(dir, 'tenants')))
 
 const objectCount = () => [...new Bun.Glob('**/*').scanSync({ cwd: objects })].length
 
@@ -191,9 +187,9 @@ describe('rest', () => {
     const pid = started.node.workerPids[0]!
     await until('files to be open', async () => {
       await client.collection('notes').getList(1, 1)
-      return openFiles(pid, started.dir).length > 0
+      return tenantFiles(pid, started.dir).length > 0
     })
-    await until('every file to be closed', () => openFiles(pid, started.dir).length === 0)
+    await until('every file to be closed', () => tenantFiles(pid, started.dir).length === 0)
     await until('the tail to be shipped', () => existsSync(join(started.dir, 'tenants', id, 'clean')))
     const objectsAtRest = objectCount()
     await Bun.sleep(700)
@@ -229,7 +225,7 @@ describe('orders', () => {
       tenantId: placed.tenant.id,
       epoch: placed.placement.epoch,
     })
-    expect(openFiles(started.node.workerPids[0]!, started.dir)).toEqual([])
+    expect(tenantFiles(started.node.workerPids[0]!, started.dir)).toEqual([])
     expect((await control.fetchOf(id, 1)(`${started.workerUrl()}/api/health`)).status).toBe(421)
     control.place(id, started.id, 2)
     expect((await clientOf(started, id, 2).collection('notes').getFullList()).length).toBe(1)

@@ -1,7 +1,7 @@
 // What tenants cost that nobody uses: a real node with real workers over an S3 server that counts what arrives. Tenants are
 // made, written to and left alone; then the store is watched from outside.
 
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import PocketBase from 'pocketbase'
 import { clusterSecrets } from '../../src/ipc/keys.ts'
@@ -13,7 +13,7 @@ import { systemRng as rng } from '../../src/lib/rng.ts'
 import { openTenantNode } from '../../src/node/supervisor.ts'
 import { FakeFleetControl } from './fake-fleet-control.ts'
 import { nodeConfig, testClusterSecret as secret } from './node-config.ts'
-import { isAlive, processTree } from './processes.ts'
+import { openFiles, processTree } from './processes.ts'
 import { S3Double } from './s3-double.ts'
 import { until } from './wait.ts'
 
@@ -84,7 +84,7 @@ export async function watchIdleTenants(options: IdleOptions): Promise<IdleOutcom
   await until('the node to announce its worker', () => control.heartbeats.get(nodeId)?.workers.length === 1)
   const url = node.workers[0]!.url
   const pid = await until('the worker', () => workerPid(dir))
-  const descriptorsBefore = descriptors(pid).length
+  const descriptorsBefore = openFiles(pid)!.length
   const passwordHash = (await Bun.password.hash(password, { algorithm: 'bcrypt', cost: 4 })).replace('$2b$', '$2a$')
   const ids: TenantId[] = []
   const clientOf = (id: TenantId) => {
@@ -138,7 +138,7 @@ export async function watchIdleTenants(options: IdleOptions): Promise<IdleOutcom
   const requestsWatched: Record<string, number> = {}
   for (const [operation, count] of store.counts)
     if (count !== (counts.get(operation) ?? 0)) requestsWatched[operation] = count - (counts.get(operation) ?? 0)
-  const found = descriptors(pid)
+  const found = openFiles(pid)!
   const outcome = {
     tenants,
     requestsBefore: [...counts.values()].reduce((sum, count) => sum + count, 0),
@@ -163,19 +163,8 @@ export async function watchIdleTenants(options: IdleOptions): Promise<IdleOutcom
 /** The engine worker of a node whose supervisor is this process. */
 function workerPid(dir: string): number | null {
   const workers = processTree(process.pid).filter(({ argv }) => argv.at(-1) === 'worker')
-  for (const { pid } of workers)
-    if (isAlive(pid) && descriptors(pid).some((target) => target.startsWith(dir))) return pid
+  for (const { pid } of workers) if (openFiles(pid)?.some((target) => target.startsWith(dir))) return pid
   return null
-}
-
-function descriptors(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-    try {
-      return [readlinkSync(`/proc/${pid}/fd/${fd}`)]
-    } catch {
-      return [] // closed meanwhile
-    }
-  })
 }
 
 function cpuMs(pid: number): number {

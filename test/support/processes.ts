@@ -1,6 +1,6 @@
 // Real process trees: found through /proc, killed without mercy.
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 interface ProcessInfo {
   readonly pid: number
@@ -44,6 +44,22 @@ export function processTree(root: number): ProcessInfo[] {
 export function isAlive(pid: number): boolean {
   const info = readProcess(pid)
   return info !== null && info.state !== 'Z'
+}
+
+/** What the descriptors of a process lead to, but for those that it closes meanwhile; null when it has gone. */
+export function openFiles(pid: number): readonly string[] | null {
+  const linkOf = (fd: string) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${fd}`)]
+    } catch {
+      return [] // closed between the listing and the look
+    }
+  }
+  try {
+    return readdirSync(`/proc/${pid}/fd`).flatMap(linkOf)
+  } catch {
+    return null // it ended meanwhile, or has left nothing but its exit code
+  }
 }
 
 /** SIGKILLs the whole tree at once, leaves first stopped so that nobody restarts a sibling meanwhile. */

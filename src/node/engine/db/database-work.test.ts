@@ -1,10 +1,10 @@
 // Goal: whole databases are copied, checked and replaced under an open one, here and by a process, all or nothing.
 
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { isAlive, processTree } from '../../../../test/support/processes.ts'
+import { isAlive, openFiles, processTree } from '../../../../test/support/processes.ts'
 import { until } from '../../../../test/support/wait.ts'
 import { CorruptDatabaseError, Database } from './database.ts'
 import { DatabaseWorkError, doDatabaseWork, doDatabaseWorkApart, replaceContent } from './database-work.ts'
@@ -84,21 +84,13 @@ test('a process that waits for the database dies with its parent', async () => {
     db.exec("INSERT INTO t (v) VALUES ('the write lock is held')")
     const parent = Bun.spawn([process.execPath, script, db.path], { stdout: 'ignore', stderr: 'inherit' })
     const isWorking = ({ pid, argv }: ReturnType<typeof processTree>[number]) =>
-      pid !== parent.pid && argv.includes('database-work') && openFiles(pid).includes(db.path)
+      pid !== parent.pid && argv.includes('database-work') && openFiles(pid)?.includes(db.path)
     const child = await until('the process to have the database open', () => processTree(parent.pid).find(isWorking))
     parent.kill('SIGKILL')
     await parent.exited
     await until('the process to end', () => !isAlive(child.pid)) // by itself it waits for the lock twice as long
   })
 }, 180_000)
-
-function openFiles(pid: number): string[] {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
-  } catch {
-    return [] // it ended, or closed a file, while it was looked at
-  }
-}
 
 test('a schema that holds more than its statements smuggles nothing in', async () => {
   const path = join(dir, 'evil.db')

@@ -2,11 +2,11 @@
 // no reader holding it.
 
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { isAlive, processTree } from '../../../../test/support/processes.ts'
+import { isAlive, openFiles, processTree } from '../../../../test/support/processes.ts'
 import { until } from '../../../../test/support/wait.ts'
 import { systemClock } from '../../../lib/clock.ts'
 import { OverloadedError, TimeoutError } from '../../../lib/errors.ts'
@@ -57,18 +57,10 @@ const failure = (work: Promise<unknown>) =>
 /** Children of this process that have a file below `folder` open. */
 function holdersOf(folder: string): readonly string[] {
   const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ')
-  return children.filter((pid) => openFiles(Number(pid)).some((file) => file.startsWith(folder)))
+  return children.filter((pid) => openFiles(Number(pid))?.some((file) => file.startsWith(folder)))
 }
 
 const holders = (folder: string) => holdersOf(folder).length
-
-function openFiles(pid: number): string[] {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
-  } catch {
-    return [] // it has ended, or closed a file, while we looked
-  }
-}
 
 test('rows from the WAL, errors in the words of SQLite, no writes', async () => {
   expect((await ask('a', 'SELECT v FROM t')).rows).toEqual([['db a']])
@@ -118,9 +110,7 @@ test('a reader in the middle of a statement dies with its parent', async () => {
   const script = join(import.meta.dir, '../../../../test/support/reader-parent.ts')
   const parent = Bun.spawn([process.execPath, script, pathOf('a')], { stdout: 'ignore', stderr: 'inherit' })
   const child = await until('its reader has the file open', () =>
-    processTree(parent.pid).find(
-      ({ pid, argv }) => argv.at(-1) === 'reader' && openFiles(pid).some((file) => file === pathOf('a')),
-    ),
+    processTree(parent.pid).find(({ pid, argv }) => argv.at(-1) === 'reader' && openFiles(pid)?.includes(pathOf('a'))),
   )
   parent.kill('SIGKILL')
   await parent.exited
