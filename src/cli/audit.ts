@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { systemClock } from '../lib/clock.ts'
 import { ConfigError } from '../lib/errors.ts'
 import { addClientFlags, clientOf } from './client.ts'
-import { momentOf } from './moment.ts'
+import { timeOf } from './moment.ts'
 import { print, renderTable } from './output.ts'
 
 interface AuditBody {
@@ -57,8 +57,8 @@ export function registerAudit(program: Command): void {
       throw new ConfigError('--limit: a number from 1 on')
     const query = new URLSearchParams({ perPage: String(Math.min(perPage, limit)) })
     for (const name of ['actor', 'action', 'target'] as const) if (options[name]) query.set(name, options[name])
-    if (options.since) query.set('from', timeOf(options.since))
-    if (options.until) query.set('to', timeOf(options.until))
+    if (options.since) query.set('from', timeOf('--since', options.since, systemClock))
+    if (options.until) query.set('to', timeOf('--until', options.until, systemClock))
     const rows: AuditBody[] = []
     for (let page = 1; ; page++) {
       query.set('page', String(page))
@@ -72,11 +72,6 @@ export function registerAudit(program: Command): void {
     if (options.all && options.json) for (const row of shown) process.stdout.write(`${JSON.stringify(row)}\n`)
     else print(shown, options.json === true, () => table(shown))
   })
-}
-
-function timeOf(text: string): string {
-  const { at } = momentOf({ at: text }, systemClock)
-  return String(at)
 }
 
 function table(rows: readonly AuditBody[]): string {

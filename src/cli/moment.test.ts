@@ -2,7 +2,7 @@
 
 import { expect, test } from 'bun:test'
 import { SimClock } from '../lib/clock.ts'
-import { momentOf } from './moment.ts'
+import { momentOf, timeOf } from './moment.ts'
 
 const clock = new SimClock(Date.UTC(2026, 0, 31, 12))
 
@@ -17,8 +17,9 @@ test('times with a zone, of this machine, and ago', () => {
 })
 
 test('anything else is refused with an example', () => {
-  for (const at of ['', 'yesterday', '12:00', '2026-01-31', '2026-13-31T12:00:00Z', '5', '-5m', '1e3s'])
-    expect(() => momentOf({ at }, clock)).toThrow('--at')
+  for (const at of ['', 'yesterday', '12:00', '2026-01-31', '2026-13-31T12:00:00Z', '5', '-5m', '1e3s', '999999999d'])
+    expect(() => momentOf({ at }, clock)).toThrow('--at: got')
+  expect(() => timeOf('--since', '5x', clock)).toThrow('--since: got 5x')
   for (const txid of ['0', '-1', '1.5', 'x', '']) expect(() => momentOf({ txid }, clock)).toThrow('--txid')
   expect(() => momentOf({ at: '5m', txid: '5' }, clock)).toThrow('give one of them')
 })

@@ -20,13 +20,20 @@ export function momentOf({ at, txid }: MomentOptions, clock: Clock): { readonly 
     if (!/^[1-9]\d{0,14}$/.test(txid)) throw new ConfigError(`--txid: got ${txid}, expected a number from 1`)
     return { txid: Number(txid) }
   }
-  if (at === undefined) return {}
-  const ago = /^(\d{1,9})([smhd])$/.exec(at)
-  if (ago !== null) return { at: new Date(clock.now() - Number(ago[1]) * unitMs[ago[2]!]!).toISOString() }
-  const isTime = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?$/.test(at)
-  const atMs = isTime ? Date.parse(at.replace(' ', 'T')) : Number.NaN
-  if (Number.isFinite(atMs)) return { at: new Date(atMs).toISOString() }
+  return at === undefined ? {} : { at: timeOf('--at', at, clock) }
+}
+
+/**
+ * A time as the API takes it: `text` is one with its zone, a local one of this machine, or how long ago. Throws ConfigError,
+ * which names `flag`.
+ */
+export function timeOf(flag: string, text: string, clock: Clock): string {
+  const ago = /^(\d{1,9})([smhd])$/.exec(text)
+  const isTime = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?$/.test(text)
+  const agoMs = ago === null ? Number.NaN : Number(ago[1]) * unitMs[ago[2]!]!
+  const time = new Date(isTime ? Date.parse(text.replace(' ', 'T')) : clock.now() - agoMs)
+  if (!Number.isNaN(time.getTime())) return time.toISOString()
   throw new ConfigError(
-    `--at: got ${at}, expected a time such as 2026-01-31T12:00:00Z or "2026-01-31 13:00", or how long ago: 15m, 2h, 3d`,
+    `${flag}: got ${text}, expected a time such as 2026-01-31T12:00:00Z or "2026-01-31 13:00", or how long ago: 15m, 2h, 3d`,
   )
 }
