@@ -7,7 +7,7 @@ import { TenantApi } from '../../src/node/api/app.ts'
 import { newAuthToken } from '../../src/node/engine/auth/tokens.ts'
 import type { Engine } from '../../src/node/engine/engine.ts'
 import { EngineRecord } from '../../src/node/engine/records/record.ts'
-import { openTestEngine, saveUser, type TestEngine } from '../support/engine.ts'
+import { hostOf, openTestEngine, saveUser, type TestEngine } from '../support/engine.ts'
 
 setDefaultTimeout(180_000) // a busy machine is no failure
 
@@ -58,10 +58,7 @@ afterAll(async () => {
   await neighbour[Symbol.asyncDispose]()
 })
 
-const apiOf = ({ engine }: { readonly engine: Engine }) =>
-  new TenantApi({
-    host: { acquire: () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http', release() {} }) },
-  })
+const apiOf = ({ engine }: { readonly engine: Engine }) => new TenantApi({ host: hostOf(engine) })
 
 interface Item {
   readonly id: string

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { type Clock, systemClock } from '../../src/lib/clock.ts'
 import { silentLogger } from '../../src/lib/obs/log.ts'
 import { systemRng } from '../../src/lib/rng.ts'
+import type { TenantHost, TenantLease } from '../../src/node/api/tenant-host.ts'
 import { PasswordQueue } from '../../src/node/engine/auth/password.ts'
 import { type Engine, type EngineOptions, openEngine } from '../../src/node/engine/engine.ts'
 import { LocalStorage } from '../../src/node/engine/files/local-storage.ts'
@@ -39,6 +40,12 @@ export async function openTestEngine(
       rmSync(dir, { recursive: true, force: true })
     },
   }
+}
+
+/** Where an API gets this one engine, however often it asks; for requests without a server. */
+export function hostOf(engine: Engine): TenantHost {
+  const lease: TenantLease = { engine, remoteAddress: '127.0.0.1', scheme: 'http', release() {} }
+  return { acquire: () => lease }
 }
 
 /** Saves a record of an auth collection. */

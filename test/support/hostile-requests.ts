@@ -15,7 +15,7 @@ import { createCollection } from '../../src/node/engine/collections/manage.ts'
 import { type Engine, openEngine } from '../../src/node/engine/engine.ts'
 import { LocalStorage } from '../../src/node/engine/files/local-storage.ts'
 import { defaultSettings } from '../../src/node/engine/settings/settings.ts'
-import { saveUser, setAuthOptions } from './engine.ts'
+import { hostOf, saveUser, setAuthOptions } from './engine.ts'
 
 /** The longest that one request may keep everybody else from their turn, ms. */
 const blockMsMax = 50
@@ -134,10 +134,9 @@ async function openWorld(): Promise<World> {
   const root = await saveUser(engine, '_superusers', { email: 'root@example.com' })
   const user = await saveUser(engine, 'users', { email: 'user@example.com' })
   const nowMs = systemClock.now()
-  const lease = { engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} }
   return {
     engine,
-    api: new TenantApi({ host: { acquire: () => lease } }),
+    api: new TenantApi({ host: hostOf(engine) }),
     tokens: [newAuthToken(root, nowMs), newAuthToken(user, nowMs), ''],
     settings,
     problems,

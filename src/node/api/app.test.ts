@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { hostOf } from '../../../test/support/engine.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLogger } from '../../lib/obs/log.ts'
 import { systemRng } from '../../lib/rng.ts'
@@ -92,8 +93,10 @@ test('an unforeseen failure is a plain 400 that tells nothing', async () => {
       },
     },
   ]
-  const acquire = () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} })
-  const response = await new TenantApi({ host: { acquire }, routes }).answer(new Request('http://localhost/boom'), null)
+  const response = await new TenantApi({ host: hostOf(engine), routes }).answer(
+    new Request('http://localhost/boom'),
+    null,
+  )
   expect(response.status).toBe(400)
   expect(await response.text()).not.toContain('secret')
 })

@@ -1,7 +1,7 @@
 // Goal: what uploads of backups may take of the disk that tenants share is bounded, and comes back when they end.
 
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { openTestEngine, saveUser, type TestEngine } from '../../../test/support/engine.ts'
+import { hostOf, openTestEngine, saveUser, type TestEngine } from '../../../test/support/engine.ts'
 import { newAuthToken } from '../engine/auth/tokens.ts'
 import { TenantApi } from './app.ts'
 
@@ -13,7 +13,7 @@ beforeEach(async () => {
   opened = await openTestEngine()
   const { engine } = opened
   api = new TenantApi({
-    host: { acquire: () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} }) },
+    host: hostOf(engine),
   })
   token = newAuthToken(await saveUser(engine, '_superusers', { email: 'a@example.com' }), engine.clock.now())
 })

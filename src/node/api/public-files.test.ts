@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test } from 'bun:test'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openTestEngine, type TestEngine } from '../../../test/support/engine.ts'
+import { hostOf, openTestEngine, type TestEngine } from '../../../test/support/engine.ts'
 import { TenantApi } from './app.ts'
 
 let opened: TestEngine
@@ -28,7 +28,7 @@ afterEach(async () => {
 function ask(path: string, init: RequestInit = {}, indexFallback = true) {
   const { engine } = opened
   const api = new TenantApi({
-    host: { acquire: () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} }) },
+    host: hostOf(engine),
     publicFiles: { dir: join(root, 'public'), indexFallback },
   })
   return api.answer(new Request(`http://localhost${path}`, init), null)

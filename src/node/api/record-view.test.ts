@@ -1,7 +1,7 @@
 // Goal: views whose answer is kept answer as if it had been read again, and only those who may see the same get it.
 
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { openTestEngine, saveUser, type TestEngine } from '../../../test/support/engine.ts'
+import { hostOf, openTestEngine, saveUser, type TestEngine } from '../../../test/support/engine.ts'
 import { newAuthToken } from '../engine/auth/tokens.ts'
 import { createCollection, updateCollection } from '../engine/collections/manage.ts'
 import { fieldToJson } from '../engine/fields/field.ts'
@@ -20,7 +20,7 @@ beforeEach(async () => {
   answered = []
   api = new TenantApi({
     onAnswered: ({ status }) => answered.push(status),
-    host: { acquire: () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} }) },
+    host: hostOf(engine),
   })
   const fields = [
     { name: 'title', type: 'text' },

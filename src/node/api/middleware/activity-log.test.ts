@@ -1,7 +1,7 @@
 // Goal: what a client sends may be as large as a body, what the log keeps of it may not.
 
 import { expect, test } from 'bun:test'
-import { openTestEngine } from '../../../../test/support/engine.ts'
+import { hostOf, openTestEngine } from '../../../../test/support/engine.ts'
 import { logsOf } from '../../engine/logs/log-store.ts'
 import { TenantApi } from '../app.ts'
 import { badRequest } from '../error-map.ts'
@@ -20,7 +20,7 @@ test('an error that names what was sent is cut, and its details are left out', a
     },
   })
   const api = new TenantApi({
-    host: { acquire: () => ({ engine, remoteAddress: '127.0.0.1', scheme: 'http' as const, release() {} }) },
+    host: hostOf(engine),
     routes: [fail('Short.'), fail(sent)],
   })
   for (const length of ['Short.'.length, sent.length])
