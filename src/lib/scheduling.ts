@@ -2,7 +2,7 @@
 
 import { dlopen, FFIType } from 'bun:ffi'
 import { readFileSync } from 'node:fs'
-import { setPriority } from 'node:os'
+import { getPriority, setPriority } from 'node:os'
 import { errorCode } from './errors.ts'
 
 /** How far behind a process of normal priority, in the system's own scale of 0 to 19. */
@@ -44,12 +44,19 @@ export function waitedForCoreMs(pid: number): number {
   return mainThreadOf(pid)?.waitedMs ?? 0
 }
 
-/** Lets a process run behind others, but not without its part of a busy core. */
-export function runBehindOthers(pid: number): void {
+/**
+ * Lets a process run behind others, but not without its part of a busy core; threads and children that it starts later
+ * too. One that is further behind already stays there. A process that has gone meanwhile is none of our business.
+ *
+ * @returns false where the system refuses it: then it runs beside them.
+ */
+export function runBehindOthers(pid: number): boolean {
   try {
-    setPriority(pid, niceness)
+    if (getPriority(pid) < niceness) setPriority(pid, niceness)
+    return true
   } catch (error) {
-    if (errorCode(error) !== 'ERR_SYSTEM_ERROR') throw error // it has gone already
+    if (errorCode(error) !== 'ERR_SYSTEM_ERROR') throw error
+    return (error as { readonly info?: { readonly code?: string } }).info?.code === 'ESRCH'
   }
 }
 

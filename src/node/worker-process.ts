@@ -224,7 +224,9 @@ export class WorkerProcess {
       env: childEnvironment(),
     })
     this.#process = child
-    if (this.#config.isForBusy) runBehindOthers(child.pid) // its threads and children will too
+    // Before it has threads and children.
+    if (this.#config.isForBusy && !runBehindOthers(child.pid))
+      log.warn('worker for busy tenants runs beside the others', { worker: this.index })
     this.#heardAtMs = clock.monotonic() + readyMsMax - silentMsMax
     child.stdin.write(`${JSON.stringify(this.#config)}\n`)
     const stopWatching = this.#watch(child)
