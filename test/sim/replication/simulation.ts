@@ -182,7 +182,7 @@ class World implements SimObserver {
     const deps = { epoch: 1, clock: this.#clock, rng: seededRng(this.#seed) }
     const creating = createHistory({ store: client, prefix }, db, deps)
     await this.#drain(creating)
-    this.#attach(client, dir, db, await creating)
+    this.#attach(client, dir, db, await creating, null)
   }
 
   async step(): Promise<void> {
@@ -447,7 +447,7 @@ class World implements SimObserver {
         const db = Database.open({ path, checkpoint: 'owner' })
         db.quickCheck()
         this.#checkOpened(db, position)
-        this.#attach(client, dir, db, position)
+        this.#attach(client, dir, db, position, found)
         this.#counts.takeovers++
       })
       .finally(() => {
@@ -480,7 +480,13 @@ class World implements SimObserver {
     return { dir, client: this.#store.client(name) }
   }
 
-  #attach(client: SimClient, dir: string, db: Database, position: HistoryPosition): void {
+  #attach(
+    client: SimClient,
+    dir: string,
+    db: Database,
+    position: HistoryPosition,
+    previous: HistoryManifest | null,
+  ): void {
     const background = this.#store.client(`${client.name}-upkeep`)
     const runner = new UpkeepHere(background, this.#clock)
     const counted = {
@@ -491,7 +497,7 @@ class World implements SimObserver {
       },
       retain: (...args: Parameters<UpkeepHere['retain']>) => this.#job(background, () => runner.retain(...args)),
     }
-    const upkeep = new HistoryUpkeep(position, null, {
+    const upkeep = new HistoryUpkeep(position, previous, {
       clock: this.#clock,
       log: silentLogger,
       runner: counted,
