@@ -144,4 +144,4 @@ test('a web app in pb_public beside the data, or in --publicDir, is served with 
   expect(texts).toEqual(['home', 'home', 'home', expect.stringContaining('File not found.')])
   const refused = await serve([`--publicDir=${join(root, 'missing')}`])
   expect(refused).toMatchObject({ code: 2, text: expect.stringContaining('--public-dir') })
-}, 60_000)
+}, 180_000)

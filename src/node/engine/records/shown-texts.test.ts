@@ -32,6 +32,13 @@ test('what is not there is asked for again, and so is everything in a transactio
   })
 })
 
+test('nothing is kept by an engine that closes: nobody would forget it', async () => {
+  ask('a')
+  const closing = opened.engine.close()
+  expect([ask('a'), ask('b'), ask('b'), made]).toEqual(['a', 'b', 'b', 4])
+  await closing
+})
+
 test('long texts are not kept, and the oldest of many go', () => {
   const long = 'x'.repeat(10_000)
   expect([ask('long', long), ask('long', long), made]).toEqual([long, long, 2])

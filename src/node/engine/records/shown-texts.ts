@@ -75,7 +75,7 @@ export function shownText(
   make: () => string | null,
 ): string | null {
   const version = contentVersion(engine.data)
-  if (version === null) return make()
+  if (version === null || engine.isClosed) return make() // what is kept now would count for ever
   let texts = kept.get(engine)
   if (texts === undefined) {
     const made = new ShownTexts()
