@@ -25,7 +25,7 @@ test('retention and hand-over', () => {
   run({ type: 'tenant.retention', id, keepEveryMs: 3_600_000 })
   const none = { slug: null, domains: null, plan: null, ackMode: null, limits: null, metadata: null, atMs: 3 } as const
   run({ type: 'tenant.update', id, status: 'suspended', ...none })
-  expect(run({ type: 'tenant.hand-over', id, atMs: 4 })).toEqual([id]) // its node is told
+  expect(run({ type: 'tenant.hand-over', id, atMs: 4 })).toEqual([id]) // gateways are told
   expect(told()).toMatchObject({ isHandedOver: true, keepEveryMs: 3_600_000 })
   expect(run({ type: 'tenant.take-back', id, atMs: 5 })).toEqual([id])
   expect(Object.keys(told())).not.toContain('isHandedOver')

@@ -94,7 +94,12 @@ test('a node that is left finds another one that has room', async () => {
   await away()
   expect(owner()).toBe('c')
   expect(told).toEqual(['copy b', 'copy c', 'tenant.release a'])
+  full.clear()
+  await away()
+  expect(owner()).toBe('c') // nobody else is left: what was full is not asked again at once
   await clock.advance(60_000)
+  await away()
+  expect(owner()).toBe('b')
 })
 
 test('nor does it wait for its warm standby, or for one that is full when it is down itself', async () => {
