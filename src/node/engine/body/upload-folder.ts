@@ -1,5 +1,6 @@
 // Where uploads lie until their request has ended: folders of the system's temporary directory, each of one request. A
-// process that is killed leaves its own behind, up to some GB each.
+// process that is killed leaves its own behind, up to some GB each. How old they are is told by the file system, so it is
+// the system's clock that they are held against.
 
 import { lstat, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

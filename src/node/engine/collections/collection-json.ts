@@ -108,31 +108,33 @@ const emptyProvider = {
   extra: null,
 }
 
+type Providers = AuthOptions['oauth2']['providers']
+
+/** Null is none, anything else but a list changes nothing; a provider without its secret keeps the one it has. */
+function mergeProviders(current: Providers, given: unknown): Providers {
+  if (given === null) return []
+  if (!Array.isArray(given)) return current
+  return given.filter(isObject).map((each) => {
+    const provider = mergeOptions(emptyProvider, each) as unknown as Providers[number]
+    const extra = isObject(each['extra']) ? each['extra'] : null
+    const pkce = typeof each['pkce'] === 'boolean' ? each['pkce'] : null
+    const known = current.find(({ name }) => name === provider.name)
+    return { ...provider, pkce, extra, clientSecret: provider.clientSecret || (known?.clientSecret ?? '') }
+  })
+}
+
 /** Auth options from JSON over `current`: rules may be null, token secrets and client secrets stay unless given. */
 export function mergeAuthOptions(current: AuthOptions, given: Json): AuthOptions {
   const { authRule, manageRule, oauth2, ...rest } = current
   const merged = mergeOptions(rest, given) as Omit<AuthOptions, 'authRule' | 'manageRule' | 'oauth2'>
   const givenOAuth2 = isObject(given['oauth2']) ? given['oauth2'] : {}
   const { providers, ...oauth2Rest } = oauth2
-  const givenProviders = givenOAuth2['providers']
-  const knownSecret = (name: string) => providers.find((each) => each.name === name)?.clientSecret ?? ''
-  const nextProviders =
-    givenProviders === null
-      ? []
-      : Array.isArray(givenProviders)
-        ? givenProviders.filter(isObject).map((each) => {
-            const provider = mergeOptions(emptyProvider, each) as unknown as AuthOptions['oauth2']['providers'][number]
-            const extra = isObject(each['extra']) ? each['extra'] : null
-            const pkce = typeof each['pkce'] === 'boolean' ? each['pkce'] : null
-            return { ...provider, pkce, extra, clientSecret: provider.clientSecret || knownSecret(provider.name) }
-          })
-        : providers
   const mergedOAuth2 = mergeOptions(oauth2Rest, givenOAuth2)
   return {
     authRule: 'authRule' in given ? readRule(given['authRule']) : authRule,
     manageRule: 'manageRule' in given ? readRule(given['manageRule']) : manageRule,
     authAlert: merged.authAlert,
-    oauth2: { providers: nextProviders, ...mergedOAuth2 },
+    oauth2: { providers: mergeProviders(providers, givenOAuth2['providers']), ...mergedOAuth2 },
     ...pick(merged, authOptionOrder),
   } as AuthOptions
 }
