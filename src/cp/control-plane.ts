@@ -119,7 +119,7 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   const orders = new NodeOrders({ messaging, clock, log, state })
   let tellGateways: (id: TenantId) => void = () => {}
   const transit = new Transit((tenant) => tellGateways(tenant))
-  const tenantOrders = new TenantOrders({ state, orders, nodes, timings, log })
+  const tenantOrders = opened.adopt(new TenantOrders({ state, orders, nodes, timings, log }), (it) => it.close())
   const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, log })
   const warm = new WarmKeeper({ state, propose, nodes, tenantOrders })
   const common = { state, propose, nodes, tenantOrders, standbys, warm, transit, audit, clock, rng, log, config }

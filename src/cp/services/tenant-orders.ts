@@ -1,6 +1,6 @@
 // What one tenant's node is told about it. The decision is in the log before; every order may be repeated.
 
-import type { TenantId } from '../../lib/brand.ts'
+import type { NodeId, TenantId } from '../../lib/brand.ts'
 import { errorMessage } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/obs/log.ts'
 import type { ControlPlaneTimings } from '../config.ts'
@@ -28,6 +28,8 @@ export class TenantOrders {
    * starts anew asks, and a control plane that does leaves what it could not tell to the tenant's next opening.
    */
   readonly #untold = new Set<TenantId>()
+  #telling: Promise<void> | null = null
+  #closed = false
 
   constructor(deps: TenantOrdersDeps) {
     this.#deps = deps
@@ -72,11 +74,32 @@ export class TenantOrders {
       .catch(failed(`node ${nodeId} did not change the superuser`))
   }
 
-  isUntold(id: TenantId): boolean {
-    return this.#untold.has(id)
+  /** Begins to tell again who has not heard, unless that is under way: nobody waits for a node that does not answer. */
+  tellAgain(): void {
+    if (this.#untold.size === 0 || this.#closed) return
+    this.#telling ??= this.#tellUntold().finally(() => {
+      this.#telling = null
+    })
   }
 
-  /** Tells the owner how the tenant is now; when it does not hear, the reconciler tells it again. Never rejects. */
+  /** Resolves once nobody is told any more; who gives the orders is closed before. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#telling
+  }
+
+  async #tellUntold(): Promise<void> {
+    const silent = new Set<NodeId>()
+    for (const id of [...this.#untold]) {
+      const nodeId = this.#deps.state.placements.get(id)?.nodeId
+      if (this.#closed) return
+      if (nodeId !== undefined && silent.has(nodeId)) continue
+      await this.tell(id)
+      if (nodeId !== undefined && this.#untold.has(id)) silent.add(nodeId)
+    }
+  }
+
+  /** Tells the owner how the tenant is now; when it does not hear, it is told again later. Never rejects. */
   async tell(id: TenantId): Promise<void> {
     const { state, nodes, orders, timings } = this.#deps
     const [tenant, placement] = [state.tenants.get(id), state.placements.get(id)]

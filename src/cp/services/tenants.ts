@@ -313,10 +313,9 @@ export class TenantService {
         work.push(() => warm.renew(tenant, placement))
       } else if (tenant.status === 'created') {
         if (state.operations.get(tenant.id) === undefined) work.push(() => this.#finishCreation(tenant.id))
-      } else if (tenantOrders.isUntold(tenant.id)) {
-        work.push(() => tenantOrders.tell(tenant.id))
       }
     }
+    tenantOrders.tellAgain()
     const next = work.values()
     const run = async () => {
       for (const job of next) {
