@@ -1,4 +1,4 @@
-// Tells gateways and nodes what changed, so that their caches stay fresh. Broadcasts are hints: whoever misses one asks.
+// Tells gateways what changed, so that their caches stay fresh. Broadcasts are hints: whoever misses one asks.
 
 import type { Broadcast, BroadcastTopic } from '../../../ipc/messages/cp-gateway.ts'
 import type { Publisher } from '../../../ipc/pubsub.ts'
