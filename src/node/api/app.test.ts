@@ -1,34 +1,16 @@
 // Goal: paths, methods and headers answer as PocketBase's router does, and a lease is always given back.
 
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { hostOf } from '../../../test/support/engine.ts'
-import { systemClock } from '../../lib/clock.ts'
-import { silentLogger } from '../../lib/obs/log.ts'
-import { systemRng } from '../../lib/rng.ts'
-import { PasswordQueue } from '../engine/auth/password.ts'
-import { type Engine, openEngine } from '../engine/engine.ts'
-import { LocalStorage } from '../engine/files/local-storage.ts'
+import { hostOf, openTestEngine, type TestEngine } from '../../../test/support/engine.ts'
 import { TenantApi } from './app.ts'
 
-let dir: string
-let engine: Engine
+let opened: TestEngine
 let api: TenantApi
 let leases = 0
 
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'pf-app-'))
-  engine = await openEngine({
-    dir,
-    clock: systemClock,
-    rng: systemRng,
-    log: silentLogger,
-    passwords: new PasswordQueue().lane(),
-    files: new LocalStorage(join(dir, 'storage')),
-    checkpoint: 'sqlite',
-  })
+  opened = await openTestEngine()
+  const { engine } = opened
   leases = 0
   const acquire = () => {
     leases++
@@ -37,10 +19,7 @@ beforeEach(async () => {
   }
   api = new TenantApi({ host: { acquire } })
 })
-afterEach(async () => {
-  await engine.close()
-  rmSync(dir, { recursive: true, force: true })
-})
+afterEach(() => opened[Symbol.asyncDispose]())
 
 const ask = async (method: string, path: string, headers: Record<string, string> = {}) =>
   api.answer(new Request(`http://localhost${path}`, { method, headers }), null)
@@ -93,7 +72,7 @@ test('an unforeseen failure is a plain 400 that tells nothing', async () => {
       },
     },
   ]
-  const response = await new TenantApi({ host: hostOf(engine), routes }).answer(
+  const response = await new TenantApi({ host: hostOf(opened.engine), routes }).answer(
     new Request('http://localhost/boom'),
     null,
   )
