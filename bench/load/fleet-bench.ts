@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeLtxHeader, ltxHeaderBytes } from '../../src/replicate/ltx/header.ts'
 import { Fleet } from '../../test/support/fleet.ts'
+import { quantile } from '../quantile.ts'
 import type { Figure } from '../report.ts'
 import { encodeRequest, load } from './http-load.ts'
 import { residentBytes, type Target, type TenantAnswer, workerPid, workerTarget } from './worker-target.ts'
@@ -34,9 +35,6 @@ export const smokeSize: BenchSize = { rows: 50, durationMs: 300, coldTenants: 1,
 
 export const superuser = { email: 'bench@example.com', password: 'a-long-bench-password' }
 const connections = 16
-
-const quantile = (sorted: readonly number[], q: number) =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
 
 export async function createTenant(fleet: Fleet, slug: string): Promise<TenantAnswer> {
   const response = await fetch(`${fleet.url}/api/cp/tenants`, {
@@ -155,13 +153,11 @@ export async function benchHttp(size: BenchSize): Promise<Figure[]> {
  */
 function lagFigures(dir: string, tenantId: string): Figure[] {
   const folder = join(dir, 'objects/t', tenantId, 'data.db/ltx/0')
-  const lags = readdirSync(folder)
-    .map((name) => {
-      const path = join(folder, name)
-      const header = decodeLtxHeader(new Uint8Array(readFileSync(path).subarray(0, ltxHeaderBytes)))
-      return statSync(path).ctimeMs - header.timestampMs
-    })
-    .sort((a, b) => a - b)
+  const lags = readdirSync(folder).map((name) => {
+    const path = join(folder, name)
+    const header = decodeLtxHeader(new Uint8Array(readFileSync(path).subarray(0, ltxHeaderBytes)))
+    return statSync(path).ctimeMs - header.timestampMs
+  })
   const note = `${lags.length} slots, capture to object`
   return [
     { name: 'replication, capture to object, p50', value: quantile(lags, 0.5), unit: 'ms', note },
@@ -200,7 +196,6 @@ export async function benchColdStart(size: BenchSize): Promise<Figure[]> {
       if (response.status !== 200) throw new Error(`${slug} answered ${response.status}`)
       times.push(performance.now() - startedAtMs)
     }
-    times.sort((a, b) => a - b)
     const note = `${times.length} tenants of about 1 MB, directory store`
     return [
       { name: 'cold start, p50', value: quantile(times, 0.5), unit: 'ms', note },

@@ -1,6 +1,8 @@
 // A closed-loop HTTP/1.1 load generator on raw sockets: cheap enough not to be what is measured. It runs in a process
 // of its own (`bun bench/load/http-load.ts`, a JSON job on standard input, a JSON report on standard output).
 
+import { quantile } from '../quantile.ts'
+
 /** One request, ready to be sent: head and body as they go over the wire. */
 export interface LoadJob {
   readonly host: string
@@ -157,7 +159,6 @@ async function run(job: LoadJob): Promise<LoadReport> {
   const elapsedMs = performance.now() - startedAtMs
   const cpu = process.cpuUsage(cpuAtStart)
   samples.sort((a, b) => a - b)
-  const at = (q: number) => samples[Math.min(samples.length - 1, Math.floor(samples.length * q))] ?? 0
   return {
     requests,
     errors,
@@ -166,8 +167,8 @@ async function run(job: LoadJob): Promise<LoadReport> {
     unexpectedSample,
     generatorCpu: (cpu.user + cpu.system) / 1_000 / elapsedMs,
     requestsPerSecond: (requests / elapsedMs) * 1_000,
-    p50Ms: at(0.5),
-    p99Ms: at(0.99),
+    p50Ms: quantile(samples, 0.5),
+    p99Ms: quantile(samples, 0.99),
     maxMs: samples.at(-1) ?? 0,
   }
 }

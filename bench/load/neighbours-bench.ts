@@ -12,6 +12,7 @@ import { loadavg } from 'node:os'
 import type PocketBase from 'pocketbase'
 import type { Fleet } from '../../test/support/fleet.ts'
 import { processTree, signal } from '../../test/support/processes.ts'
+import { quantile } from '../quantile.ts'
 import type { Figure } from '../report.ts'
 import { createTenant, superuser, withFleet } from './fleet-bench.ts'
 import { encodeRequest, type LoadReport, load, startLoad } from './http-load.ts'
@@ -58,10 +59,6 @@ const repeatsMax = 5
 /** Whatever makes trouble, behind everything that serves. */
 const launcher = ['nice', '-n', '19']
 
-const quantile = (values: readonly number[], q: number) => {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
-}
 const median = (values: readonly number[]) => quantile(values, 0.5)
 
 const fallsShort = 'a request waits for whatever its thread or its core has begun'
@@ -172,6 +169,7 @@ async function targetNow(fleet: Fleet, home: BusyTarget): Promise<Target> {
   const response = await fetch(`${fleet.url}/api/cp/nodes`, {
     headers: { authorization: `Bearer ${fleet.adminToken}` },
   })
+  if (!response.ok) throw new Error(`the control plane answered ${response.status} to a list of nodes`)
   const { items } = (await response.json()) as {
     items: { away: { tenantId: string; url: string | null }[] }[]
   }

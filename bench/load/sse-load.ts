@@ -1,6 +1,8 @@
 // Many realtime clients on real sockets, and one writer whose events they follow. It runs in a process of its own
 // (`bun bench/load/sse-load.ts`); parent and child talk in JSON lines: a job, then `connected`, then `go`, then a report.
 
+import { quantile } from '../quantile.ts'
+
 export interface SseJob {
   readonly host: string
   readonly port: number
@@ -53,11 +55,6 @@ interface Client {
   text: string
   id: string
   last: number
-}
-
-const quantile = (values: number[], q: number) => {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
 }
 
 async function run(job: SseJob, started: (connected: SseConnected) => Promise<void>): Promise<SseReport> {

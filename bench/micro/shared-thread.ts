@@ -8,6 +8,7 @@ import { TenantApi } from '../../src/node/api/app.ts'
 import { createCollection } from '../../src/node/engine/collections/manage.ts'
 import type { Engine } from '../../src/node/engine/engine.ts'
 import { openTestEngine } from '../../test/support/engine.ts'
+import { quantile } from '../quantile.ts'
 import type { Figure } from '../report.ts'
 
 export interface ThreadSize {
@@ -152,9 +153,8 @@ export async function benchSharedThread(size: ThreadSize): Promise<Figure[]> {
     }
   return [...samples].flatMap(([name, of]) =>
     kinds.map((kind) => {
-      const sorted = of[kind].sort((a, b) => a - b)
-      const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
-      const note = `p95 ${at(0.95).toFixed(2)}, p99 ${at(0.99).toFixed(2)} ms; ${sorted.length} requests`
+      const at = (q: number) => quantile(of[kind], q)
+      const note = `p95 ${at(0.95).toFixed(2)}, p99 ${at(0.99).toFixed(2)} ms; ${of[kind].length} requests`
       return { name: `${kind} ${name}, p50 in processor time`, value: at(0.5), unit: 'ms', note }
     }),
   )
