@@ -138,7 +138,9 @@ export class NodeFleet implements AsyncDisposable {
 
   /** Sum of the samples of a metric of one node; 0 where there are none. */
   async metric(id: string, name: string): Promise<number> {
-    const text = await (await fetch(`http://${this.#nodes.get(id)!.http}/metrics`)).text()
+    const response = await fetch(`http://${this.#nodes.get(id)!.http}/metrics`)
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${id} answered ${response.status} to a question for metrics: ${text}`)
     const samples = text
       .split('\n')
       .filter((line) => line.startsWith(`pocketfleet_${name} `) || line.startsWith(`pocketfleet_${name}{`))
