@@ -113,6 +113,24 @@ test('a fork is made by its operation; one that is impossible leaves no tenant',
   expect(failed.status).toBe(202)
 })
 
+test('a sweep that is refused since one is under way is not on record', async () => {
+  const member = await start(folder(), { sweep: { graceMs: 0 } })
+  const call = api(member, member.firstAdminToken)
+  let isDone = false
+  const report = { objects: 0, bytes: 0, objectsDeleted: 0 }
+  const node = await playNode(member, 'node-1', { job: () => (isDone ? { state: 'done', report } : null) })
+  await call('POST', '/api/cp/tenants', { id: 'acme' })
+  await call('DELETE', '/api/cp/tenants/acme')
+  const run = async () => (await call('POST', '/api/cp/sweep', {})).status
+  expect(await run()).toBe(202)
+  await until('the job', () => node.orders.some((order) => order.type === 'job.run' && order.job.type === 'sweep'))
+  expect(await run()).toBe(503)
+  expect((await call('GET', '/api/cluster/audit?action=sweep.run')).body.items).toHaveLength(1)
+  isDone = true
+  await until('the end', async () => (await run()) === 202)
+  expect((await call('GET', '/api/cluster/audit?action=sweep.run')).body.items).toHaveLength(2)
+})
+
 test('the cost of a tenant is that of all nodes that answer, by the price table', async () => {
   const member = await start(folder(), { downAfterMs })
   const call = api(member, member.firstAdminToken)

@@ -5,7 +5,7 @@ import { afterAll, afterEach } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { ControlPlane } from '../../src/cp/config.ts'
+import type { ControlPlane, SweepPolicy } from '../../src/cp/config.ts'
 import { openRpcClient } from '../../src/ipc/client.ts'
 import { gatewayConversation, nodeConversation, orderConversation } from '../../src/ipc/conversation.ts'
 import { RpcRefusal } from '../../src/ipc/errors.ts'
@@ -31,6 +31,7 @@ export interface StartOptions {
   readonly objectStore?: MemoryObjectStore
   readonly log?: Logger
   readonly downAfterMs?: number
+  readonly sweep?: Partial<SweepPolicy>
 }
 
 /** How often a node fails before it does what it is told, and what it answers to jobs. */

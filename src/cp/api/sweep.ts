@@ -41,7 +41,9 @@ export const sweepRoutes = ({ sweep, audit, auth }: SweepRoutesDeps) =>
       '/',
       async ({ body, request, status }) => {
         const isDryRun = body?.dryRun ?? false
-        if (!isDryRun) await audit.note(auth.actorOf(request), { action: 'sweep.run', target: 'fleet' })
+        // What is refused is not done, and not on record.
+        if (!isDryRun && !sweep.isUnderWay)
+          await audit.note(auth.actorOf(request), { action: 'sweep.run', target: 'fleet' })
         return status(202, roundBody(sweep.begin(isDryRun)))
       },
       { body: t.Optional(t.Object({ dryRun: t.Optional(t.Boolean()) })) },

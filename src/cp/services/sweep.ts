@@ -125,9 +125,13 @@ export class SweepService {
     return this.#last
   }
 
+  get isUnderWay(): boolean {
+    return this.#running !== null
+  }
+
   /** Begins a round now. Throws OverloadedError when one is under way. */
   begin(isDryRun: boolean): SweepRound {
-    if (this.#running !== null) throw new OverloadedError('a sweep is under way')
+    if (this.isUnderWay) throw new OverloadedError('a sweep is under way')
     this.#begin(isDryRun)
     return this.#last!
   }
