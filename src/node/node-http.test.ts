@@ -2,15 +2,10 @@
 // whose worker has not started.
 
 import { afterEach, expect, test } from 'bun:test'
-import { SimClock } from '../lib/clock.ts'
+import { idleWorkers } from '../../test/support/idle-workers.ts'
 import { ConfigError } from '../lib/errors.ts'
-import { silentLogger as log } from '../lib/obs/log.ts'
 import { Metrics } from '../lib/obs/metrics.ts'
-import { seededRng } from '../lib/rng.ts'
-import type { WorkerConfig } from './config.ts'
 import { serveNodeHttp } from './node-http.ts'
-import { NodeWorkers } from './node-workers.ts'
-import { WorkerProcess } from './worker-process.ts'
 import { totalLoad } from './worker-protocol.ts'
 
 const opened: { stop(isNow: boolean): Promise<void> }[] = []
@@ -19,20 +14,7 @@ afterEach(async () => {
 })
 
 function serve(port: number, link: { readonly isDraining: boolean; readonly isRegistered: boolean }) {
-  const workers = new NodeWorkers({
-    ordinary: 1,
-    busyMax: 0,
-    make: (index) =>
-      new WorkerProcess({ index } as WorkerConfig, {
-        clock: new SimClock(),
-        rng: seededRng(1),
-        log,
-        onQuestion: async () => null,
-        onAddress: () => {},
-        onOpened: () => {},
-        leaseMsLeft: () => 0,
-      }),
-  })
+  const workers = idleWorkers(1)
   const server = serveNodeHttp(
     { host: '127.0.0.1', port },
     {

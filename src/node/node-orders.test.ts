@@ -5,18 +5,15 @@ import { afterAll, expect, test } from 'bun:test'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { idleWorkers } from '../../test/support/idle-workers.ts'
 import type { RpcContext } from '../ipc/server.ts'
 import type { TenantId } from '../lib/brand.ts'
 import { SimClock } from '../lib/clock.ts'
 import { MemoryObjectStore } from '../lib/object-store/memory.ts'
 import { noReading } from '../lib/object-store/metered.ts'
 import { silentLogger as log } from '../lib/obs/log.ts'
-import { seededRng } from '../lib/rng.ts'
-import type { WorkerConfig } from './config.ts'
 import { orderHandlers } from './node-orders.ts'
-import { NodeWorkers } from './node-workers.ts'
 import { MeterBook, meterPath } from './tenants/meter-book.ts'
-import { WorkerProcess } from './worker-process.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'pf-orders-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -29,20 +26,7 @@ test('workers that do not serve are counted by what they left', async () => {
   book.add(tenantId, { ...noReading, bytesSent: 9 })
   book.close()
   await clock.advance(5_000)
-  const workers = new NodeWorkers({
-    ordinary: 3,
-    busyMax: 0,
-    make: (index) =>
-      new WorkerProcess({ index } as WorkerConfig, {
-        clock,
-        rng: seededRng(1),
-        log,
-        onQuestion: async () => null,
-        onAddress: () => {},
-        onOpened: () => {},
-        leaseMsLeft: () => 0,
-      }),
-  })
+  const workers = idleWorkers(3)
   const handlers = orderHandlers({
     dir,
     workers,
