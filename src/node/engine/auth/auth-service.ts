@@ -109,7 +109,7 @@ export class AuthService {
     return { otp, password }
   }
 
-  /** The newest one-time password when the record has so many that it gets no other for now, else null. */
+  /** The newest one-time password when the record has as many as it may have at once, else null. */
   otpToReuse(record: EngineRecord): EngineRecord | null {
     if (this.#host.isDev) return null
     const otps = recordsOf(this.#host, otpsName, record)
