@@ -1,6 +1,7 @@
 // One child process of the all-in-one launcher: started as ourselves, configured over standard input, restarted when
 // it dies.
 
+import { sendInput } from '../lib/child-input.ts'
 import type { Clock } from '../lib/clock.ts'
 import { sleep } from '../lib/clock.ts'
 import { childEnvironment } from '../lib/config/child-environment.ts'
@@ -109,8 +110,7 @@ export class Child {
   /** A line, for a signal may come from anybody: those that reach the whole process group are not for a child. */
   async #askToStop(child: Process): Promise<void> {
     try {
-      child.stdin.write(`${stopLine}\n`)
-      await child.stdin.flush()
+      await sendInput(child.stdin, `${stopLine}\n`)
     } catch (error) {
       this.#deps.log.debug('child could not be written to, it is ending', { child: this.name, error })
     }
@@ -123,12 +123,14 @@ export class Child {
       stderr: 'inherit',
       env: childEnvironment(this.#environment),
     })
-    child.stdin.write(`${JSON.stringify(this.#config)}\n`)
-    child.stdin.flush()
+    sendInput(child.stdin, `${JSON.stringify(this.#config)}\n`).catch((error) =>
+      this.#deps.log.debug('child could not be written to, it is ending', { child: this.name, error }),
+    )
     this.#process = child
     return { child, ready: this.#readReady(child) }
   }
 
+  /** null when it ends first, or says something else; never rejects. */
   async #readReady(child: Process): Promise<ReadyLine | null> {
     const cancel = this.#deps.clock.setTimer(readyTimeoutMs, () => {
       this.#deps.log.error('child did not become ready', { child: this.name, timeoutMs: readyTimeoutMs })
@@ -145,6 +147,9 @@ export class Child {
       }
       reader.releaseLock()
       return JSON.parse(text.slice(0, text.indexOf('\n'))) as ReadyLine
+    } catch (error) {
+      this.#deps.log.error('child said what is no ready line', { child: this.name, error })
+      return null
     } finally {
       cancel()
     }

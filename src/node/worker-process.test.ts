@@ -102,6 +102,20 @@ test.skipIf(process.platform !== 'linux')('a stopped worker is replaced within a
   expect(worker!.restarts).toBe(1)
 })
 
+test.skipIf(process.platform !== 'linux')(
+  'more than a pipe holds for a stopped worker costs its supervisor nothing',
+  async () => {
+    const clock = await start()
+    const pid = worker!.pid!
+    await halt(pid)
+    // 64 KiB wait in the pipe; the rest is refused when the worker is killed.
+    for (let n = 0; n < 3_000; n++) worker!.follow({ tenantId: `tenant-${n}` as never, databases: ['data.db'] })
+    await look(clock, 1_500)
+    await replaced(pid, clock)
+    expect(worker!.restarts).toBe(1)
+  },
+)
+
 const runaways = [
   { what: 'a worker that computes is not taken for a stopped one, but ends after ten seconds', silentMs: 9_000 },
   {

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import type { FollowedDatabase } from '../ipc/messages/standby.ts'
 import type { TenantId } from '../lib/brand.ts'
+import { sendInput } from '../lib/child-input.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { childEnvironment } from '../lib/config/child-environment.ts'
 import { AppError, OverloadedError } from '../lib/errors.ts'
@@ -228,12 +229,10 @@ export class WorkerProcess {
     if (this.#config.isForBusy && !runBehindOthers(child.pid))
       log.warn('worker for busy tenants runs beside the others', { worker: this.index })
     this.#heardAtMs = clock.monotonic() + readyMsMax - silentMsMax
-    child.stdin.write(`${JSON.stringify(this.#config)}\n`)
+    this.#write(child, `${JSON.stringify(this.#config)}\n`)
     const stopWatching = this.#watch(child)
     try {
-      const reading = readLines(child.stdout, (line) => this.#onLine(child, line))
-      await child.exited
-      await reading
+      await Promise.all([child.exited, readLines(child.stdout, (line) => this.#onLine(child, line))])
     } catch (error) {
       log.error('worker could not be heard', { worker: this.index, error })
       child.kill('SIGKILL')
@@ -285,15 +284,14 @@ export class WorkerProcess {
   }
 
   #send(message: ToWorker): void {
-    const child = this.#process
-    if (child === null) return
-    try {
-      child.stdin.write(encodeLine(message))
-      child.stdin.flush()
-    } catch (error) {
+    if (this.#process !== null) this.#write(this.#process, encodeLine(message))
+  }
+
+  #write(child: Process, line: string): void {
+    sendInput(child.stdin, line).catch((error) =>
       // Its end of the pipe is gone, so it is about to be restarted; orders are answered there.
-      this.#deps.log.debug('worker could not be written to', { worker: this.index, error })
-    }
+      this.#deps.log.debug('worker could not be written to', { worker: this.index, error }),
+    )
   }
 
   #onLine(child: Process, line: string): void {

@@ -4,6 +4,7 @@
 
 import { mkdir, rm } from 'node:fs/promises'
 import { constants, setPriority } from 'node:os'
+import { sendInput } from '../lib/child-input.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { childEnvironment } from '../lib/config/child-environment.ts'
 import { AppError, errorCode, errorMessage, TimeoutError, type WireError } from '../lib/errors.ts'
@@ -209,23 +210,23 @@ class Child {
   }
 
   #say(line: UpkeepConfig | Work): void {
-    try {
-      this.#process.stdin.write(`${JSON.stringify(line)}\n`)
-      void this.#process.stdin.flush()
-    } catch {
+    sendInput(this.#process.stdin, `${JSON.stringify(line)}\n`).catch(() => {
       this.#isAlive = false // its end of the pipe is gone; whoever asked hears it from the other pipe
-    }
+    })
   }
 
+  /** Never rejects: who asked is told. */
   async #listen(): Promise<void> {
+    let cause: unknown
     try {
       await parseBoundedLines(this.#process.stdout, lineCharsMax, (line) =>
         this.#pending?.resolve(JSON.parse(line) as Answer),
       )
-    } finally {
-      this.kill()
-      this.#pending?.reject(new UpkeepEndedError('the process ended'))
+    } catch (error) {
+      cause = error // what it said is no answer
     }
+    this.kill()
+    this.#pending?.reject(new UpkeepEndedError('the process ended', { cause }))
   }
 }
 

@@ -5,6 +5,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { constants, setPriority } from 'node:os'
 import type { JobProgress } from '../../ipc/messages/jobs.ts'
 import type { TenantId } from '../../lib/brand.ts'
+import { endInput, sendInput } from '../../lib/child-input.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { childEnvironment } from '../../lib/config/child-environment.ts'
 import { AppError, errorCode, errorMessage, type WireError } from '../../lib/errors.ts'
@@ -82,8 +83,7 @@ export function jobRunnerIn(
     const config: JobConfig = { objectStore, objectPrefix, tenantId, job, scratchDir, replicas }
     let isKept = false
     try {
-      child.stdin.write(`${JSON.stringify(config)}\n`)
-      child.stdin.flush()
+      await sendInput(child.stdin, `${JSON.stringify(config)}\n`).catch(() => {}) // it has ended, without an outcome
       let outcome: JobLine | null = null
       await parseBoundedLines(child.stdout, lineCharsMax, (line) => {
         const said = JSON.parse(line) as JobLine // this very program, of the same version
@@ -91,7 +91,7 @@ export function jobRunnerIn(
         else if (said.type === 'meter') onMeter(tenantId, said.reading)
         else outcome = said
       })
-      child.stdin.end() // the end of its life line
+      await endInput(child.stdin) // its life line
       await child.exited
       signal.throwIfAborted()
       const done = reportOf(outcome, child)

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { sendInput } from '../../../lib/child-input.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import { AppError, TimeoutError } from '../../../lib/errors.ts'
 import { runBehindOthers, runOnlyWhenIdle } from '../../../lib/scheduling.ts'
@@ -158,8 +159,7 @@ export class Reader {
     }
     cancelLook = this.#clock.setTimer(memoryLookMs, look)
     try {
-      this.#process.stdin.write(`${JSON.stringify(request)}\n`)
-      await this.#process.stdin.flush()
+      await sendInput(this.#process.stdin, `${JSON.stringify(request)}\n`)
       const answer = JSON.parse(await this.#line()) as ReaderAnswer
       if (answer.ok) return answer
       throw answer.reason === 'too_large'

@@ -6,6 +6,7 @@
 
 import { constants, SQLiteError, Database as Sqlite } from 'bun:sqlite'
 import { readFileSync } from 'node:fs'
+import { endInput, sendInput } from '../../../lib/child-input.ts'
 import { AppError, TimeoutError } from '../../../lib/errors.ts'
 import { endWithParent, runBehindOthers } from '../../../lib/scheduling.ts'
 import { selfCommand } from '../../../lib/self-command.ts'
@@ -67,8 +68,8 @@ async function runApart(path: string, sql: string, deadlineMs: number): Promise<
     killSignal: 'SIGKILL',
   })
   runBehindOthers(child.pid)
-  child.stdin.write(sql)
-  await child.stdin.end()
+  await sendInput(child.stdin, sql).catch(() => {}) // it has ended: how, is asked below
+  await endInput(child.stdin)
   const text = await new Response(child.stdout).text()
   const code = await child.exited
   if (child.signalCode === 'SIGKILL') throw new TimeoutError(`the statement ran longer than ${deadlineMs} ms`)
