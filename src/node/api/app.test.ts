@@ -43,6 +43,24 @@ test('doubled slashes are sent to the clean path, method kept', async () => {
   const response = await ask('GET', '/api//health?a=%22b')
   expect(response.status).toBe(307)
   expect(response.headers.get('location')).toBe('/api/health?a=%22b')
+  expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8')
+  for (const method of ['POST', 'OPTIONS']) {
+    const other = await ask(method, '/api//health')
+    expect([other.status, other.headers.get('content-type')]).toEqual([307, null])
+  }
+})
+
+test('escapes count in every part of a path; what is none is refused', async () => {
+  expect((await ask('GET', '/api/%68ealth')).status).toBe(200)
+  const missing = await ask('GET', '/api/collections/%ff/records')
+  expect(await missing.json()).toEqual({ data: {}, message: 'Missing collection context.', status: 404 })
+  for (const method of ['GET', 'POST', 'OPTIONS'])
+    for (const path of ['/api/%zz', '/%', '/api/collections/%E0%A4%A/records']) {
+      const refused = await ask(method, path)
+      expect([refused.status, refused.headers.get('content-type')]).toEqual([400, 'text/plain; charset=utf-8'])
+      expect(await refused.text()).toBe('400 Bad Request')
+    }
+  expect(leases).toBe(0)
 })
 
 test('preflights answer 204 everywhere and let browsers in', async () => {

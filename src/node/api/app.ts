@@ -27,7 +27,7 @@ import { PublicFiles, type PublicFilesOptions } from './public-files.ts'
 import { realtimeRoutes } from './realtime.ts'
 import { recordRoutes } from './records.ts'
 import { RequestEvent } from './request-event.ts'
-import { type Route, Router } from './router.ts'
+import { isWellFormed, type Route, Router } from './router.ts'
 import { settingsRoutes } from './settings.ts'
 import { sqlRoutes } from './sql.ts'
 import type { Connections, TenantHost, TenantLease } from './tenant-host.ts'
@@ -100,8 +100,9 @@ export class TenantApi {
     const queryAt = url.indexOf('?', pathAt)
     const path = queryAt < 0 ? url.slice(pathAt) : url.slice(pathAt, queryAt)
     const rawQuery = queryAt < 0 ? '' : url.slice(queryAt + 1)
-    if (request.method === 'OPTIONS') return this.#cors.preflight(request)
+    if (!isWellFormed(path)) return malformed()
     if (path.includes('//')) return redirectToClean(request, path, rawQuery)
+    if (request.method === 'OPTIONS') return this.#cors.preflight(request)
     const lease = this.#host.acquire(request, connections)
     if (lease instanceof Promise) return lease.then((got) => this.#withLease(got, request, connections, path, rawQuery))
     return this.#withLease(lease, request, connections, path, rawQuery)
@@ -217,11 +218,18 @@ function errorResponse(event: RequestEvent, error: unknown): Response {
   return badRequest().toResponse()
 }
 
-/** Go's mux sends doubled slashes to the clean path, method and body kept. */
+/** Go's server answers so before any handler. */
+function malformed(): Response {
+  return new Response('400 Bad Request', { status: 400, headers: { 'content-type': 'text/plain; charset=utf-8' } })
+}
+
+/** Go's mux sends doubled slashes to the clean path, method and body kept, preflights too. */
 function redirectToClean(request: Request, path: string, rawQuery: string): Response {
   const clean = path.replace(/\/{2,}/g, '/')
   const location = rawQuery === '' ? clean : `${clean}?${rawQuery}`
   const escaped = location.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`)
   const body = request.method === 'GET' ? `<a href="${escaped}">Temporary Redirect</a>.\n\n` : null
-  return new Response(body, { status: 307, headers: { location, 'content-type': 'text/html; charset=utf-8' } })
+  const isRead = request.method === 'GET' || request.method === 'HEAD'
+  const type = isRead ? { 'content-type': 'text/html; charset=utf-8' } : {}
+  return new Response(body, { status: 307, headers: { location, ...type } })
 }

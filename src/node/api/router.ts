@@ -56,10 +56,11 @@ export class Router {
     node.routes.set(route.method, route)
   }
 
-  /** HEAD is answered by the route of GET. */
+  /** HEAD is answered by the route of GET. Escapes count in every part, the ones that routes spell out included. */
   find(method: string, path: string): Match | null {
     const parts = path.split('/')
-    return this.#find(this.#root, method === 'HEAD' ? 'GET' : method, parts, 1, {})
+    const decoded = path.includes('%') ? parts.map(decode) : parts
+    return this.#find(this.#root, method === 'HEAD' ? 'GET' : method, decoded, 1, {})
   }
 
   #find(
@@ -78,25 +79,22 @@ export class Router {
     const exact = child === undefined ? null : this.#find(child, method, parts, at + 1, params)
     if (exact !== null) return exact
     if (node.param !== null && part !== '') {
-      const value = decode(part)
-      if (value !== null) {
-        params[node.param.name] = value
-        const found = this.#find(node.param.node, method, parts, at + 1, params)
-        if (found !== null) return found
-        delete params[node.param.name]
-      }
+      params[node.param.name] = part
+      const found = this.#find(node.param.node, method, parts, at + 1, params)
+      if (found !== null) return found
+      delete params[node.param.name]
     }
     const route = node.rest?.routes.get(method)
-    const rest = decode(parts.slice(at).join('/'))
-    return route === undefined || rest === null ? null : { route, params: { ...params, [node.rest!.name]: rest } }
+    return route === undefined ? null : { route, params: { ...params, [node.rest!.name]: parts.slice(at).join('/') } }
   }
 }
 
-function decode(part: string): string | null {
-  if (!part.includes('%')) return part
-  try {
-    return decodeURIComponent(part)
-  } catch {
-    return null // no client of ours writes such a path
-  }
+/** Whether every escape of a path is one: others never get as far as a route. */
+export function isWellFormed(path: string): boolean {
+  return !path.includes('%') || !/%(?![0-9a-f]{2})/i.test(path)
+}
+
+/** @param part of a path that is well formed. What is no UTF-8 becomes U+FFFD, which nothing is called. */
+function decode(part: string): string {
+  return part.replace(/(?:%[0-9a-f]{2})+/gi, (run) => Buffer.from(run.replaceAll('%', ''), 'hex').toString())
 }
