@@ -7,7 +7,7 @@ import { toDateTime } from '../fields/datetime.ts'
 import { type Field, fieldDefaults, fieldToJson, isFieldType } from '../fields/field.ts'
 import { toJson } from '../json/json-text.ts'
 import type { AuthOptions, CollectionData, CollectionType, Rule } from './collection.ts'
-import { defaultFieldId } from './default-fields.ts'
+import { addField, defaultFieldId } from './default-fields.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -62,17 +62,6 @@ export function readFields(json: unknown): Result<readonly Field[], number> {
     addField(fields, field, toText((each as Json)['id']) !== '')
   }
   return ok(fields)
-}
-
-/** Adds a field as PocketBase's lists do: one with a known id, or without an id a known name, takes the other's place. */
-function addField(fields: Field[], field: Field, hasId: boolean): void {
-  const at = fields.findIndex((each) => (hasId ? each.id === field.id : each.name === field.name && field.name !== ''))
-  if (at >= 0) fields[at] = { ...field, id: fields[at]!.id }
-  else {
-    let { id } = field
-    for (let suffix = 2; fields.some((each) => each.id === id); suffix++) id = field.id + suffix
-    fields.push({ ...field, id })
-  }
 }
 
 function readRule(value: unknown): Rule {

@@ -32,6 +32,7 @@ export class CollectionStore {
   readonly #log: Logger | null
   #byId = new Map<string, Collection>()
   #byName = new Map<string, Collection>()
+  #views: readonly Collection[] = []
   #version = 0
 
   constructor(deps: { readonly db: Database; readonly clock: Clock; readonly rng: Rng; readonly log?: Logger }) {
@@ -49,6 +50,11 @@ export class CollectionStore {
 
   all(): readonly Collection[] {
     return [...this.#byId.values()]
+  }
+
+  /** Those that are views. */
+  views(): readonly Collection[] {
+    return this.#views
   }
 
   /** By id, or by name without regard to case. */
@@ -84,6 +90,7 @@ export class CollectionStore {
     }
     this.#byId = byId
     this.#byName = byName
+    this.#views = [...byId.values()].filter((each) => each.isView)
     this.#version++
   }
 
@@ -109,7 +116,7 @@ export class CollectionStore {
       syncTable(this.#db, next, old?.data ?? null, () => randomText(this.#rng, 5))
     })
     await this.#resaveViews(given.id)
-    return this.require(given.id)
+    return this.#byId.get(given.id)! // by id alone: another one may be called so
   }
 
   /** The collection as it will be stored: system fields and indexes present, index texts on its own table. */
@@ -158,7 +165,7 @@ export class CollectionStore {
    * is broken, which is logged, the others keep their fields too.
    */
   async #resaveViews(savedId: string): Promise<void> {
-    const views = this.all().filter((view) => view.isView && view.id !== savedId)
+    const views = this.#views.filter((view) => view.id !== savedId)
     if (views.filter((view) => this.#isBroken(view)).length > 0) return
     for (const view of views) if (!this.#hasSameFields(view)) await this.save(view.data)
   }

@@ -31,6 +31,17 @@ export function makeField<T extends FieldType>(
   >
 }
 
+/** Adds a field as PocketBase's lists do: one with a known id, or without an id a known name, takes the other's place. */
+export function addField(fields: Field[], field: Field, hasId: boolean): void {
+  const at = fields.findIndex((each) => (hasId ? each.id === field.id : each.name === field.name && field.name !== ''))
+  if (at >= 0) fields[at] = { ...field, id: fields[at]!.id }
+  else {
+    let { id } = field
+    for (let suffix = 2; fields.some((each) => each.id === id); suffix++) id = field.id + suffix
+    fields.push({ ...field, id })
+  }
+}
+
 function idField(present: Field | undefined): Field {
   if (present?.type !== 'text')
     return makeField('text', 'id', {
@@ -78,16 +89,19 @@ function indexName(field: string, data: Pick<CollectionData, 'id' | 'name'>): st
 export function withDefaultFields(data: CollectionData): CollectionData {
   if (data.type === 'view') return data
   const fields = [...data.fields]
-  // An `id` of another type stays, so that validation names it.
-  const idAt = fields.findIndex((field) => field.name === 'id' && field.type === 'text')
-  if (idAt < 0) fields.unshift(idField(undefined))
-  else fields[idAt] = idField(fields[idAt])
+  const idAt = fields.findIndex((field) => field.name === 'id')
+  if (fields[idAt]?.type === 'text') fields[idAt] = idField(fields[idAt])
+  else {
+    // What is called `id` and is none stays, so that validation names it.
+    const given = fields.splice(0)
+    for (const field of [idField(undefined), ...given]) addField(fields, field, true)
+  }
   const indexes = [...data.indexes]
   if (data.type === 'auth') {
     for (const { missing, enforced } of authFields) {
-      const at = fields.findIndex((field) => field.name === missing.name && field.type === missing.type)
-      if (at < 0) fields.push(missing)
-      else fields[at] = { ...fields[at]!, ...enforced } as Field
+      const at = fields.findIndex((field) => field.name === missing.name)
+      if (fields[at]?.type === missing.type) fields[at] = { ...fields[at], ...enforced } as Field
+      else addField(fields, missing, false)
     }
     if (!findSingleColumnUniqueIndex(indexes, 'tokenKey'))
       indexes.push(`CREATE UNIQUE INDEX \`${indexName('tokenKey', data)}\` ON \`${data.name}\` (\`tokenKey\`)`)

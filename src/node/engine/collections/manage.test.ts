@@ -176,3 +176,32 @@ test('truncating deletes the records alone', async () => {
   expect(engine.data.get('SELECT count(*) AS n FROM posts')).toEqual({ n: 0 })
   expect(engine.collections.find('posts')).toBeDefined()
 })
+
+test('what is called as a system field and has another type is replaced by it, under its own id', async () => {
+  const users = await createCollection(engine, {
+    name: 'members',
+    type: 'auth',
+    fields: [
+      { type: 'text', name: 'email', id: 'mail' },
+      { type: 'json', name: 'verified' },
+    ],
+  })
+  const shape = users.fields.map(({ id, name, type }) => [name, type, id])
+  expect(shape.slice(0, 3)).toEqual([
+    ['id', 'text', 'text3208210256'],
+    ['email', 'email', 'mail'],
+    ['verified', 'bool', 'json256245529'],
+  ])
+  const taken = { name: 'other', type: 'auth', fields: [{ id: 'email3885137012', type: 'email', name: 'mail' }] }
+  expect((await createCollection(engine, taken)).field('email')?.id).toBe('email38851370122')
+})
+
+test('a field under the id of the system field `id` takes its place, which is refused', async () => {
+  const work = createCollection(engine, { name: 'a', fields: [{ id: 'text3208210256', type: 'text', name: 'b' }] })
+  expect(await errorsOf(work)).toMatchObject({ fields: { code: 'validation_missing_primary_key' } })
+})
+
+test('a collection whose id is the name of another one is answered itself', async () => {
+  await createCollection(engine, posts)
+  expect((await createCollection(engine, { ...posts, id: 'posts', name: 'later' })).name).toBe('later')
+})
