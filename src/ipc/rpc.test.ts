@@ -4,6 +4,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { until } from '../../test/support/wait.ts'
 import { systemClock } from '../lib/clock.ts'
+import { freePort } from '../lib/free-port.ts'
 import { createLogger } from '../lib/obs/log.ts'
 import { systemRng } from '../lib/rng.ts'
 import { openRpcClient, type RpcClient } from './client.ts'
@@ -76,6 +77,9 @@ function startServer(
   })
   return server
 }
+
+/** Where a server can be started again: no outgoing connection may take its port meanwhile. */
+const addressToKeep = () => `tcp://127.0.0.1:${freePort()}`
 
 const startClient = (messaging: Messaging, connect: string, outstandingMax?: number): RpcClient<Ask, Answers> =>
   track(openRpcClient({ messaging, connect, serverRole: 'control-plane', conversation, clock, log, outstandingMax }))
@@ -162,11 +166,13 @@ for (const [name, implementation] of Object.entries(implementations)) {
       const open = implementation()
       const server = startServer(open('control-plane'), undefined, { concurrencyMax: 2 })
       const client = startClient(open('node'), server.address, 3)
-      const hanging = [0, 1].map(() => failure(client.request({ type: 'never' }, { deadlineMs: 400 })))
+      await client.request({ type: 'echo', text: '' }, { deadlineMs: 60_000 }) // connecting takes no time of what hangs
+      const hangingMs = 2_000
+      const hanging = [0, 1].map(() => failure(client.request({ type: 'never' }, { deadlineMs: hangingMs })))
       expect(await failure(client.request({ type: 'echo', text: '' }, { deadlineMs: 60_000 }))).toMatchObject({
         code: 'overloaded',
       })
-      const third = failure(client.request({ type: 'never' }, { deadlineMs: 400 }))
+      const third = failure(client.request({ type: 'never' }, { deadlineMs: hangingMs }))
       expect(await failure(client.request({ type: 'echo', text: '' }, { deadlineMs: 60_000 }))).toMatchObject({
         code: 'overloaded',
         message: expect.stringContaining('under way'),
@@ -185,7 +191,7 @@ for (const [name, implementation] of Object.entries(implementations)) {
 
     test('a request waits for a peer that is not there yet, and is surely undelivered when none comes', async () => {
       const open = implementation()
-      const first = startServer(open('control-plane'))
+      const first = startServer(open('control-plane'), addressToKeep())
       const { address } = first
       first.close()
       const client = startClient(open('node'), address)
@@ -200,7 +206,7 @@ for (const [name, implementation] of Object.entries(implementations)) {
 
     test('a lost connection fails what was under way at once, and the next request finds the new peer', async () => {
       const open = implementation()
-      const first = startServer(open('control-plane'))
+      const first = startServer(open('control-plane'), addressToKeep())
       const client = startClient(open('node'), first.address)
       await client.request({ type: 'echo', text: '' }, { deadlineMs: 60_000 })
       const hanging = failure(client.request({ type: 'never' }, { deadlineMs: 60_000 }))

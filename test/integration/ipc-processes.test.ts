@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { openRpcClient } from '../../src/ipc/client.ts'
 import { openMessaging } from '../../src/ipc/zmq/context.ts'
 import { systemClock as clock } from '../../src/lib/clock.ts'
+import { freePort } from '../../src/lib/free-port.ts'
 import { silentLogger as log } from '../../src/lib/obs/log.ts'
 import { countConversation, countSecrets } from '../support/rpc-process.ts'
 
@@ -54,7 +55,8 @@ async function killed(child: Bun.Subprocess<'ignore', 'pipe', 'inherit'>): Promi
 
 // Over TCP alone, which is what every mode uses. Over ipc:// a client was once seen not to find the server again within
 // 15 s; until that is understood no mode may listen there.
-for (const [transport, bind] of [['tcp', () => 'tcp://127.0.0.1:0']] as const)
+// The address must still be there for the second server: no outgoing connection may take its port meanwhile.
+for (const [transport, bind] of [['tcp', () => `tcp://127.0.0.1:${freePort()}`]] as const)
   test(`over ${transport}, a killed server is found again by what was asked meanwhile`, async () => {
     const first = start('server', bind())
     const address = (await lines(first).next()).value as string
