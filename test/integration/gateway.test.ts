@@ -411,8 +411,12 @@ describe('failures', () => {
     expect(first.map((response) => response.status)).toEqual([502, 502, 502, 502, 502])
     expect(first[0]!.headers.get('retry-after')).toBe('1')
     expect(await first[0]!.json()).toMatchObject({ status: 502, data: {} })
-    const early = await ask(tenant.slug)
-    expect([early.status, early.headers.get('retry-after')]).toEqual([503, '1']) // an attempt would have ended in 502
+    // An attempt ends in 502; on a busy machine one may fall due, as a probe, before this asks.
+    const early = await until('an answer without an attempt', async () => {
+      const response = await ask(tenant.slug)
+      return response.status === 503 && response
+    })
+    expect(early.headers.get('retry-after')).toMatch(/^[12]$/)
   }, 180_000)
 
   test('a worker that comes back elsewhere costs its callers only time', async () => {
