@@ -170,6 +170,7 @@ export class Child {
       const next = this.#spawn()
       current = next.child
       if ((await next.ready) !== null) log.info('child restarted', { child: this.name })
+      else current.kill('SIGKILL') // whatever it is doing: it does not serve
     }
   }
 
