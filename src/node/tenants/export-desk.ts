@@ -163,16 +163,20 @@ export class ExportDesk {
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as readonly [key: string, sizeBytes: number])
     const prefix = `${tenantPrefix(objectPrefix, tenantId)}/files/`
-    const build = async (signal: AbortSignal) => {
+    /** @param signal null: to know its size, for which no file is opened. */
+    const build = async (signal: AbortSignal | null) => {
       const zip = new ZipFile()
       const options = { mtime: new Date(cut.atMs), mode: fileMode, compress: false }
       for (const name of exportedDatabases) {
         const file = Bun.file(join(session.dir, name))
         // Opened in its turn: a file that is open is not a file that is read.
-        zip.addReadStreamLazy(name, { ...options, size: file.size }, (done) => done(null, webToNode(file.stream())))
+        zip.addReadStreamLazy(name, { ...options, size: file.size }, (done) => {
+          if (signal !== null) done(null, webToNode(file.stream()))
+        })
       }
       for (const [key, sizeBytes] of files)
         zip.addReadStreamLazy(`storage/${key}`, { ...options, size: sizeBytes }, (done) => {
+          if (signal === null) return
           store.getStream(prefix + key, { signal }).then(
             ({ body }) => done(null, webToNode(body)),
             (error: Error) => done(error, null as never),
@@ -182,7 +186,7 @@ export class ExportDesk {
       zip.end({ forceZip64Format: false, comment: '' }, size.resolve)
       return { zip, sizeBytes: await size.promise }
     }
-    const { sizeBytes } = await build(new AbortController().signal) // nothing is read for it
+    const { sizeBytes } = await build(null)
     const begin = () => {
       session.readers++
     }
