@@ -125,8 +125,10 @@ export function registerTenant(program: Command): void {
     .command('adopt')
     .description('take a tenant over from the object store that the control plane does not know, or that was deleted')
     .argument('<id|slug>')
-  addClientFlags(adopt).action(async (reference: string, options: { json?: true }) => {
-    const adopted = await clientOf(adopt).request<TenantBody>('POST', '/api/cp/tenants/adopt', { reference })
+    .option('--accept-loss', 'do not ask its standbys: commits that only they hold are lost')
+  addClientFlags(adopt).action(async (reference: string, options: { acceptLoss?: true; json?: true }) => {
+    const body = { reference, ...(options.acceptLoss && { acceptLoss: true }) }
+    const adopted = await clientOf(adopt).request<TenantBody>('POST', '/api/cp/tenants/adopt', body)
     print(adopted, options.json === true, describe)
   })
 

@@ -1,9 +1,9 @@
 // Goal: a real control plane gives a quorum tenant a standby, replaces one that dies, moves the tenant with nothing lost
-// when its owner dies, and opens it without its standby only when somebody accepts the loss. Method: real nodes as
-// processes, requests straight to their workers.
+// when its owner dies, and opens it without its standby only when somebody accepts the loss; one that takes the place of a lost
+// one asks the same standby. Method: real nodes as processes, requests straight to their workers.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ControlPlane } from '../../src/cp/config.ts'
@@ -40,11 +40,21 @@ interface TenantBody {
 
 beforeAll(async () => {
   objectStore = await openObjectStore({ kind: 'file', dir: objects }, { clock, rng })
-  controlPlane = await openControlPlane(
+  controlPlane = await openMember(0)
+  for (const id of ['a', 'b', 'c']) startNode(id)
+  await until('three healthy nodes', async () => {
+    const { items } = await cp<{ items: { state: string; workers: unknown[] }[] }>('GET', '/api/cp/nodes')
+    return items.filter(({ state, workers }) => state === 'healthy' && workers.length === 1).length === 3
+  })
+}, 180_000)
+
+/** On an empty directory it knows nothing. */
+function openMember(port: number): Promise<ControlPlane> {
+  return openControlPlane(
     {
       nodeId: 'cp-1',
       dir: join(root, 'cp'),
-      httpListen: { host: '127.0.0.1', port: 0 },
+      httpListen: { host: '127.0.0.1', port },
       ipcBind: 'tcp://127.0.0.1:0',
       ipcPubBind: 'tcp://127.0.0.1:0',
       advertiseHost: null,
@@ -62,12 +72,7 @@ beforeAll(async () => {
     },
     { clock, rng, log, metrics: new Metrics(), objectStore },
   )
-  for (const id of ['a', 'b', 'c']) startNode(id)
-  await until('three healthy nodes', async () => {
-    const { items } = await cp<{ items: { state: string; workers: unknown[] }[] }>('GET', '/api/cp/nodes')
-    return items.filter(({ state, workers }) => state === 'healthy' && workers.length === 1).length === 3
-  })
-}, 180_000)
+}
 
 afterAll(async () => {
   for (const child of running.values()) killTree(child.pid)
@@ -219,4 +224,50 @@ test('owner and standby gone together: down until an admin accepts the loss', as
   const found = await until('the tenant to answer', () => texts('shop'))
   // What the store had by then is there; the last write may be lost with the two nodes.
   expect(found.filter((text) => text !== 'four')).toEqual(['one', 'three', 'two'])
+}, 180_000)
+
+test('control plane, owner and store gone together: whoever adopts the tenant asks its standby', async () => {
+  await until('three healthy nodes', async () => {
+    for (const id of ['a', 'b', 'c']) if (!running.has(id)) startNode(id)
+    const { items } = await cp<{ items: { state: string }[] }>('GET', '/api/cp/nodes')
+    return items.filter(({ state }) => state === 'healthy').length === 3
+  })
+  const made = await cp<TenantBody>('POST', '/api/cp/tenants', { id: 'lost', ackMode: 'quorum', superuser })
+  await makeNotes('lost')
+  const { placement } = await until('a write with a standby', async () => {
+    const now = await tenantNow('lost')
+    return (await write('lost', 'first')) === 200 && now.placement.standbys.length === 1 && now
+  })
+  const acked = ['first']
+  // A file in the place of the directory: every request to the store fails, and the standby alone confirms.
+  renameSync(objects, `${objects}.away`)
+  writeFileSync(objects, '')
+  try {
+    for (const text of ['second', 'third']) {
+      expect(await write('lost', text)).toBe(200)
+      acked.push(text)
+    }
+    kill(placement.nodeId)
+    rmSync(join(root, placement.nodeId), { recursive: true, force: true })
+    const { port } = new URL(controlPlane.httpUrl)
+    await controlPlane[Symbol.asyncDispose]()
+    rmSync(join(root, 'cp'), { recursive: true, force: true })
+    rmSync(objects)
+    renameSync(`${objects}.away`, objects)
+    controlPlane = await openMember(Number(port))
+  } finally {
+    if (existsSync(`${objects}.away`)) {
+      rmSync(objects)
+      renameSync(`${objects}.away`, objects)
+    }
+  }
+  await until('the nodes that are left', async () => {
+    const { items } = await cp<{ items: { state: string }[] }>('GET', '/api/cp/nodes')
+    return items.filter(({ state }) => state === 'healthy').length === 2
+  })
+  const adopted = await cp<TenantBody>('POST', '/api/cp/tenants/adopt', { reference: made.id })
+  expect(adopted).toMatchObject({ id: made.id, ackMode: 'quorum' })
+  expect(adopted.placement.epoch).toBeGreaterThan(placement.epoch)
+  expect(new Set(await until('the tenant', () => texts('lost')))).toEqual(new Set(acked))
+  expect(await until('a standby of its own', async () => (await tenantNow('lost')).placement.standbys.length)).toBe(1)
 }, 180_000)

@@ -67,6 +67,12 @@ const answers: Readonly<Record<Refusal, Answer>> = {
   not_archived: { status: 409, message: 'The tenant is not archived.' },
   not_suspended: { status: 409, message: 'Suspend the tenant first: only one program may write its history.' },
   already_known: { status: 409, message: 'The fleet has this tenant already.', field: 'reference' },
+  standbys_unknown: {
+    status: 409,
+    message:
+      'The object store does not say which nodes stood by for this tenant; what only they hold would be lost (tenant adopt --accept-loss).',
+    field: 'acceptLoss',
+  },
   history_not_found: { status: 404, message: 'The object store holds no such tenant.', field: 'reference' },
 }
 
@@ -107,6 +113,7 @@ const worldStatus: Readonly<Record<string, readonly [status: number, message: st
   source_file_gone: [409, 'A file of that moment is gone.'],
   object_store: [503, 'The object store does not answer.'],
   history_missing: [409, 'The object store holds a manifest of this tenant but not its data.'],
+  bad_standby_record: [409, 'What the object store says about the standbys of this tenant cannot be read.'],
   bad_manifest: [409, 'The manifest of this tenant in the object store cannot be read.'],
 }
 

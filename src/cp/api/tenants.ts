@@ -200,11 +200,11 @@ export const tenantRoutes = ({ tenants, moves, adoption, auth }: TenantRoutesDep
     .post(
       '/adopt',
       async ({ body, request }) => {
-        const adopted = await adoption.adopt(body.reference, auth.actorOf(request))
+        const adopted = await adoption.adopt(body.reference, body.acceptLoss === true, auth.actorOf(request))
         if (!adopted.ok) throw refused(adopted.error)
         return bodyOf(adopted.value)
       },
-      { body: t.Object({ reference: name }) },
+      { body: t.Object({ reference: name, acceptLoss: t.Optional(t.Boolean()) }) },
     )
     .get('/:id', ({ params }) => bodyOf(params.id))
     .put('/:id', update, { body: updateBody })

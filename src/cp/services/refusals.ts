@@ -18,3 +18,4 @@ export type TenantRefusal =
   | 'not_archived'
   | 'already_known'
   | 'history_not_found'
+  | 'standbys_unknown'

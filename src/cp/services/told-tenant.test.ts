@@ -8,7 +8,7 @@ import type { Command } from '../state/command.ts'
 import { ClusterState, StateBatch } from '../state/state.ts'
 import { toldTenant } from './told-tenant.ts'
 
-test('retention and hand-over', () => {
+test('retention, hand-over, region and a warm standby', () => {
   const state = new ClusterState()
   const id = tenantIdOf(1)
   const run = (command: Command) => {
@@ -22,6 +22,10 @@ test('retention and hand-over', () => {
   run({ type: 'tenant.activate', id, atMs: 2 })
   expect(Object.keys(told())).not.toContain('isHandedOver')
   expect(Object.keys(told())).not.toContain('keepEveryMs')
+  for (const key of ['region', 'isKeptWarm']) expect(Object.keys(told())).not.toContain(key)
+  run({ type: 'tenant.warm', id, warm: { place: null } })
+  expect(told()).toMatchObject({ isKeptWarm: true })
+  expect(toldTenant(state, { ...state.tenants.get(id)!, region: 'eu' })).toMatchObject({ region: 'eu' })
   run({ type: 'tenant.retention', id, keepEveryMs: 3_600_000 })
   const none = { slug: null, domains: null, plan: null, ackMode: null, limits: null, metadata: null, atMs: 3 } as const
   run({ type: 'tenant.update', id, status: 'suspended', ...none })

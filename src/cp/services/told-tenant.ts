@@ -5,7 +5,7 @@ import type { StateReader } from '../state/state.ts'
 import { specOf, type Tenant } from '../state/tenants.ts'
 
 export function toldTenant(
-  { retentions, handOvers }: Pick<StateReader, 'retentions' | 'handOvers'>,
+  { retentions, handOvers, warmStandbys }: Pick<StateReader, 'retentions' | 'handOvers' | 'warmStandbys'>,
   tenant: Tenant,
 ): TenantSpec {
   const retention = retentions.get(tenant.id)
@@ -13,5 +13,7 @@ export function toldTenant(
     ...specOf(tenant),
     ...(retention !== undefined && { keepEveryMs: retention.keepEveryMs }),
     ...(handOvers.get(tenant.id) !== undefined && { isHandedOver: true }),
+    ...(tenant.region !== null && { region: tenant.region }),
+    ...(warmStandbys.get(tenant.id) !== undefined && { isKeptWarm: true }),
   }
 }

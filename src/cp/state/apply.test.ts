@@ -236,6 +236,22 @@ test('commands keep their bytes; unknown and damaged ones are refused', () => {
   expect(Buffer.from(begun).toString('hex')).toBe(
     '011401026f700f74656e616e7430303030303030303180d095ffbc31ac02010280d095ffbc31',
   )
+  const reclaim = commands.encode({
+    type: 'tenant.reclaim',
+    tenant: tenant(1),
+    nodeId: 'n1' as NodeId,
+    worker: 0,
+    epoch: 9 as Epoch,
+    standbySets: [{ epoch: 7 as Epoch, nodeIds: ['n2' as NodeId] }],
+    keepEveryMs: 3_600_000,
+    isKeptWarm: true,
+    isHandedOver: false,
+    replicaEpoch: null,
+    atMs: 1_700_000_000_000,
+  })
+  expect(Buffer.from(reclaim).toString('hex')).toBe(
+    '012d0f74656e616e7430303030303030303102743100000005736d616c6c00008827000180c2d72f01904e0114882701016b017680d095ffbc3180d095ffbc3101056140622e63082432622431302478026e310009010701026e320180dddb0101000080d095ffbc31',
+  )
   expect(() => commands.decode(new Uint8Array([1, 99]))).toThrow('type 99 is unknown')
   expect(() => commands.decode(new Uint8Array([2, 3]))).toThrow('version 2 is unknown')
   fc.assert(

@@ -106,19 +106,11 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       return accepted
     }
     case 'tenant.adopt': {
-      const { tenant, nodeId, worker, epoch } = command
-      const isWantedBack = canComeBack(state, tenant.id)
-      const taken = isWantedBack ? nameRefusal(state, tenant) : newTenantRefusal(state, tenant)
-      const refused = taken ?? nodeRefusal(state, command.nodeId)
-      if (refused !== null) return reject(refused)
-      if (epoch < 1 || epoch > epochMax) return reject('stale_epoch')
-      if (state.sweeps.get(tenant.id) !== undefined) batch.removeSweep(tenant.id)
-      // Deleted while another program wrote its histories: that one may still do so.
-      const status = state.handOvers.get(tenant.id) === undefined ? tenant.status : 'suspended'
-      batch.putTenant({ ...tenant, status, pendingSuperuser: null })
-      batch.putPlacement({ tenantId: tenant.id, nodeId, worker, epoch, standbySets: [] })
-      return accepted
+      const none = { standbySets: [], keepEveryMs: null, isKeptWarm: false, isHandedOver: false, replicaEpoch: null }
+      return applyReclaim(state, batch, { ...command, ...none, atMs: command.tenant.updatedAtMs })
     }
+    case 'tenant.reclaim':
+      return applyReclaim(state, batch, command)
     case 'tenant.activate': {
       const tenant = state.tenants.get(command.id)
       if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
@@ -275,6 +267,35 @@ function canComeBack(state: StateReader, id: TenantId): boolean {
   const phase = state.sweeps.get(id)?.phase
   const isWhole = phase === undefined || phase === 'released' || phase === 'named'
   return state.tenants.get(id)?.status === 'deleted' && state.placements.get(id) === undefined && isWhole
+}
+
+function applyReclaim(
+  state: StateReader,
+  batch: StateBatch,
+  command: Omit<Extract<Command, { readonly type: 'tenant.reclaim' }>, 'type'>,
+): Outcome {
+  const { tenant, nodeId, worker, epoch, standbySets: sets, keepEveryMs, isKeptWarm, replicaEpoch, atMs } = command
+  const { id: tenantId } = tenant
+  const isWantedBack = canComeBack(state, tenantId)
+  const taken = isWantedBack ? nameRefusal(state, tenant) : newTenantRefusal(state, tenant)
+  const refused = taken ?? nodeRefusal(state, nodeId)
+  if (refused !== null) return reject(refused)
+  if (epoch < 1 || epoch > epochMax || (sets.at(-1)?.epoch ?? 0) >= epoch) return reject('stale_epoch')
+  if (sets.length > standbySetsMax) return reject('standbys_unasked')
+  if (state.sweeps.get(tenantId) !== undefined) batch.removeSweep(tenantId)
+  // Also deleted while another program wrote its histories: that one may still do so.
+  const isHandedOver = command.isHandedOver || state.handOvers.get(tenantId) !== undefined
+  batch.putTenant({ ...tenant, status: isHandedOver ? 'suspended' : tenant.status, pendingSuperuser: null })
+  // Its owner asks the standbys that others had. Until it has some of its own the store alone acknowledges; where there is no
+  // room for one more set, the last one goes on.
+  const standbySets = sets.length < standbySetsMax ? withSet(sets, { epoch, nodeIds: [] }) : sets
+  batch.putPlacement({ tenantId, nodeId, worker, epoch, standbySets })
+  if (isHandedOver && state.handOvers.get(tenantId) === undefined) batch.putHandOver({ tenantId, atMs })
+  if (keepEveryMs !== null) batch.putRetention({ tenantId, keepEveryMs })
+  if (isKeptWarm) batch.putWarmStandby({ tenantId, place: null })
+  if (replicaEpoch !== null && state.replicas.get(tenantId) === undefined)
+    batch.putReplica({ tenantId, epoch: replicaEpoch })
+  return accepted
 }
 
 /** Deleting objects is decided here, so that nobody takes the tenant back at the same time. */

@@ -24,6 +24,7 @@ import { type AuditFacts, auditCodec } from './audit.ts'
 import { type DrillRow, drillCodec } from './drills.ts'
 import type { NodeRow } from './nodes.ts'
 import { operationCodec, type TenantOperation } from './operations.ts'
+import { type RecordedSet, recordedSetCodec } from './placements.ts'
 import { type SweepPhase, type SweepRow, sweepCodec, sweepPhases } from './sweeps.ts'
 import { limitsCodec, outageModes, type Tenant, tenantCodec } from './tenants.ts'
 import { type WarmPlace, warmPlaceCodec } from './warm-standbys.ts'
@@ -64,6 +65,24 @@ export type Command =
       readonly nodeId: NodeId
       readonly worker: number
       readonly epoch: Epoch
+    }
+  /** The same, and what else the object store tells of it; `tenant.adopt` is the older form without. */
+  | {
+      readonly type: 'tenant.reclaim'
+      readonly tenant: Tenant
+      readonly nodeId: NodeId
+      readonly worker: number
+      readonly epoch: Epoch
+      /** Standbys that may hold what the store does not, oldest first. */
+      readonly standbySets: readonly RecordedSet[]
+      readonly keepEveryMs: number | null
+      /** A second node shall keep it warm. */
+      readonly isKeptWarm: boolean
+      /** Another program may write its histories. */
+      readonly isHandedOver: boolean
+      /** As of `replica.begin`; null: its histories need no paths of epochs. */
+      readonly replicaEpoch: number | null
+      readonly atMs: number
     }
   /** Moves a tenant, or keeps it where it is under a new epoch: max(expected, seen) + 1. */
   | {
@@ -118,14 +137,11 @@ export type Command =
   /** Nobody serves it; the next request brings it back. */
   | { readonly type: 'tenant.archive'; readonly id: TenantId; readonly atMs: number }
   | { readonly type: 'tenant.resume'; readonly id: TenantId; readonly atMs: number }
-  /**
-   * From here on its histories lie on paths of their epochs, so far on that of `epoch`; 0: on the one without. For a tenant
-   * that is about to be adopted it comes first.
-   */
   /** How long each of its restore points stays; null: as long as everybody's. */
   | { readonly type: 'tenant.retention'; readonly id: TenantId; readonly keepEveryMs: number | null }
   /** Whether a second node keeps it warm, and which; null: none shall. */
   | { readonly type: 'tenant.warm'; readonly id: TenantId; readonly warm: { readonly place: WarmPlace | null } | null }
+  /** From here on its histories lie on paths of their epochs, so far on that of `epoch`; 0: on the one without. */
   | { readonly type: 'replica.begin'; readonly id: TenantId; readonly epoch: number }
   /** The owner under this epoch has copied the newest state to its own path: that one counts. */
   | { readonly type: 'replica.move'; readonly id: TenantId; readonly epoch: Epoch }
@@ -195,6 +211,21 @@ export const commands = versioned<Command>(
     ],
     'tenant.delete': [5, struct<Of<'tenant.delete'>>({ id: tenantId, atMs: varint })],
     'tenant.adopt': [6, struct<Of<'tenant.adopt'>>({ tenant: tenantCodec, nodeId, worker: varint, epoch })],
+    'tenant.reclaim': [
+      45,
+      struct<Of<'tenant.reclaim'>>({
+        tenant: tenantCodec,
+        nodeId,
+        worker: varint,
+        epoch,
+        standbySets: list(recordedSetCodec),
+        keepEveryMs: nullable(varint),
+        isKeptWarm: bool,
+        isHandedOver: bool,
+        replicaEpoch: nullable(varint),
+        atMs: varint,
+      }),
+    ],
     'tenant.assign': [
       7,
       struct<Of<'tenant.assign'>>({ id: tenantId, nodeId, worker: varint, expected: epoch, seen: epoch }),

@@ -28,11 +28,16 @@ const version1: Codec<PlacementRow> = {
   read: (from) => ({ ...withoutStandbys.read(from), standbySets: [] }),
 }
 
+export const recordedSetCodec = struct<RecordedSet>({
+  epoch: brandedNumber<Epoch>(),
+  nodeIds: list(branded<NodeId>()),
+})
+
 export const placementRows = versioned(
   2,
   struct<PlacementRow>({
     ...owner,
-    standbySets: list(struct<RecordedSet>({ epoch: brandedNumber<Epoch>(), nodeIds: list(branded<NodeId>()) })),
+    standbySets: list(recordedSetCodec),
   }),
   { 1: version1 },
 )

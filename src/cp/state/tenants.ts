@@ -10,7 +10,7 @@ export interface Superuser {
   readonly passwordHash: string
 }
 
-export interface Tenant extends Omit<TenantSpec, 'keepEveryMs' | 'isHandedOver'> {
+export interface Tenant extends Omit<TenantSpec, 'keepEveryMs' | 'isHandedOver' | 'region' | 'isKeptWarm'> {
   /** The cluster user who owns it; null: made by an admin. */
   readonly owner: string | null
   readonly region: string | null

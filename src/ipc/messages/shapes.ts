@@ -92,6 +92,8 @@ const tenant = object<TenantSpec>({
   createdAtMs: number(),
   keepEveryMs: optional(number()),
   isHandedOver: optional(boolean),
+  region: optional(text(nameMax)),
+  isKeptWarm: optional(boolean),
 })
 
 const ipcAddress = text(nameMax, (address) => /^(?:tcp|ipc):\/\/\S+$/.test(address))

@@ -40,6 +40,10 @@ export interface TenantSpec {
   readonly keepEveryMs?: number
   /** Another program writes its histories: nobody of us touches them. Missing: no. */
   readonly isHandedOver?: boolean
+  /** Where its nodes are; missing: anywhere. Told, as the next, for the manifest: whoever adopts the tenant goes on with it. */
+  readonly region?: string
+  /** A second node keeps it warm. Missing: no. */
+  readonly isKeptWarm?: boolean
 }
 
 /** Which node and worker own a tenant, under which epoch. */

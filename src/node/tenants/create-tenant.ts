@@ -3,6 +3,7 @@
 
 import { rm } from 'node:fs/promises'
 import type { Placement, TenantSpec } from '../../ipc/messages/tenant.ts'
+import { noStandbys } from '../../ipc/standby-record.ts'
 import { alphanumeric, randomText } from '../../lib/id.ts'
 import { NeverShippedError } from '../../replicate/errors.ts'
 import { createHistory, openHistory } from '../../replicate/history.ts'
@@ -51,6 +52,7 @@ export async function createTenant(
   const begin = async (name: DatabaseName, database: Database) => {
     begun[name] = firstManifest(await createHistory(locate(histories, name), database, history))
   }
+  const noFactsYet = { ...noFacts, standbys: noStandbys }
   for (const name of databaseNames) if (await takeOver(name)) shipped.add(name)
   if (shipped.has('data.db')) return { existed: true, setupPath: null }
 
@@ -64,13 +66,13 @@ export async function createTenant(
   if (superuser !== null) await putSuperuser(engine, superuser)
   const setupPath = superuser === null ? await createInstallerPath(engine) : null
   if (!shipped.has('auxiliary.db')) await begin('auxiliary.db', engine.aux)
-  await writeManifest(deps, { tenant: spec, facts: noFacts, updatedAtMs: clock.now() })
+  await writeManifest(deps, { tenant: spec, facts: noFactsYet, updatedAtMs: clock.now() })
   await begin('data.db', engine.data)
   // Only now is it known where the histories stand. Without this they would be listed at the first opening.
   const hooksFact = begun['hooks.db'] === undefined ? null : { anyEnabled: false, txid: begun['hooks.db'].tail.txid }
   await writeManifest(deps, {
     tenant: spec,
-    facts: { ...noFacts, databases: begun, hooks: hooksFact },
+    facts: { ...noFactsYet, databases: begun, hooks: hooksFact },
     updatedAtMs: clock.now(),
   })
   return { existed: false, setupPath }

@@ -7,6 +7,7 @@ import { handOver } from '../../replicate/hand-over.ts'
 import { findTail } from '../../replicate/history.ts'
 import { locate, type TenantHistories } from './cut.ts'
 import type { JobContext } from './job-context.ts'
+import { markHandedOver } from './manifest.ts'
 import { databaseNames } from './tenant-files.ts'
 
 /** @param isHandedOver the tenant is stopped and stays so. */
@@ -17,6 +18,7 @@ export async function ejectTenant(
 ): Promise<EjectReport> {
   const { scratchDir, clock, signal, report } = context
   const databases: EjectReport['databases'][number][] = []
+  if (isHandedOver) await markHandedOver(context, histories.tenantId, clock.now())
   for (const [index, name] of databaseNames.entries()) {
     report({ step: `looking at ${name}`, done: index, total: databaseNames.length })
     const at = locate(histories, name)

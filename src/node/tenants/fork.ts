@@ -9,6 +9,7 @@ import { Database as Sqlite } from 'bun:sqlite'
 import { join } from 'node:path'
 import type { Cut, ForkReport } from '../../ipc/messages/jobs.ts'
 import type { Placement, TenantSpec } from '../../ipc/messages/tenant.ts'
+import { noStandbys } from '../../ipc/standby-record.ts'
 import type { TenantId, Txid } from '../../lib/brand.ts'
 import { fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { AppError } from '../../lib/errors.ts'
@@ -62,7 +63,11 @@ export async function forkTenant(
   const { notes, files } = makeOwn(join(scratchDir, 'data.db'), rng)
   const filesBytes = await copyFiles(files, { source, target: tenant.id }, context)
   const lineage = { tenantId: source, atMs: cut.atMs }
-  await writeManifest(context, { tenant, facts: { ...noFacts, lineage }, updatedAtMs: clock.now() })
+  await writeManifest(context, {
+    tenant,
+    facts: { ...noFacts, lineage, standbys: noStandbys },
+    updatedAtMs: clock.now(),
+  })
   for (const name of databaseNames) {
     report({ step: `writing ${name}`, done: files.length, total: files.length })
     const at = locate({ ...context, tenantId: tenant.id }, name)

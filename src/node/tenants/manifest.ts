@@ -3,6 +3,7 @@
 // part but the identity may be missing. See `docs/formats/manifest.md`.
 
 import type { TenantSpec } from '../../ipc/messages/tenant.ts'
+import { decodeStandbyFacts, type StandbyFacts } from '../../ipc/standby-record.ts'
 import { isTenantId, type TenantId, type Txid } from '../../lib/brand.ts'
 import { equalBytes, fromUtf8, utf8 } from '../../lib/bytes.ts'
 import { ObjectNotFoundError, type ObjectStore } from '../../lib/object-store/object-store.ts'
@@ -26,6 +27,8 @@ export interface TenantFacts {
   readonly filesListedAtMs: number | null
   /** The tenant and the moment that this is a fork of; nothing is read from there any more. */
   readonly lineage: { readonly tenantId: TenantId; readonly atMs: number } | null
+  /** null: written by a version that left no records of standbys, so there may have been any. */
+  readonly standbys: StandbyFacts | null
 }
 
 export const noFacts: TenantFacts = {
@@ -34,6 +37,7 @@ export const noFacts: TenantFacts = {
   nextCronAtMs: null,
   filesListedAtMs: null,
   lineage: null,
+  standbys: null,
 }
 
 interface ManifestPlace {
@@ -68,6 +72,28 @@ export async function writeIdentity(
 ): Promise<void> {
   const facts = (await readFacts(place, identity.tenant.id)) ?? noFacts
   await writeManifest(place, { ...identity, facts })
+}
+
+/**
+ * Remembers in the store, where whoever adopts the tenant finds it, that another program may write its histories from here on.
+ * The tenant is closed here, and stays so. Without a manifest nobody adopts it.
+ */
+export async function markHandedOver(
+  { store, objectPrefix }: ManifestPlace,
+  id: TenantId,
+  updatedAtMs: number,
+): Promise<void> {
+  let bytes: Uint8Array
+  try {
+    bytes = await store.get(manifestKey(objectPrefix, id))
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return
+    throw error
+  }
+  const facts = decodeFacts(bytes)
+  if (facts === null) return
+  const { tenant } = JSON.parse(fromUtf8(bytes)) as { readonly tenant: TenantSpec } // written as it was read
+  await writeManifest({ store, objectPrefix }, { tenant: { ...tenant, isHandedOver: true }, facts, updatedAtMs })
 }
 
 /** null when there is no manifest, or none that can be read. */
@@ -150,13 +176,14 @@ export function decodeFacts(bytes: Uint8Array): TenantFacts | null {
     const history = decodeHistoryManifest(found[name])
     if (history !== null) databases[name] = history
   }
-  const { hooks, nextCronAtMs, filesListedAtMs, lineage } = raw
+  const { hooks, nextCronAtMs, filesListedAtMs, lineage, standbys } = raw
   return {
     databases,
     hooks: isObject(hooks) ? decodeHooks(hooks) : null,
     nextCronAtMs: isTime(nextCronAtMs) ? nextCronAtMs : null,
     filesListedAtMs: isTime(filesListedAtMs) ? filesListedAtMs : null,
     lineage: isObject(lineage) ? decodeLineage(lineage) : null,
+    standbys: decodeStandbyFacts(standbys),
   }
 }
 

@@ -25,11 +25,12 @@ import type { FileCache } from '../engine/files/file-cache.ts'
 import { ObjectStorage } from '../engine/files/object-storage.ts'
 import { logsOf } from '../engine/logs/log-store.ts'
 import { locate } from './cut.ts'
-import { readFacts, type TenantFacts, tenantPrefix } from './manifest.ts'
+import { noFacts, readFacts, type TenantFacts, tenantPrefix } from './manifest.ts'
 import { ackDeadlineMs, ReplicatedGate, type ShipProgress } from './output-gate.ts'
 import type { OpenTenant } from './pool.ts'
 import { SlotWatch } from './slot-watch.ts'
 import type { StandbyClients } from './standby-clients.ts'
+import { dropEarlierRecords, recordStandbys } from './standby-records.ts'
 import { allowFleetRestore } from './tenant-content.ts'
 import { WrongOwnerError } from './tenant-errors.ts'
 import { type DatabaseName, databaseNames, type TenantFiles } from './tenant-files.ts'
@@ -87,15 +88,17 @@ export async function openTenant(spec: TenantSpec, placement: Placement, deps: T
     const council = councilOf(placement, deps)
     const startedAtMs = deps.clock.monotonic()
     const reading = readFacts(deps, id)
-    const [data, aux, hooks, facts] = await Promise.all([
+    const [data, aux, hooks, facts, standbys] = await Promise.all([
       takeOver('data.db', placement, deps, reading, council),
       takeOver('auxiliary.db', placement, deps, reading),
       takeOver('hooks.db', placement, deps, reading),
       reading,
+      reading.then((known) => recordStandbys(placement, known?.standbys ?? null, deps)),
     ])
+    if (standbys.isNew) void dropEarlierRecords(placement, deps)
     const openMs = deps.clock.monotonic() - startedAtMs
     const histories = { 'data.db': data, 'auxiliary.db': aux, 'hooks.db': hooks }
-    const upkeep = new TenantUpkeep(spec, histories, facts, deps)
+    const upkeep = new TenantUpkeep(spec, histories, { ...(facts ?? noFacts), standbys: standbys.facts }, deps)
     upkeep.openingTook(openMs)
     deps.onOpened(
       openMs,
@@ -405,7 +408,8 @@ class ReplicatedTenant implements OpenTenant {
     }
     const pathOf = shipped.every(Boolean) ? (name: DatabaseName) => files.path(id, name) : null
     if (!fence.isClosed) {
-      this.#deps.onUpkeepDue(id, await upkeep.close(nextCronAtMs, pathOf))
+      const closing = { nextCronAtMs, pathOf, settledTxid: shipped[0] === true ? shipper.txid : null }
+      this.#deps.onUpkeepDue(id, await upkeep.close(closing))
       this.#deps.onCronDue(id, nextCronAtMs)
     }
     if (shipped.every(Boolean) && !fence.isClosed) return files.markClean(id)

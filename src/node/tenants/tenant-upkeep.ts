@@ -2,6 +2,7 @@
 // changed what a restore reads, but not per commit. No timer, and no request while nothing is written.
 
 import type { TenantSpec } from '../../ipc/messages/tenant.ts'
+import type { Epoch, Txid } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { errorMessage } from '../../lib/errors.ts'
 import type { ObjectStore } from '../../lib/object-store/object-store.ts'
@@ -16,7 +17,7 @@ import type { Engine } from '../engine/engine.ts'
 import { sweepDeletedFiles } from '../engine/files/deleted-files.ts'
 import { noteAbandonedFiles } from './abandoned-files.ts'
 import { locate } from './cut.ts'
-import { noFacts, type TenantFacts, writeManifest } from './manifest.ts'
+import { type TenantFacts, writeManifest } from './manifest.ts'
 import { type DatabaseName, databaseNames } from './tenant-files.ts'
 
 /** Between two manifests of a tenant that stays open, ms: each is a PUT, and a missed one only costs a listing. */
@@ -43,17 +44,19 @@ export class TenantUpkeep {
   #writing: Promise<void> = Promise.resolve()
   #sweeping: Promise<void> = Promise.resolve()
   readonly #restored: readonly DatabaseName[]
+  readonly #epoch: Epoch
 
-  /** @param facts what the manifest says; null when there is none. */
+  /** @param facts what the manifest says, and what this opening has made so. */
   constructor(
     spec: TenantSpec,
     histories: Readonly<Record<DatabaseName, OpenedHistory>>,
-    facts: TenantFacts | null,
+    facts: TenantFacts,
     deps: UpkeepDeps,
   ) {
     this.#spec = spec
-    this.#facts = { ...(facts ?? noFacts), hooks: hooksAt(facts, histories['hooks.db']) }
+    this.#facts = { ...facts, hooks: hooksAt(facts, histories['hooks.db']) }
     this.#deps = deps
+    this.#epoch = histories['data.db'].writer.epoch as Epoch
     this.#restored = databaseNames.filter((name) => histories[name].origin === 'restored')
     this.#writtenAtMs = deps.clock.monotonic()
     for (const name of databaseNames) {
@@ -110,19 +113,26 @@ export class TenantUpkeep {
   /**
    * After everything was shipped: writes the manifest if it has changed. Never rejects; a missing manifest only costs.
    *
-   * @param nextCronAtMs when the closed tenant must be opened for a cron job; null for never.
-   * @param pathOf where a database lies that is closed and all in the store; null when the closing was not that clean.
+   * @param closing.nextCronAtMs when the closed tenant must be opened for a cron job; null for never.
+   * @param closing.pathOf where a database lies that is closed and all in the store; null when the closing was not that clean.
+   * @param closing.settledTxid the end of `data.db` when all of that is in the store; null when it is not.
    * @returns when a retention pass of the closed tenant is due, ms since the Unix epoch; null for never.
    */
-  async close(
-    nextCronAtMs: number | null,
-    pathOf: ((name: DatabaseName) => string) | null = null,
-  ): Promise<number | null> {
+  async close({
+    nextCronAtMs,
+    pathOf,
+    settledTxid,
+  }: {
+    readonly nextCronAtMs: number | null
+    readonly pathOf: ((name: DatabaseName) => string) | null
+    readonly settledTxid: Txid | null
+  }): Promise<number | null> {
     this.abandon()
     const failed = (what: string) => (error: unknown) =>
       this.#deps.log.warn(what, { tenant: this.#spec.id, error: errorMessage(error) })
     const images = this.#isDirty && pathOf !== null ? this.#putImages(pathOf).catch(failed('image was not made')) : null
-    if (this.#isDirty || nextCronAtMs !== this.#facts.nextCronAtMs)
+    const isSettled = this.#settle(settledTxid)
+    if (this.#isDirty || isSettled || nextCronAtMs !== this.#facts.nextCronAtMs)
       await this.#write(nextCronAtMs).catch(failed('manifest was not written'))
     await images
     const due = [...this.#histories.values()].flatMap(({ nextPassAtMs }) => nextPassAtMs ?? [])
@@ -133,6 +143,14 @@ export class TenantUpkeep {
   abandon(): void {
     this.#isClosed = true
     for (const history of this.#histories.values()) history.close()
+  }
+
+  /** Whether there is news for whoever adopts the tenant: nothing of it is with standbys alone. */
+  #settle(txid: Txid | null): boolean {
+    const { standbys } = this.#facts
+    if (standbys === null || standbys.recordEpoch === null || txid === null) return false
+    this.#facts = { ...this.#facts, standbys: { ...standbys, settled: { txid, epoch: this.#epoch } } }
+    return true
   }
 
   /** Beside the manifest, which need not name them: a listing finds them. */
@@ -217,7 +235,6 @@ export class TenantUpkeep {
 }
 
 /** What was known of the hooks still holds when nothing but our seal came behind it. */
-function hooksAt(facts: TenantFacts | null, opened: OpenedHistory): TenantFacts['hooks'] {
-  const known = facts?.hooks ?? null
+function hooksAt({ hooks: known }: TenantFacts, opened: OpenedHistory): TenantFacts['hooks'] {
   return known !== null && known.txid === opened.txid - 1 ? { ...known, txid: opened.txid } : null
 }
