@@ -109,6 +109,21 @@ test('superusers see that a hidden password of a plain collection is there, neve
   expect(text).not.toContain('12345678')
 })
 
+test('a password that bcrypt cannot take is named to superusers alone when a record is created', async () => {
+  const path = '/api/collections/safes/records'
+  const fields = [{ name: 'pin', type: 'password' }]
+  expect((await ask('POST', '/api/collections', { name: 'safes', fields, createRule: '' })).status).toBe(200)
+  const long = { pin: 'x'.repeat(73) }
+  const named = { pin: { code: 'validation_invalid_value', message: 'Invalid value.' } }
+  expect((await ask('POST', path, long)).json.data).toEqual(named)
+  const guest = await fetch(server.url + path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(long),
+  })
+  expect(await guest.json()).toEqual({ data: {}, message: 'Failed to create record.', status: 400 })
+})
+
 test('the script of the extensions of the dashboard is empty', async () => {
   const answer = await ask('GET', '/_/extensions.js')
   expect([answer.status, answer.text]).toEqual([200, ''])

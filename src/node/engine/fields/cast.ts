@@ -44,7 +44,8 @@ export function toNumber(raw: unknown): number {
   if (typeof raw !== 'string') return 0
   if (/^[+-]?(inf|infinity)$/i.test(raw)) return raw.startsWith('-') ? -Infinity : Infinity
   if (/^nan$/i.test(raw)) return Number.NaN
-  return numberPattern.test(raw) ? Number(raw.replaceAll('_', '')) : 0
+  const value = numberPattern.test(raw) ? Number(raw.replaceAll('_', '')) : 0
+  return Number.isFinite(value) ? value : 0 // out of range is as good as no number
 }
 
 const truthy = new Set(['1', 't', 'T', 'true', 'TRUE', 'True'])

@@ -8,7 +8,6 @@ import { PasswordValue } from './value.ts'
 
 /** Characters; where the field says 0. */
 const lengthDefault = 71
-const bytesMax = 72
 
 export const passwordKind: FieldKind<PasswordField> = {
   columnType: () => "TEXT DEFAULT '' NOT NULL",
@@ -20,10 +19,10 @@ export const passwordKind: FieldKind<PasswordField> = {
     record.values[field.name] = new PasswordValue('', toText(raw))
   },
   validate(field, record) {
-    const { hash, plain } = record.values[field.name] as PasswordValue
+    const value = record.values[field.name] as PasswordValue
+    const { hash, plain } = value
     if (plain === '') return field.required && hash === '' ? requiredError : null
-    // bcrypt refuses what it would cut off.
-    if (Buffer.byteLength(plain) > bytesMax) return invalid('validation_invalid_value', 'Invalid value.')
+    if (value.isTooLong) return invalid('validation_invalid_value', 'Invalid value.')
     const length = [...plain].length
     if (length < field.min)
       return invalid('validation_min_text_constraint', `Must be at least ${field.min} character(s)`)

@@ -8,6 +8,9 @@ export interface GeoPoint {
   readonly lat: number
 }
 
+/** What bcrypt reads of a text. */
+const passwordBytesMax = 72
+
 /** A password that is stored, or one that was just set and is hashed before it is. */
 export class PasswordValue {
   readonly hash: string
@@ -16,6 +19,10 @@ export class PasswordValue {
   constructor(hash: string, plain = '') {
     this.hash = hash
     this.plain = plain
+  }
+  /** bcrypt refuses what it would cut off. */
+  get isTooLong(): boolean {
+    return Buffer.byteLength(this.plain) > passwordBytesMax
   }
   /** Never shown, whoever asks. */
   toJSON(): string {

@@ -46,17 +46,21 @@ test('URLs', () => {
     'http://127.0.0.1',
     'http://[::1]:80/',
     'https://user:pw@example.com/',
-    'http://a_b.example.com',
+    'http://a.b.c.de',
     'http://@x',
     'foo://a@example.com',
     'sub.exämple.com',
     'a.ü',
+    'a.bc.de.fgh',
+    'a.bc-de.fg',
   ])
     expect([text, isUrl(text)]).toEqual([text, true])
   for (const text of [
     '',
     'abc',
     'invalid',
+    'http://a.b.c.de',
+    'x@a.b.x.com',
     '.example.com',
     'http://',
     'http://a b',

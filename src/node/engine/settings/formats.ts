@@ -35,8 +35,8 @@ export function isEmail(text: string): boolean {
 const alnum = 'a-zA-Z0-9'
 const wide = `${alnum}\\u00a1-\\uffff`
 // What may stand before the last two labels: names with underscores and hyphens in the first of them, or with any single
-// separator and at least two characters before the last dot. Each alternative matches a text in one way only.
-const leading = `(?:[${alnum}][${alnum}_-]*[${alnum}](?:\\.[${alnum}]+(?:-[${alnum}]+)*)*|www\\.|(?!.\\.[${alnum}]+$)[${alnum}]+(?:[-_.][${alnum}]+)*\\.[${alnum}]+)`
+// separator and two letters or digits in a row before the last dot. Each alternative matches a text in one way only.
+const leading = `(?:[${alnum}][${alnum}_-]*[${alnum}](?:\\.[${alnum}]+(?:-[${alnum}]+)*)*|www\\.|(?:[${alnum}]+[-_.])*[${alnum}]{2,}\\.[${alnum}]+)`
 const lastLabels = `[${wide}]+(?:-{1,2}[${wide}]+)*(?:\\.[a-zA-Z\\u00a1-\\uffff]+)?`
 const urlAddress =
   '(?:[1-9]\\d?|1\\d\\d|2[01]\\d|22[0-3]|24\\d|25[0-5])(?:\\.(?:\\d{1,2}|1\\d\\d|2[0-4]\\d|25[0-5])){2}\\.(?:\\d{1,2}|1\\d\\d|2[0-4]\\d|25[0-5])'
