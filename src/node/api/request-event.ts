@@ -147,10 +147,20 @@ export class RequestEvent {
     }
   }
 
+  /** The parameter `fields`; empty when there is none. */
+  get fields(): string {
+    return this.rawQuery.includes('fields=') ? (this.query.get('fields') ?? '') : ''
+  }
+
+  /** The JSON of an answer; `?fields=` picks from it. */
+  toText(value: unknown): string {
+    const { fields } = this
+    return fields === '' ? toJson(value) : pickFields(value, fields)
+  }
+
   /** A JSON answer; `?fields=` picks from it. Leaves through the output gate. */
   json(status: number, value: unknown): MaybePromise<Response> {
-    const fields = this.rawQuery.includes('fields=') ? this.query.get('fields') : null
-    const text = fields ? pickFields(value, fields) : toJson(value)
+    const text = this.toText(value)
     return this.#leave(() => jsonResponse(status, text))
   }
 

@@ -1,7 +1,7 @@
 // A page of records: rule, filter, sort and totals in two statements. PocketBase: tools/search/provider.go.
 
 import type { Collection } from '../collections/collection.ts'
-import { quoteName, type Row } from '../db/sql.ts'
+import { quoteName, type Row, type SqlParams } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
 import { clientExpressionsMax, clientFilterBytesMax, ruleExpressionsMax } from '../filter/compile.ts'
 import { FilterError, type RuleRequest } from '../filter/resolver.ts'
@@ -24,13 +24,14 @@ export interface ListQuery {
   readonly sort: string
 }
 
+/** Members in the order of an answer. */
 export interface RecordPage {
+  readonly items: EngineRecord[]
   readonly page: number
   readonly perPage: number
   /** -1 where totals were not asked for. */
   readonly totalItems: number
   readonly totalPages: number
-  readonly items: EngineRecord[]
 }
 
 /** `-created,@random` as [key, direction] pairs. Throws FilterError. */
@@ -46,13 +47,20 @@ function parseSort(text: string): (readonly [key: string, direction: 'ASC' | 'DE
   })
 }
 
+/** A page before anything is read: what it asks of the database. */
+export interface PagePlan {
+  readonly collection: Collection
+  readonly page: number
+  readonly perPage: number
+  /** Null where totals were not asked for. */
+  readonly countSql: string | null
+  readonly countParams: SqlParams
+  readonly rowsSql: string
+  readonly rowsParams: SqlParams
+}
+
 /** Throws FilterError for a filter or sort that is wrong or not allowed, and for a broken list rule. */
-export async function listRecords(
-  engine: Engine,
-  collection: Collection,
-  query: ListQuery,
-  request: RuleRequest,
-): Promise<RecordPage> {
+export function planPage(engine: Engine, collection: Collection, query: ListQuery, request: RuleRequest): PagePlan {
   const isSuperuser = request.auth?.collection.isSuperusers ?? false
   const compiler = ruleCompiler(engine, collection, request)
   const conditions: string[] = []
@@ -75,27 +83,35 @@ export async function listRecords(
   const where = conditions.length > 0 ? ` WHERE ${conditions.join(' AND ')}` : ''
   const from = `${table}${compiler.joinText()}${where}`
   const params = [...compiler.params.values]
-  let totalItems = -1
-  let { page } = query
-  if (!query.skipTotal) {
-    const column = collection.isView ? `${table}.id` : `${table}.\`_rowid_\``
-    // The rows of a table are distinct without a join; those of a view need not be.
-    const count = compiler.hasJoins || collection.isView ? `COUNT(DISTINCT ${column})` : 'COUNT(*)'
-    totalItems = await total(engine, `SELECT ${count} AS n FROM ${from}`, params)
-  }
-  page = Math.max(1, page)
+  const column = collection.isView ? `${table}.id` : `${table}.\`_rowid_\``
+  // The rows of a table are distinct without a join; those of a view need not be.
+  const count = compiler.hasJoins || collection.isView ? `COUNT(DISTINCT ${column})` : 'COUNT(*)'
+  const page = Math.max(1, query.page)
   // Past any table, and still a whole number to SQLite.
   const offset = Math.min((page - 1) * query.perPage, Number.MAX_SAFE_INTEGER)
   const orderText = order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''
   const distinct = compiler.hasJoins ? 'DISTINCT ' : ''
   const limit = ` LIMIT ?${params.length + 1} OFFSET ?${params.length + 2}`
-  const sql = `SELECT ${distinct}${table}.* FROM ${from}${orderText}${limit}`
-  const rows = await engine.data.read<Row>(sql, [...params, query.perPage, offset])
   return {
+    collection,
     page,
     perPage: query.perPage,
-    totalItems,
-    totalPages: totalItems < 0 ? -1 : Math.ceil(totalItems / query.perPage),
+    countSql: query.skipTotal ? null : `SELECT ${count} AS n FROM ${from}`,
+    countParams: params,
+    rowsSql: `SELECT ${distinct}${table}.* FROM ${from}${orderText}${limit}`,
+    rowsParams: [...params, query.perPage, offset],
+  }
+}
+
+export async function readPage(engine: Engine, plan: PagePlan): Promise<RecordPage> {
+  const { collection, page, perPage, countSql, countParams, rowsSql, rowsParams } = plan
+  const totalItems = countSql === null ? -1 : await total(engine, countSql, countParams)
+  const rows = await engine.data.read<Row>(rowsSql, rowsParams)
+  return {
     items: rows.map((row) => EngineRecord.fromRow(collection, row)),
+    page,
+    perPage,
+    totalItems,
+    totalPages: totalItems < 0 ? -1 : Math.ceil(totalItems / perPage),
   }
 }

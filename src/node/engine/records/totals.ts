@@ -3,14 +3,12 @@
 
 import { LruMap } from '../../../lib/lru.ts'
 import type { MaybePromise } from '../../../lib/result.ts'
-import { quoteName, type SqlParams } from '../db/sql.ts'
+import type { SqlParams } from '../db/sql.ts'
 import type { Engine } from '../engine.ts'
-import { contentVersion } from './content-version.ts'
+import { contentVersion, statementKey } from './content-version.ts'
 
 /** Numbers kept per tenant. */
 const totalsMax = 64
-/** Characters of a statement with its values that are worth keeping. */
-const keyLengthMax = 2_000
 
 interface Total {
   readonly version: number
@@ -22,7 +20,7 @@ const kept = new WeakMap<Engine, LruMap<string, Total>>()
 /** The one number that `sql` gives, as `n`. */
 export function total(engine: Engine, sql: string, params: SqlParams): MaybePromise<number> {
   const version = contentVersion(engine.data)
-  const key = version === null || !dependsOnContentAlone(engine, sql) ? null : keyOf(sql, params)
+  const key = version === null ? null : statementKey(engine, sql, params)
   if (version === null || key === null) return count(engine, sql, params)
   let totals = kept.get(engine)
   if (totals === undefined) kept.set(engine, (totals = new LruMap(totalsMax)))
@@ -40,19 +38,4 @@ export function total(engine: Engine, sql: string, params: SqlParams): MaybeProm
 function count(engine: Engine, sql: string, params: SqlParams): MaybePromise<number> {
   const rows = engine.data.read<{ n: number }>(sql, params)
   return rows instanceof Promise ? rows.then((found) => found[0]?.n ?? 0) : (rows[0]?.n ?? 0)
-}
-
-/** Not what looks at the clock (macros are values, but `strftime` may be given `now`), nor views: they may do anything. */
-function dependsOnContentAlone(engine: Engine, sql: string): boolean {
-  if (/strftime|random/i.test(sql)) return false
-  return !engine.collections.all().some((each) => each.isView && sql.includes(quoteName(each.name)))
-}
-
-/** Unambiguous, or another client's values could be taken for these; null when it is too long to keep. */
-function keyOf(sql: string, params: SqlParams): string | null {
-  if (sql.length > keyLengthMax) return null
-  const key = JSON.stringify([sql, ...params], (_, value: unknown) =>
-    typeof value === 'bigint' ? { bigint: String(value) } : value,
-  )
-  return key.length > keyLengthMax ? null : key
 }
