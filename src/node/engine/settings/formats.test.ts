@@ -46,7 +46,7 @@ test('URLs', () => {
     'http://127.0.0.1',
     'http://[::1]:80/',
     'https://user:pw@example.com/',
-    'http://a.b.c.de',
+    'http://a_b.example.com',
     'http://@x',
     'foo://a@example.com',
     'sub.exämple.com',
