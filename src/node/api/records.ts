@@ -14,10 +14,18 @@ import { kindOf } from '../engine/fields/kinds.ts'
 import { PasswordValue } from '../engine/fields/value.ts'
 import { UploadedFile } from '../engine/files/uploaded-file.ts'
 import { toJson } from '../engine/json/json-text.ts'
+import { statementKey } from '../engine/records/content-version.ts'
 import { triggerRecord } from '../engine/records/events.ts'
-import { listRecords, perPageDefault, perPageMax, type RecordPage } from '../engine/records/list.ts'
+import {
+  type PagePlan,
+  perPageDefault,
+  perPageMax,
+  planPage,
+  type RecordPage,
+  readPage,
+} from '../engine/records/list.ts'
 import { EngineRecord } from '../engine/records/record.ts'
-import { shownText } from '../engine/records/shown-texts.ts'
+import { shownText, shownTextLater } from '../engine/records/shown-texts.ts'
 import { findByRule, isFilterFailure, matchesUnstored } from '../engine/rules/rules.ts'
 import { showAllTo } from '../engine/rules/visibility.ts'
 import type { ValidationError } from '../engine/settings/checks.ts'
@@ -61,14 +69,41 @@ async function list(event: RequestEvent): Promise<Response> {
     filter: event.query.get('filter') ?? '',
     sort: event.query.get('sort') ?? '',
   }
-  const page = await answerFilterErrors(() => listRecords(event.engine, collection, query, event.info()))
+  const { engine } = event
+  const plan = await answerFilterErrors(() => planPage(engine, collection, query, event.info()))
+  let reading: Promise<RecordPage> | null = null
+  const read = () => (reading ??= answerFilterErrors(() => readPage(engine, plan)))
+  const key = isShownAlike(event, collection, engine.chains.onRecordsListRequest) ? keyOfPage(event, plan) : null
+  if (key !== null) {
+    const text = await shownTextLater(engine, key, async () => {
+      const found = await read()
+      return found.items.length === 0 ? null : event.toText(found)
+    })
+    if (text !== null) return event.jsonText(200, text)
+  }
+  const page = await read()
   const facts = { requestEvent: event, collection, records: page.items, result: page }
-  return hooked(event.engine.chains.onRecordsListRequest, facts, async ({ records, result }) => {
+  return hooked(engine.chains.onRecordsListRequest, facts, async ({ records, result }) => {
     await enrichRecords(event, records)
     await slowDownProbing(event, collection, result)
     const { items, ...envelope } = result
     return event.json(200, { items, ...envelope })
   })
+}
+
+/** What to keep the text of a page under; null where more than its rows decides it. */
+function keyOfPage(event: RequestEvent, { rowsSql, rowsParams, countSql }: PagePlan): string | null {
+  return statementKey(event.engine, rowsSql, [...rowsParams, countSql === null ? 0 : 1, event.fields])
+}
+
+/** Whoever gets these records is shown the same of them: nothing of the request decides it, and nobody but the engine. */
+function isShownAlike(
+  { engine, isSuperuser, rawQuery }: RequestEvent,
+  collection: Collection,
+  { isEmpty }: { readonly isEmpty: boolean },
+): boolean {
+  if (collection.type !== 'base' || isSuperuser || rawQuery.includes('expand')) return false
+  return isEmpty && engine.chains.onRecordEnrich.isEmpty
 }
 
 /** Filters of clients that find nothing may be probing what a rule hides, by the time an answer takes: some noise. */
@@ -82,7 +117,7 @@ async function slowDownProbing(event: RequestEvent, collection: Collection, page
 }
 
 /** A filter or sort that a client got wrong is 400, and so is what SQLite makes of it. */
-async function answerFilterErrors<T>(work: () => Promise<T>): Promise<T> {
+async function answerFilterErrors<T>(work: () => MaybePromise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
@@ -96,19 +131,15 @@ function view(event: RequestEvent): MaybePromise<Response> {
   checkCollectionLimit(event, collection, 'view')
   const { viewRule } = collection.data
   if (viewRule === null && !event.isSuperuser) throw forbidden(superusersOnly)
-  return isSameForAll(event, collection) ? viewAsAll(event, collection) : viewAsCaller(event, collection)
-}
-
-/** Nothing of the request decides what is shown, and nobody but the engine. */
-function isSameForAll({ engine, isSuperuser, rawQuery }: RequestEvent, collection: Collection): boolean {
-  const { onRecordViewRequest, onRecordEnrich } = engine.chains
-  if (collection.type !== 'base' || collection.data.viewRule !== '' || isSuperuser || rawQuery !== '') return false
-  return onRecordViewRequest.isEmpty && onRecordEnrich.isEmpty
+  const isForAll = viewRule === '' && event.rawQuery === ''
+  return isForAll && isShownAlike(event, collection, event.engine.chains.onRecordViewRequest)
+    ? viewAsAll(event, collection)
+    : viewAsCaller(event, collection)
 }
 
 function viewAsAll(event: RequestEvent, collection: Collection): MaybePromise<Response> {
   const id = event.param('id')
-  const text = shownText(event.engine, collection, id, () => {
+  const text = shownText(event.engine, `${collection.id}/${id}`, () => {
     const record = event.engine.records.findById(collection, id)
     return record === null ? null : toJson(record)
   })
