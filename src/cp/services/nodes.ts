@@ -10,7 +10,15 @@ import type { RejectReason } from '../state/command.ts'
 import type { NodeRow } from '../state/nodes.ts'
 import type { StateReader } from '../state/state.ts'
 import type { Actor, AuditLog } from './audit.ts'
-import { checked, heard, type Liveness, type NodeState, registered, unheard } from './health/failure-detector.ts'
+import {
+  checked,
+  excused,
+  heard,
+  type Liveness,
+  type NodeState,
+  registered,
+  unheard,
+} from './health/failure-detector.ts'
 import type { Candidate } from './placement/strategy.ts'
 import type { Propose } from './proposer.ts'
 
@@ -47,15 +55,20 @@ export interface NodeServiceDeps {
   readonly timings: ControlPlaneTimings
 }
 
+/** Two looks for silent nodes that lie further apart than this many intervals tell that this process stood still. */
+const intervalsMax = 2
+
 export class NodeService {
   readonly #deps: NodeServiceDeps
   readonly #live = new Map<NodeId, LiveNode>()
   readonly #listeners = new Set<(id: NodeId) => void>()
   readonly #awayListeners = new Set<(id: TenantId) => void>()
+  #checkedAtMs: number
 
   constructor(deps: NodeServiceDeps) {
     this.#deps = deps
     const nowMs = deps.clock.monotonic()
+    this.#checkedAtMs = nowMs
     // Nothing is known yet: every node gets the full time to report before it counts as down.
     for (const { id } of deps.state.nodes.all())
       this.#live.set(id, {
@@ -111,19 +124,26 @@ export class NodeService {
     return true
   }
 
-  /** Looks for nodes that have gone silent; call it a few times within `degradedAfterMs`. */
+  /** Looks for nodes that have gone silent; call it every `heartbeatMs`. */
   check(): void {
-    const nowMs = this.#deps.clock.monotonic()
+    const { clock, timings, log } = this.#deps
+    const nowMs = clock.monotonic()
+    // A machine that was paused for a moment takes no node for down: what they said may wait behind this very look.
+    const sinceMs = nowMs - this.#checkedAtMs
+    const stoodStillMs = sinceMs > intervalsMax * timings.heartbeatMs ? sinceMs - timings.heartbeatMs : 0
+    this.#checkedAtMs = nowMs
+    if (stoodStillMs >= timings.degradedAfterMs) log.warn('control plane stood still', { ms: Math.round(stoodStillMs) })
     for (const [id, live] of this.#live) {
       if (this.#deps.state.nodes.get(id) === undefined) {
         this.#live.delete(id)
         continue
       }
-      const liveness = checked(live.liveness, nowMs, this.#deps.timings)
+      const told = stoodStillMs > 0 ? excused(live.liveness, nowMs, stoodStillMs) : live.liveness
+      const liveness = checked(told, nowMs, timings)
       if (liveness === live.liveness) continue
       this.#live.set(id, { ...live, liveness })
       if (liveness.state === live.liveness.state) continue
-      this.#deps.log.warn('node state changed', { node: id, state: liveness.state })
+      log.warn('node state changed', { node: id, state: liveness.state })
       this.#changed(id)
     }
   }

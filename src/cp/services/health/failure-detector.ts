@@ -35,6 +35,11 @@ export function heard(before: Liveness, nowMs: number): Liveness {
   return { state: isTrusted ? 'healthy' : 'down', lastHeardAtMs: nowMs, reportsInARow }
 }
 
+/** Time in which the listener itself stood still is nobody's silence. */
+export function excused(before: Liveness, nowMs: number, stoodStillMs: number): Liveness {
+  return { ...before, lastHeardAtMs: Math.min(nowMs, before.lastHeardAtMs + stoodStillMs) }
+}
+
 export function checked(before: Liveness, nowMs: number, settings: DetectorSettings): Liveness {
   const silentMs = nowMs - before.lastHeardAtMs
   if (silentMs >= settings.downAfterMs) return { ...before, state: 'down', reportsInARow: 0 }
