@@ -49,9 +49,8 @@ const asking = `
     }
   }`
 
-async function start(waitedMs?: (clock: SimClock) => number): Promise<SimClock> {
+async function start(waitedMs?: (clock: SimClock) => number, clock = new SimClock()): Promise<SimClock> {
   const load: Pick<WorkerLoad, 'warm' | 'requests'> = { warm: noWarm, requests: 0 }
-  const clock = new SimClock()
   await run(clock, program.replace('LOAD', JSON.stringify(load)), {
     ...(waitedMs && { waitedMs: () => waitedMs(clock) }),
     onQuestion: () => Promise.reject(new Error('nobody asks here')),
@@ -115,6 +114,26 @@ test.skipIf(process.platform !== 'linux')(
     expect(worker!.restarts).toBe(1)
   },
 )
+
+test('a supervisor that stood still for long takes no worker for silent', async () => {
+  class HaltingClock extends SimClock {
+    stoodStillMs = 0
+    override monotonic(): number {
+      return super.monotonic() + this.stoodStillMs
+    }
+  }
+  const clock = new HaltingClock()
+  await start(undefined, clock)
+  const pid = worker!.pid!
+  for (let round = 0; round < 3; round++) {
+    clock.stoodStillMs += 70_000
+    await look(clock, 500)
+  }
+  expect([worker!.pid, worker!.restarts]).toEqual([pid, 0])
+  worker!.follow({ tenantId: 't' as never, databases: [] }) // it computes for ever
+  await look(clock, 11_000)
+  await replaced(pid, clock)
+})
 
 const runaways = [
   { what: 'a worker that computes is not taken for a stopped one, but ends after ten seconds', silentMs: 9_000 },

@@ -259,13 +259,19 @@ export class WorkerProcess {
     let stoppedLooks = 0
     let heardAtMs = Number.NEGATIVE_INFINITY
     let waitedBeforeMs = 0
+    let dueAtMs = clock.monotonic()
+    let deafMs = 0
     const beat = () => {
-      const silentMs = clock.monotonic() - this.#heardAtMs
+      const nowMs = clock.monotonic()
       if (heardAtMs !== this.#heardAtMs) {
         heardAtMs = this.#heardAtMs
+        deafMs = 0
         waitedBeforeMs = waitedMs(child.pid)
         stoppedLooks = 0 // it went on in between
       }
+      // While this process stood still it heard nobody, and what the worker said may wait behind this very look.
+      deafMs += Math.max(0, nowMs - dueAtMs)
+      const silentMs = nowMs - heardAtMs - deafMs
       const starvedMs = silentMs > silentMsMax ? Math.max(0, waitedMs(child.pid) - waitedBeforeMs) : 0
       const isSilent = silentMs - starvedMs > silentMsMax || silentMs > starvedMsMax
       const isHalted = !this.#stopping && silentMs >= pingEveryMs && isStopped(child.pid) // nobody waits for one that ends
@@ -277,6 +283,7 @@ export class WorkerProcess {
         return
       }
       this.#send({ type: 'ping', id: ++this.#sequence })
+      dueAtMs = nowMs + pingEveryMs
       cancel = clock.setTimer(pingEveryMs, beat)
     }
     beat()
