@@ -189,6 +189,9 @@ export function jsonResponse(status: number, text: string): Response {
   return new Response(text, { status, headers: jsonHeaders })
 }
 
+const encoded = /[%+]/
+const decode = (text: string) => (encoded.test(text) ? decodeURIComponent(text.replaceAll('+', ' ')) : text)
+
 /** Query parameters as Go reads them: what cannot be decoded, or holds `;`, is ignored. */
 export function parseQuery(raw: string): URLSearchParams {
   const query = new URLSearchParams()
@@ -196,7 +199,6 @@ export function parseQuery(raw: string): URLSearchParams {
   for (const part of raw.split('&')) {
     if (part === '' || part.includes(';')) continue
     const equals = part.indexOf('=')
-    const decode = (text: string) => decodeURIComponent(text.replaceAll('+', ' '))
     try {
       if (equals < 0) query.append(decode(part), '')
       else query.append(decode(part.slice(0, equals)), decode(part.slice(equals + 1)))
