@@ -85,7 +85,7 @@ function startListeners(engine: Engine, count: number): () => Promise<void> {
     const client = engine.realtime.connect('', () => {})
     if (client === null) throw new Error('too many clients')
     client.subscribe('posts/*')
-    return { client, reading: read(client.stream) }
+    return { client, reading: read(client.stream!) }
   })
   return async () => {
     for (const { client } of clients) client.close()

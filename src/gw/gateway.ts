@@ -16,14 +16,20 @@ import {
   type Scheme,
 } from './listener.ts'
 import { ControlPlaneProxy } from './proxy/control-plane.ts'
+import type { OnEventStream } from './proxy/exchange.ts'
 import { clientOf } from './proxy/headers.ts'
 import { pathOf } from './proxy/http.ts'
+import { RouteSigner } from './proxy/route-signer.ts'
 import { EventStreams, isEventStream } from './proxy/sse.ts'
 import { TenantProxy } from './proxy/tenants.ts'
+import { Trunks } from './proxy/trunks.ts'
 import { Upstreams } from './proxy/upstreams.ts'
 import { isWebSocketRequest, WebSocketProxy } from './proxy/websocket.ts'
 import { targetOf } from './routing/host.ts'
 import { openRouteFeed } from './routing/subscriber.ts'
+
+/** How long a connection may stay whose event stream is over and whose client does not read what is left, s. */
+const lingerSeconds = 4
 
 /** Answered by the gateway itself, on bare hosts only: a tenant may own these paths. */
 const ownPaths: ReadonlySet<string> = new Set(['/health/live', '/health/ready', '/api/health', '/metrics'])
@@ -51,12 +57,11 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
   opened.defer(() => controlPlane.close())
   const breakers = new Breakers(clock)
   const streams = new EventStreams()
-  const upstreams = opened.adopt(
-    new Upstreams({ clock, onEventStream: (response, end) => streams.adopt(response, end) }),
-    (it) => it.close(),
-  )
-  const routeKeys = routeHeaderKeys(config.secrets)
-  const tenants = new TenantProxy({ clock, log, routes, breakers, limits, upstreams, routeKeys })
+  const onEventStream: OnEventStream = (response, end) => streams.adopt(response, end)
+  const upstreams = opened.adopt(new Upstreams({ clock, onEventStream }), (it) => it.close())
+  const signer = new RouteSigner(routeHeaderKeys(config.secrets), clock)
+  const trunks = opened.adopt(new Trunks({ clock, rng, log, upstreams, signer, onEventStream }), (it) => it.close())
+  const tenants = new TenantProxy({ clock, log, routes, breakers, limits, upstreams, trunks, signer })
   const platform = new ControlPlaneProxy({ log, members: () => controlPlane.members, addresses: config.controlPlane })
   const webSockets = new WebSocketProxy({ clock, log })
   const trustedProxies = new Set(config.trustedProxies ?? [])
@@ -65,6 +70,9 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
   const seconds = metrics.histogram({ name: 'gateway_request_seconds', help: 'From request to response headers.' })
   metrics.gauge({ name: 'gateway_held_requests', help: 'Requests that wait for a route.' }, (set) => set(tenants.held))
   metrics.gauge({ name: 'gateway_event_streams', help: 'Open event streams.' }, (set) => set(streams.count))
+  metrics.gauge({ name: 'gateway_trunks', help: 'Connections that carry many event streams.' }, (set) =>
+    set(trunks.count),
+  )
   metrics.gauge({ name: 'gateway_websockets', help: 'Open WebSockets.' }, (set) => set(webSockets.count))
   metrics.gauge({ name: 'gateway_routes', help: 'Cached routes.' }, (set) => set(routes.size))
   metrics.gauge(
@@ -107,7 +115,8 @@ export async function openGateway(config: GatewayConfig, deps: GatewayDeps): Pro
     seconds.observe((clock.monotonic() - startedAtMs) / 1_000)
     if (!isEventStream(response)) return response
     server.timeout(request, 0)
-    return streams.track(response)
+    // Else a client that does not read would keep its connection, and what waits for it in memory, for ever.
+    return streams.track(response, () => server.timeout(request, lingerSeconds))
   }
 
   const isReady = () => controlPlane.members.length > 0

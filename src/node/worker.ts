@@ -28,6 +28,7 @@ import { platformRoutes } from './api/platform.ts'
 import { exportRoutes } from './api/platform-export.ts'
 import { superuserRoutes } from './api/platform-superusers.ts'
 import type { TenantHost } from './api/tenant-host.ts'
+import { trunkRoutes } from './api/trunk.ts'
 import type { WorkerConfig } from './config.ts'
 import { PasswordQueue } from './engine/auth/password.ts'
 import { cronsOf } from './engine/crons/system-jobs.ts'
@@ -249,6 +250,7 @@ export async function runWorker(): Promise<never> {
           ...platformRoutes({ secrets, keys }),
           ...superuserRoutes({ secrets, keys }),
           ...exportRoutes({ secrets, keys }, exports),
+          ...trunkRoutes,
         ],
       }),
     ),

@@ -1,9 +1,11 @@
 // Goal: an answer is the same however its bytes are cut, and nothing ambiguous passes.
 // Method: answers written by hand and by a generator, pushed in random pieces; random bytes must never throw otherwise.
 
-import { describe, expect, test } from 'bun:test'
+import { describe, expect, setDefaultTimeout, test } from 'bun:test'
 import fc from 'fast-check'
 import { AnswerError, type AnswerHead, AnswerParser } from './answer-parser.ts'
+
+setDefaultTimeout(60_000) // a busy machine is no failure
 
 interface Seen {
   head: AnswerHead | null

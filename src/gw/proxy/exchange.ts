@@ -21,6 +21,8 @@ export interface Question {
   readonly headers: readonly (readonly [name: string, value: string])[]
   readonly body: Uint8Array | null
   readonly signal: AbortSignal
+  /** Called once the line is not the question's any more. */
+  readonly onOver?: () => void
 }
 
 /** The connection, as far as an exchange may steer it. */
@@ -137,7 +139,7 @@ export class Exchange implements AnswerSink {
 
   #answer(head: AnswerHead, body: Bun.BodyInit | null, headers: Headers): Response {
     const response = new Response(body, { status: head.status, statusText: head.statusText, headers })
-    this.#answered.resolve({ outcome: 'answered', response })
+    this.#answered.resolve({ outcome: 'answered', response, head })
     return response
   }
 
@@ -182,6 +184,7 @@ export class Exchange implements AnswerSink {
   }
 
   #end(): void {
+    if (!this.#isOver) this.#question.onOver?.()
     this.#isOver = true
     this.#question.signal.removeEventListener('abort', this.#onAbort)
     this.#onStreamEnd?.()

@@ -2,10 +2,16 @@
 // control plane. Everything else goes through upstreams.ts.
 
 import { errorCode } from '../../lib/errors.ts'
+import type { AnswerHead } from './answer-parser.ts'
 import { downstreamHeaders } from './headers.ts'
 
 export type Attempt =
-  | { readonly outcome: 'answered'; readonly response: Response }
+  | {
+      readonly outcome: 'answered'
+      readonly response: Response
+      /** As it came, where it did not come by `fetch`. */
+      readonly head?: AnswerHead
+    }
   /** The upstream says that it does not own the tenant. */
   | { readonly outcome: 'misrouted' }
   /** No connection was made: the request surely was not delivered. */

@@ -13,8 +13,8 @@ export function isEventStream(response: Response): boolean {
 
 export class EventStreams {
   readonly #open = new Set<() => void>()
-  /** Answers that are tracked already. */
-  readonly #adopted = new WeakSet<Response>()
+  /** Answers that are tracked already: whom to tell of their end. */
+  readonly #adopted = new WeakMap<Response, { onOver: () => void; isOver: boolean }>()
 
   get count(): number {
     return this.#open.size
@@ -25,14 +25,27 @@ export class EventStreams {
    * @returns what to call when it has ended by itself.
    */
   adopt(response: Response, end: () => void): () => void {
-    this.#adopted.add(response)
+    const stream = { onOver: () => {}, isOver: false }
+    this.#adopted.set(response, stream)
     this.#open.add(end)
-    return () => this.#open.delete(end)
+    return () => {
+      this.#open.delete(end)
+      stream.isOver = true
+      stream.onOver()
+    }
   }
 
-  /** The same response, which {@link endAll} can end. */
-  track(response: Response): Response {
-    if (this.#adopted.has(response)) return response
+  /**
+   * The same response, which {@link endAll} can end.
+   * @param onOver called once when nothing more comes; the client may still have to read what came.
+   */
+  track(response: Response, onOver: () => void): Response {
+    const adopted = this.#adopted.get(response)
+    if (adopted !== undefined) {
+      adopted.onOver = onOver
+      if (adopted.isOver) onOver()
+      return response
+    }
     const reader = response.body!.getReader()
     let end = () => {}
     const body = new ReadableStream<Uint8Array>({
@@ -40,6 +53,7 @@ export class EventStreams {
         end = () => {
           if (!this.#open.delete(end)) return
           controller.close()
+          onOver()
           void reader.cancel().catch(() => {}) // it may have failed already; either way it is over
         }
         this.#open.add(end)
@@ -51,7 +65,9 @@ export class EventStreams {
           if (done) end()
           else controller.enqueue(value)
         } catch (error) {
-          if (this.#open.delete(end)) controller.error(error) // the worker died: the client must see a broken stream
+          if (!this.#open.delete(end)) return
+          controller.error(error) // the worker died: the client must see a broken stream
+          onOver()
         }
       },
       cancel: (reason) => {

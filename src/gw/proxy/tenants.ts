@@ -2,7 +2,7 @@
 // safe.
 
 import type { Route, RouteKey } from '../../ipc/messages/cp-gateway.ts'
-import { type RouteHeaderKeys, routeHeaderName } from '../../ipc/messages/route-header.ts'
+import { routeHeaderName } from '../../ipc/messages/route-header.ts'
 import type { TenantId } from '../../lib/brand.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { OverloadedError } from '../../lib/errors.ts'
@@ -16,7 +16,8 @@ import { type RequestBody, requestBody } from './body.ts'
 import { type Client, upstreamEntries, upstreamHeaders } from './headers.ts'
 import { type Attempt, attemptRequest, pathOf, targetOf } from './http.ts'
 import { type Attempts, decide, noAttempts } from './retry.ts'
-import { RouteSigner } from './route-signer.ts'
+import type { RouteSigner } from './route-signer.ts'
+import { asksForEvents, type Trunks } from './trunks.ts'
 import type { Upstreams } from './upstreams.ts'
 
 export interface TenantProxyDeps {
@@ -25,7 +26,8 @@ export interface TenantProxyDeps {
   readonly routes: RouteTable
   readonly breakers: Breakers
   readonly upstreams: Upstreams
-  readonly routeKeys: RouteHeaderKeys
+  readonly trunks: Trunks
+  readonly signer: RouteSigner
   readonly limits: GatewayLimits
 }
 
@@ -36,12 +38,10 @@ const holdPollMs = { unavailable: 500, refused: 200 } as const
 
 export class TenantProxy {
   readonly #deps: TenantProxyDeps
-  readonly #signer: RouteSigner
   #held = 0
 
   constructor(deps: TenantProxyDeps) {
     this.#deps = deps
-    this.#signer = new RouteSigner(deps.routeKeys, deps.clock)
   }
 
   /** Requests that wait for a route right now. */
@@ -107,21 +107,24 @@ export class TenantProxy {
   }
 
   #signed(request: Request, route: Route, client: Client): Readonly<Record<string, string>> {
-    return { [routeHeaderName]: this.#signer.sign(route, client, request.headers.get('host') ?? '') }
+    return { [routeHeaderName]: this.#deps.signer.sign(route, client, request.headers.get('host') ?? '') }
   }
 
   #send(request: Request, route: Route, client: Client, body: RequestBody): Promise<Attempt> {
     const { method, signal, url, headers } = request
     const payload = body.next()
-    if (payload === null || payload instanceof Uint8Array)
-      return this.#deps.upstreams.ask({
+    if (payload === null || payload instanceof Uint8Array) {
+      const question = {
         origin: route.workerUrl,
         method,
         target: targetOf(url),
         headers: upstreamEntries(headers, client, this.#signed(request, route, client)),
         body: payload,
         signal,
-      })
+      }
+      const asked = asksForEvents(question) ? this.#deps.trunks : this.#deps.upstreams
+      return asked.ask(question, route)
+    }
     return attemptRequest({
       url: route.workerUrl + pathOf(url),
       method,

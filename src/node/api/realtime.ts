@@ -1,8 +1,9 @@
 // The realtime endpoints: one stream per client, and what it listens to. PocketBase: apis/realtime.go.
 
+import { parseSeat, seatHeaderName } from '../../ipc/messages/trunk.ts'
 import type { MaybePromise } from '../../lib/result.ts'
 import { memberOf } from '../engine/json/member.ts'
-import type { RealtimeClient } from '../engine/realtime/client.ts'
+import type { RealtimeClient, Seat } from '../engine/realtime/client.ts'
 import { checkItems, lengthBetween, required, tooLong } from '../engine/settings/checks.ts'
 import { check, isForm, readBody, readTexts } from './auth-forms.ts'
 import { ApiError, badRequest, forbidden, notFound } from './error-map.ts'
@@ -22,23 +23,39 @@ const unreadable = ''
 function connect(event: RequestEvent): MaybePromise<Response> {
   const { engine, lease, request } = event
   event.keepsLease = true
-  const client = engine.realtime.connect(event.realIp, () => {
+  const seatName = request.headers.get(seatHeaderName)
+  let isSeated = false
+  const onClose = () => {
     // Else a client that never reads would keep its connection, and what waits for it in memory, for ever.
-    event.connections?.timeout(request, lingerSeconds)
+    if (!isSeated) event.connections?.timeout(request, lingerSeconds)
     lease.release()
-  })
+  }
+  const client = engine.realtime.connect(event.realIp, onClose, seatOf(event, seatName))
   if (client === null) {
     event.keepsLease = false
     throw new ApiError(503, 'Too many realtime connections.', {}, 5)
   }
+  isSeated = client.seat !== null
   // Streams have time-outs of their own.
-  event.connections?.timeout(request, 0)
+  if (!isSeated) event.connections?.timeout(request, 0)
   request.signal.addEventListener('abort', () => client.close(), { once: true })
   if (request.signal.aborted) client.close()
-  const headers = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }
+  const headers = {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no',
+    ...(isSeated && { [seatHeaderName]: seatName! }),
+  }
   const { onRealtimeConnectRequest } = engine.chains
   if (onRealtimeConnectRequest.isEmpty) return new Response(client.stream, { headers })
   return connectHooked(event, client, headers)
+}
+
+/** Where the gateway would have the stream go; null: into the answer, as for everybody else. */
+function seatOf({ engine }: RequestEvent, name: string | null): Seat | null {
+  const parsed = name === null ? null : parseSeat(name)
+  const trunk = parsed === null ? null : engine.realtime.trunkById(parsed.trunkId)
+  return trunk === null ? null : { trunk, number: parsed!.number }
 }
 
 async function connectHooked(

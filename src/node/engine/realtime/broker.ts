@@ -10,7 +10,8 @@ import type { Chains } from '../chains.ts'
 import type { RealtimeMessageEvent } from '../hook-events.ts'
 import type { OutputGate } from '../output-gate.ts'
 import type { Usage } from '../usage.ts'
-import { baseOf, encodeMessage, RealtimeClient } from './client.ts'
+import { baseOf, encodeMessage, RealtimeClient, type Seat } from './client.ts'
+import { Trunk } from './trunk.ts'
 
 /** A client without messages for this long is closed, ms. */
 export const idleTimeoutMs = 5 * 60_000
@@ -23,12 +24,16 @@ export const clientsMax = 20_000
  * one large record would take gigabytes.
  */
 export const heldBytesMax = 128 * 1024 * 1024
+/** Gateways that carry clients of one tenant over a trunk, some of them about to be replaced. */
+export const trunksMax = 64
 /** How often old clients are looked for, ms. */
 const sweepMs = 5_000
 /** Clients served before other work gets its turn: each is a write to a socket. */
 const chunkSize = 25
 /** What a message to one client takes, ms. */
 const messageMs = 0.006
+/** The same for one of many that a trunk carries it to, ms. */
+const seatMs = 0.0001
 const clientIdLength = 40
 
 /** One message and those who get it. */
@@ -55,6 +60,7 @@ export class RealtimeBroker {
   readonly #clients = new Map<string, RealtimeClient>()
   /** By the part of a topic before `?`, then by client: the topics as written. */
   readonly #topics = new Map<string, Map<RealtimeClient, Set<string>>>()
+  readonly #trunks = new Map<string, Trunk>()
   #sweeper: Cancel | null = null
   readonly #held = new Set<Delivery>()
   #heldBytes = 0
@@ -82,17 +88,31 @@ export class RealtimeBroker {
     return this.#topics.get(base) ?? nobody
   }
 
+  /** Takes a gateway's trunk. Null: there are too many, or the id is taken. */
+  openTrunk(id: string): Trunk | null {
+    if (this.#trunks.size >= trunksMax || this.#trunks.has(id)) return null
+    const trunk = new Trunk({ id, clock: this.#deps.clock, onClose: () => this.#trunks.delete(id) })
+    this.#trunks.set(id, trunk)
+    return trunk
+  }
+
+  trunkById(id: string): Trunk | null {
+    return this.#trunks.get(id) ?? null
+  }
+
   /**
    * Takes a new client. @returns null when there are too many.
    * @param onClose called once, when the client has gone.
+   * @param seat where its messages go if it can be had; else it has a stream of its own.
    */
-  connect(realIp: string, onClose: () => void): RealtimeClient | null {
+  connect(realIp: string, onClose: () => void, seat: Seat | null = null): RealtimeClient | null {
     if (this.#clients.size >= clientsMax) return null
     const { clock, rng } = this.#deps
     const client = new RealtimeClient({
       id: randomText(rng, clientIdLength),
       realIp,
       nowMs: clock.monotonic(),
+      seat,
       onClose: (closed) => {
         this.#clients.delete(closed.id)
         onClose()
@@ -158,6 +178,7 @@ export class RealtimeBroker {
     this.#sweeper?.()
     this.#sweeper = null
     for (const client of [...this.#clients.values()]) client.close()
+    for (const trunk of [...this.#trunks.values()]) trunk.close()
   }
 
   async #send(deliveries: readonly Delivery[]): Promise<void> {
@@ -167,15 +188,28 @@ export class RealtimeBroker {
     const isHooked = chains?.onRealtimeMessageSend.isEmpty === false
     let served = 0
     let nowMs = clock.monotonic()
-    for (const { clients, name, data, message } of deliveries)
-      for (const client of clients) {
-        if (isHooked) await this.#sendHooked(client, { name, data })
-        else client.sendEncoded(message, nowMs)
-        if (++served % chunkSize > 0) continue
-        usage.add(chunkSize * messageMs)
-        await new Promise<void>(afterArrivals)
-        nowMs = clock.monotonic()
+    const rest = async () => {
+      usage.add(chunkSize * messageMs)
+      await new Promise<void>(afterArrivals)
+      nowMs = clock.monotonic()
+    }
+    for (const { clients, name, data, message } of deliveries) {
+      const seated = isHooked ? null : seatsOf(clients, nowMs)
+      for (const [trunk, numbers] of seated ?? []) {
+        trunk.send(numbers, message)
+        usage.add(numbers.length * seatMs)
+        await trunk.room()
+        if (++served % chunkSize === 0) await rest()
       }
+      for (const client of clients) {
+        if (isHooked) {
+          await this.#sendHooked(client, { name, data })
+          await client.seat?.trunk.room()
+        } else if (client.seat === null) client.sendEncoded(message, nowMs)
+        else continue
+        if (++served % chunkSize === 0) await rest()
+      }
+    }
   }
 
   /** A handler that fails keeps the message from its client, and from no other. */
@@ -214,6 +248,21 @@ export class RealtimeBroker {
       if (nowMs - client.lastMessageMs >= idleTimeoutMs || nowMs - client.connectedMs >= connectionMsMax) client.close()
     this.#sweeper = this.#clients.size > 0 ? clock.setTimer(sweepMs, () => this.#sweep()) : null
   }
+}
+
+/** The seats among clients that are still there, by trunk, each of which is about to get a message. */
+function seatsOf(clients: readonly RealtimeClient[], nowMs: number): ReadonlyMap<Trunk, number[]> | null {
+  let seats: Map<Trunk, number[]> | null = null
+  for (const client of clients) {
+    if (client.seat === null || client.isClosed) continue
+    const { trunk, number } = client.seat
+    seats ??= new Map()
+    const numbers = seats.get(trunk)
+    if (numbers === undefined) seats.set(trunk, [number])
+    else numbers.push(number)
+    client.lastMessageMs = nowMs
+  }
+  return seats
 }
 
 const nobody: ReadonlyMap<RealtimeClient, ReadonlySet<string>> = new Map()

@@ -3,6 +3,7 @@
 import type { Collection } from '../collections/collection.ts'
 import { toText } from '../fields/cast.ts'
 import type { EngineRecord } from '../records/record.ts'
+import type { Trunk } from './trunk.ts'
 
 /** Bytes that may wait for a client that does not read; past it the client is closed and connects anew. */
 const backlogBytesMax = 1024 * 1024
@@ -16,10 +17,18 @@ export interface SubscriptionOptions {
   readonly headers: Readonly<Record<string, string>>
 }
 
+/** Where a client's messages go that has no stream of its own. */
+export interface Seat {
+  readonly trunk: Trunk
+  readonly number: number
+}
+
 export interface ClientFacts {
   readonly id: string
   readonly realIp: string
   readonly nowMs: number
+  /** Taken when the trunk still has it. */
+  readonly seat: Seat | null
   /** Called once, when the client has gone or was sent away. */
   readonly onClose: (client: RealtimeClient) => void
   /** Told of every topic that is added or dropped. */
@@ -34,7 +43,9 @@ export class RealtimeClient {
   readonly connectedMs: number
   /** When the last message went out, monotonic ms. */
   lastMessageMs: number
-  readonly stream: ReadableStream<Uint8Array>
+  /** Null: it sits in {@link seat}. */
+  readonly stream: ReadableStream<Uint8Array> | null
+  readonly seat: Seat | null
   /** Subscriptions as the client wrote them. */
   readonly subscriptions = new Map<string, SubscriptionOptions>()
   readonly #facts: ClientFacts
@@ -52,15 +63,9 @@ export class RealtimeClient {
     this.connectedMs = facts.nowMs
     this.lastMessageMs = facts.nowMs
     this.#head = encoder.encode(`id:${facts.id}\n`)
-    this.stream = new ReadableStream<Uint8Array>(
-      {
-        start: (controller) => {
-          this.#controller = controller
-        },
-        cancel: () => this.close(),
-      },
-      { highWaterMark: backlogBytesMax, size: (chunk) => chunk?.byteLength ?? 0 },
-    )
+    const { seat } = facts
+    this.seat = seat?.trunk.seat(seat.number, this.#head, () => this.close()) ? seat : null
+    this.stream = this.seat === null ? this.#newStream() : null
   }
 
   get isClosed(): boolean {
@@ -104,7 +109,13 @@ export class RealtimeClient {
 
   /** Sends what {@link encodeMessage} made, shared among clients. A client that does not read is closed. */
   sendEncoded(message: Uint8Array, nowMs: number): void {
-    if (this.#closed || this.#controller === null) return
+    if (this.#closed) return
+    if (this.seat !== null) {
+      this.seat.trunk.send([this.seat.number], message)
+      this.lastMessageMs = nowMs
+      return
+    }
+    if (this.#controller === null) return
     if ((this.#controller.desiredSize ?? 0) <= 0) {
       this.close()
       return
@@ -121,6 +132,7 @@ export class RealtimeClient {
   close(): void {
     if (this.#closed) return
     this.#closed = true
+    this.seat?.trunk.end(this.seat.number)
     try {
       this.#controller?.close()
     } catch {
@@ -128,6 +140,18 @@ export class RealtimeClient {
     }
     this.unsubscribe()
     this.#facts.onClose(this)
+  }
+
+  #newStream(): ReadableStream<Uint8Array> {
+    return new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.#controller = controller
+        },
+        cancel: () => this.close(),
+      },
+      { highWaterMark: backlogBytesMax, size: (chunk) => chunk?.byteLength ?? 0 },
+    )
   }
 }
 
