@@ -126,8 +126,10 @@ test('a supervisor that stood still for long takes no worker for silent', async 
   await start(undefined, clock)
   const pid = worker!.pid!
   for (let round = 0; round < 3; round++) {
+    const before = worker!.load?.requests ?? 0
     clock.stoodStillMs += 70_000
     await look(clock, 500)
+    await until('an answer to what was asked behind that', () => (worker!.load?.requests ?? 0) > before)
   }
   expect([worker!.pid, worker!.restarts]).toEqual([pid, 0])
   worker!.follow({ tenantId: 't' as never, databases: [] }) // it computes for ever
