@@ -41,6 +41,7 @@ import { OperationService } from './services/operations.ts'
 import { NodeOrders } from './services/orders.ts'
 import { OrphanService } from './services/orphans.ts'
 import { TenantMoves } from './services/placement/moves.ts'
+import { PlannedChanges } from './services/placement/planned-changes.ts'
 import { StandbyKeeper } from './services/placement/standby-keeper.ts'
 import { Transit } from './services/placement/transit.ts'
 import { WarmKeeper } from './services/placement/warm-keeper.ts'
@@ -120,9 +121,11 @@ export async function openControlPlane(config: ControlPlaneConfig, deps: Control
   let tellGateways: (id: TenantId) => void = () => {}
   const transit = new Transit((tenant) => tellGateways(tenant))
   const tenantOrders = opened.adopt(new TenantOrders({ state, orders, nodes, timings, log }), (it) => it.close())
-  const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, log })
+  const changes = new PlannedChanges({ state, propose, tenantOrders, transit, clock, log })
+  const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, changes, log })
   const warm = new WarmKeeper({ state, propose, nodes, tenantOrders })
-  const common = { state, propose, nodes, tenantOrders, standbys, warm, transit, audit, clock, rng, log, config }
+  const placing = { nodes, tenantOrders, standbys, warm, transit, changes }
+  const common = { state, propose, ...placing, audit, clock, rng, log, config }
   const moves = new TenantMoves({ ...common, orders, timings })
   const tenants = new TenantService({ ...common, moves })
   opened.defer(() => {

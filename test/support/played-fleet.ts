@@ -40,6 +40,8 @@ export interface Behaviour {
   readonly failUpdates?: number
   readonly failOpens?: number
   readonly unshipped?: number
+  /** Called before the answer. */
+  readonly onRelease?: () => void
   readonly job?: (job: TenantJob) => OrderReplies['job.run'] | null
 }
 
@@ -87,7 +89,8 @@ export function playedFleet() {
       close.push(() => member[Symbol.asyncDispose]())
       return member
     },
-    playNode: (member: ControlPlane, id: string, behave: Behaviour = {}) => playNode(close, member, id, behave),
+    playNode: (member: Pick<ControlPlane, 'ipcAddress'>, id: string, behave: Behaviour = {}) =>
+      playNode(close, member, id, behave),
     /** What a gateway asks. */
     openRoutes: (member: ControlPlane) => {
       const messaging = openMessaging({ role: 'gateway', secrets, log })
@@ -101,7 +104,8 @@ export function playedFleet() {
 
 /** Requests with an admin's token, or without. */
 export const api =
-  (member: ControlPlane, token: string | null) => async (method: string, path: string, body?: unknown) => {
+  (member: Pick<ControlPlane, 'httpUrl'>, token: string | null) =>
+  async (method: string, path: string, body?: unknown) => {
     const response = await fetch(member.httpUrl + path, {
       method,
       headers: { ...(token && { authorization: `Bearer ${token}` }), 'content-type': 'application/json' },
@@ -112,7 +116,7 @@ export const api =
   }
 
 /** A node that does what it is told and writes it down. */
-async function playNode(close: Closing, member: ControlPlane, id: string, behave: Behaviour) {
+async function playNode(close: Closing, member: Pick<ControlPlane, 'ipcAddress'>, id: string, behave: Behaviour) {
   const messaging = openMessaging({ role: 'node', secrets, log })
   close.push(() => messaging.close())
   const orders: NodeOrder[] = []
@@ -129,6 +133,7 @@ async function playNode(close: Closing, member: ControlPlane, id: string, behave
     },
     'tenant.release': (order) => {
       orders.push(order)
+      behave.onRelease?.()
       if (unshipped-- > 0) throw new RpcRefusal('tail_not_shipped', 'commits are here alone')
       return { released: true }
     },

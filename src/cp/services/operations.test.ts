@@ -14,6 +14,7 @@ import type { Command } from '../state/command.ts'
 import { ClusterState, StateBatch } from '../state/state.ts'
 import { AuditLog } from './audit.ts'
 import { OperationService } from './operations.ts'
+import { PlannedChanges } from './placement/planned-changes.ts'
 import { StandbyKeeper } from './placement/standby-keeper.ts'
 import { Transit } from './placement/transit.ts'
 import { TenantOrders } from './tenant-orders.ts'
@@ -64,7 +65,8 @@ function setUp(ackMode: 'async' | 'quorum') {
   }
   const tenantOrders = new TenantOrders({ state, orders, nodes, timings: defaultTimings, log })
   const transit = new Transit(() => {})
-  const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, log })
+  const changes = new PlannedChanges({ state, propose, tenantOrders, transit, clock, log })
+  const standbys = new StandbyKeeper({ state, propose, nodes, tenantOrders, transit, changes, log })
   const audit = new AuditLog({ state, propose, clock })
   const service = new OperationService({ state, propose, orders, nodes, standbys, audit, clock, log })
   for (const name of ['a', 'b', 'c']) run(registerNode(node(name)))

@@ -20,6 +20,7 @@ import type { Actor, AuditLog } from './audit.ts'
 import type { NodeService } from './nodes.ts'
 import { isTailKept } from './orders.ts'
 import type { TenantMoves } from './placement/moves.ts'
+import type { PlannedChanges } from './placement/planned-changes.ts'
 import type { StandbyKeeper } from './placement/standby-keeper.ts'
 import type { Choice } from './placement/strategy.ts'
 import type { Transit } from './placement/transit.ts'
@@ -83,6 +84,7 @@ export interface TenantServiceDeps {
   readonly nodes: NodeService
   readonly tenantOrders: TenantOrders
   readonly moves: TenantMoves
+  readonly changes: Pick<PlannedChanges, 'isBegun' | 'resume'>
   readonly standbys: StandbyKeeper
   readonly warm: WarmKeeper
   readonly transit: Transit
@@ -295,7 +297,7 @@ export class TenantService {
 
   /** One look at everything that is unfinished: creations, deletions, draining nodes, nodes that are down, owners to tell. */
   async reconcile(): Promise<void> {
-    const { state, nodes, moves, standbys, warm, transit, tenantOrders } = this.#deps
+    const { state, nodes, moves, changes, standbys, warm, transit, tenantOrders } = this.#deps
     const work: (() => Promise<unknown>)[] = []
     for (const placement of state.placements.all()) {
       const tenant = state.tenants.get(placement.tenantId)
@@ -305,6 +307,8 @@ export class TenantService {
       const mustLeave = nodeState === 'down' || nodes.isDraining(placement.nodeId)
       if (tenant.status === 'deleted') {
         work.push(() => this.#releaseDeleted(tenant.id))
+      } else if (nodeState !== 'down' && changes.isBegun(placement)) {
+        work.push(() => changes.resume(placement))
       } else if (mustLeave) {
         work.push(() => moves.moveAway(tenant, placement, nodeState !== 'down'))
       } else if (tenant.status === 'active' && standbys.lacks(tenant, placement)) {

@@ -131,6 +131,7 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       if (state.drills.get(command.id) !== undefined) batch.removeDrill(command.id)
       if (state.retentions.get(command.id) !== undefined) batch.removeRetention(command.id)
       if (state.warmStandbys.get(command.id) !== undefined) batch.removeWarmStandby(command.id)
+      if (state.plannedChanges.get(command.id) !== undefined) batch.removePlannedChange(command.id)
       return accepted
     }
     case 'tenant.retention': {
@@ -169,6 +170,21 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       return applyPlace(state, batch, { ...command, standbys: [], forget: false })
     case 'tenant.place':
       return applyPlace(state, batch, command)
+    case 'change.begin': {
+      const { change } = command
+      const status = state.tenants.get(change.tenantId)?.status
+      const placement = state.placements.get(change.tenantId)
+      if (placement === undefined || status === undefined || status === 'deleted') return reject('not_found')
+      if (placement.epoch !== change.epoch) return reject('stale_epoch')
+      const refused = change.nodeId === placement.nodeId ? null : nodeRefusal(state, change.nodeId)
+      if (refused !== null) return reject(refused)
+      batch.putPlannedChange(change)
+      return accepted
+    }
+    case 'change.end': {
+      if (state.plannedChanges.get(command.id)?.epoch === command.epoch) batch.removePlannedChange(command.id)
+      return accepted
+    }
     case 'tenant.sealed': {
       const placement = state.placements.get(command.id)
       if (placement === undefined) return reject('not_found')
@@ -352,6 +368,7 @@ function applyPlace(
   const standbySets = withSet(forget ? [] : placement.standbySets, { epoch, nodeIds: standbys })
   if (standbySets.length > standbySetsMax) return reject('standbys_unasked')
   batch.putPlacement({ tenantId: id, nodeId, worker, epoch, standbySets })
+  if (state.plannedChanges.get(id) !== undefined) batch.removePlannedChange(id)
   return accepted
 }
 

@@ -25,6 +25,7 @@ import { type DrillRow, drillCodec } from './drills.ts'
 import type { NodeRow } from './nodes.ts'
 import { operationCodec, type TenantOperation } from './operations.ts'
 import { type RecordedSet, recordedSetCodec } from './placements.ts'
+import { type PlannedChange, plannedChangeCodec } from './planned-changes.ts'
 import { type SweepPhase, type SweepRow, sweepCodec, sweepPhases } from './sweeps.ts'
 import { limitsCodec, outageModes, type Tenant, tenantCodec } from './tenants.ts'
 import { type WarmPlace, warmPlaceCodec } from './warm-standbys.ts'
@@ -109,6 +110,10 @@ export type Command =
        */
       readonly forget: boolean
     }
+  /** An owner that lives is about to let go, for another one or for other standbys; its next placement ends it. */
+  | { readonly type: 'change.begin'; readonly change: PlannedChange }
+  /** It surely has not let go. */
+  | { readonly type: 'change.end'; readonly id: TenantId; readonly epoch: Epoch }
   /** The owner of `epoch` has sealed, so it has asked the standbys of all epochs before. */
   | { readonly type: 'tenant.sealed'; readonly id: TenantId; readonly epoch: Epoch }
   /** The node of a deleted tenant has let go. */
@@ -251,6 +256,8 @@ export const commands = versioned<Command>(
         atMs: varint,
       }),
     ],
+    'change.begin': [46, struct<Of<'change.begin'>>({ change: plannedChangeCodec })],
+    'change.end': [47, struct<Of<'change.end'>>({ id: tenantId, epoch })],
     'tenant.sealed': [15, struct<Of<'tenant.sealed'>>({ id: tenantId, epoch })],
     'placement.remove': [8, struct<Of<'placement.remove'>>({ id: tenantId })],
     'node.register': [

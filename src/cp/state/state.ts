@@ -14,6 +14,7 @@ import { type HandOverRow, handOverRows } from './hand-overs.ts'
 import { type NodeRow, nodeRows } from './nodes.ts'
 import { operationRows, type TenantOperation } from './operations.ts'
 import { type PlacementRow, placementRows } from './placements.ts'
+import { type PlannedChange, plannedChangeRows } from './planned-changes.ts'
 import { type ReplicaRow, replicaRows } from './replicas.ts'
 import { type RetentionRow, retentionRows } from './retentions.ts'
 import { type SweepRow, sweepRows } from './sweeps.ts'
@@ -39,6 +40,8 @@ export interface StateReader {
     onNode(id: NodeId): ReadonlySet<TenantId>
     all(): Iterable<PlacementRow>
   }
+  /** Of tenants whose owner was told to let go, and that have no next placement yet. */
+  readonly plannedChanges: { get(id: TenantId): PlannedChange | undefined }
   /** Of tenants whose histories lie on paths of their epochs. */
   readonly replicas: { get(id: TenantId): ReplicaRow | undefined }
   readonly retentions: { get(id: TenantId): RetentionRow | undefined }
@@ -98,6 +101,7 @@ const rowCodecs = {
   h: warmStandbyRows,
   k: retentionRows,
   l: auditRows,
+  m: plannedChangeRows,
   n: nodeRows,
   o: operationRows,
   p: placementRows,
@@ -134,6 +138,7 @@ export class ClusterState implements StateReader {
   readonly tenants: StateReader['tenants']
   readonly placements: StateReader['placements']
   readonly operations = new TenantRows('o', rowCodecs.o)
+  readonly plannedChanges = new TenantRows('m', rowCodecs.m)
   readonly activities = new TenantRows('u', rowCodecs.u)
   readonly replicas = new TenantRows('r', rowCodecs.r)
   readonly retentions = new TenantRows('k', rowCodecs.k)
@@ -154,6 +159,7 @@ export class ClusterState implements StateReader {
     this.handOvers,
     this.sweeps,
     this.drills,
+    this.plannedChanges,
   ]
 
   constructor() {
@@ -344,6 +350,14 @@ export class StateBatch {
     this.#writes.push({ key: keys.placement(id), value: null })
     this.#state.removePlacement(id)
     this.#tenants.add(id)
+  }
+
+  putPlannedChange(row: PlannedChange): void {
+    this.#writes.push(this.#state.plannedChanges.put(row))
+  }
+
+  removePlannedChange(id: TenantId): void {
+    this.#writes.push(this.#state.plannedChanges.remove(id))
   }
 
   putReplica(row: ReplicaRow): void {

@@ -15,8 +15,10 @@ import { apply } from '../../state/apply.ts'
 import { type Command, commands } from '../../state/command.ts'
 import { ClusterState, StateBatch } from '../../state/state.ts'
 import { AuditLog, systemActor } from '../audit.ts'
+import type { Propose } from '../proposer.ts'
 import { TenantOrders } from '../tenant-orders.ts'
 import { TenantMoves } from './moves.ts'
+import { PlannedChanges } from './planned-changes.ts'
 import { StandbyKeeper } from './standby-keeper.ts'
 import { Transit } from './transit.ts'
 import { WarmKeeper } from './warm-keeper.ts'
@@ -30,7 +32,7 @@ function setUp() {
   const run = (command: Command) => apply(state, new StateBatch(state), commands.decode(commands.encode(command)))
   const told: string[] = []
   const full = new Set<string>()
-  const control = { isSlow: false, onCopy: () => {}, onRelease: () => {} }
+  const control = { isSlow: false, onCopy: () => {}, onRelease: () => {}, isDead: (_: Command) => false }
   const orders = playedOrders((at, order) => {
     if (order.type !== 'job.run') {
       told.push(`${order.type} ${at}`)
@@ -57,19 +59,34 @@ function setUp() {
     candidates: () => ['b', 'c'].map((name) => candidate(node(name))),
     view: () => null,
   }
-  const propose = async (command: Command) => run(command)
+  const propose: Propose = async (command, audit = null) => {
+    if (control.isDead(command)) throw new Error('the member is dead')
+    return run(audit === null ? command : { type: 'audited', audit, command: commands.encode(command) })
+  }
   const transit = new Transit(() => {})
   const shared = { state, propose, nodes, log, clock, transit }
   const tenantOrders = new TenantOrders({ ...shared, orders, timings: defaultTimings })
-  const standbys = new StandbyKeeper({ ...shared, tenantOrders })
+  const changes = new PlannedChanges({ ...shared, tenantOrders })
+  const standbys = new StandbyKeeper({ ...shared, tenantOrders, changes })
   const warm = new WarmKeeper({ ...shared, tenantOrders })
   const audit = new AuditLog({ state, propose, clock })
   const config = { isCreateOnlyAtomic: true }
   const timings = defaultTimings
   const rng = seededRng(1)
-  const moves = new TenantMoves({ ...shared, orders, tenantOrders, standbys, warm, audit, rng, timings, config })
+  const moves = new TenantMoves({
+    ...shared,
+    orders,
+    tenantOrders,
+    standbys,
+    warm,
+    changes,
+    audit,
+    rng,
+    timings,
+    config,
+  })
   const owner = () => state.placements.get(id)!.nodeId as string
-  return { clock, state, run, moves, told, full, control, owner }
+  return { clock, state, run, moves, changes, told, full, control, owner }
 }
 
 test('no room at the node that was named: refused, and nothing has changed', async () => {
@@ -129,7 +146,13 @@ test('a node that is full for one tenant takes another', async () => {
 test('a node that let go for nothing serves the tenant again, under the next epoch', async () => {
   const { moves, told, owner, state, run, control } = setUp()
   const epoch = () => state.placements.get(id)!.epoch as number
-  control.onCopy = () => void run({ type: 'node.drain', id: node('b'), draining: true })
+  const draining = (draining: boolean) => run({ type: 'node.drain', id: node('b'), draining })
+  control.onCopy = () => void draining(true)
+  expect(await moves.migrate(id, node('b'), systemActor)).toMatchObject({ ok: false, error: 'node_draining' })
+  expect([told.splice(0), owner(), epoch()]).toEqual([['copy b'], 'a', 1]) // found out in time
+  draining(false)
+  control.onCopy = () => {}
+  control.onRelease = () => void draining(true)
   expect(await moves.migrate(id, node('b'), systemActor)).toMatchObject({ ok: false, error: 'node_draining' })
   expect(told).toEqual(['copy b', 'tenant.release a'])
   expect([owner(), epoch()]).toEqual(['a', 2])
@@ -147,11 +170,58 @@ test('a node that let go for nothing serves the tenant again, under the next epo
   expect(await failing(new PeerUnreachableError('it went away', 'unknown'))).toEqual(['a', 4])
 })
 
+test('a member that dies once the owner let go finishes after its restart what was decided, and whose wish it was', async () => {
+  const { moves, changes, told, owner, state, control } = setUp()
+  const placed = () => state.placements.get(id)!
+  const admin = { id: 'a1', name: 'ada', from: '192.0.2.1' }
+  control.isDead = ({ type }) => type === 'tenant.place'
+  await expect(moves.migrate(id, node('b'), admin)).rejects.toThrow('dead')
+  expect([owner(), placed().epoch as number]).toEqual(['a', 1]) // where it is closed
+  expect(changes.isBegun(placed())).toBe(true)
+  await expect(changes.resume(placed())).rejects.toThrow('dead')
+  expect(state.audit.count).toBe(0)
+  control.isDead = () => false
+  await changes.resume(placed())
+  expect([owner(), placed().epoch as number]).toEqual(['b', 2])
+  expect(told).toEqual(['copy b', ...Array(3).fill('tenant.release a')])
+  expect([...state.audit.newestFirst()]).toMatchObject([{ actor: 'ada', action: 'tenant.migrate', target: id }])
+  expect(changes.isBegun(placed())).toBe(false)
+  await changes.resume(placed())
+  expect(told).toHaveLength(4)
+})
+
+test('a change that goes on: an owner that cannot be reached is asked again, one that holds commits keeps the tenant', async () => {
+  const { moves, changes, told, owner, state, run, control } = setUp()
+  const placed = () => state.placements.get(id)!
+  const resumed = async (cause: unknown) => {
+    control.onRelease = () => {
+      throw cause
+    }
+    await expect(changes.resume(placed())).rejects.toThrow('did not let go')
+    return [owner(), placed().epoch as number, changes.isBegun(placed())]
+  }
+  const begin = async () => {
+    control.onRelease = () => {}
+    control.isDead = ({ type }) => type === 'tenant.place'
+    await expect(moves.migrate(id, node('b'), systemActor)).rejects.toThrow('dead')
+    control.isDead = () => false
+  }
+  await begin()
+  expect(await resumed(new PeerUnreachableError('not yet connected', 'no'))).toEqual(['a', 1, true])
+  expect(await resumed(new RemoteError('tail_not_shipped', 'a crash', null))).toEqual(['a', 1, false])
+  await begin()
+  expect(await resumed(new TimeoutError('perhaps it did'))).toEqual(['a', 2, false])
+  await begin()
+  run({ type: 'tenant.delete', id, atMs: 9 })
+  expect(changes.isBegun(placed())).toBe(false)
+  expect(told.filter((each) => each !== 'copy b')).toHaveLength(6)
+})
+
 test('of what was shipped before a move that did not come nobody asks the standbys', async () => {
   const { moves, told, state, run, control } = setUp()
   const at = { expected: 1 as Epoch, seen: 1 as Epoch, standbys: [node('c')], forget: false }
   run({ type: 'tenant.place', id, nodeId: node('a'), worker: 0, ...at })
-  control.onCopy = () => void run({ type: 'node.drain', id: node('b'), draining: true })
+  control.onRelease = () => void run({ type: 'node.drain', id: node('b'), draining: true })
   expect(await moves.migrate(id, node('b'), systemActor)).toMatchObject({ ok: false, error: 'node_draining' })
   expect(told).toEqual(['copy b', 'tenant.open a', 'tenant.release a'])
   expect(state.placements.get(id)).toMatchObject({

@@ -1,7 +1,6 @@
 // Who owns a tenant, and how that changes: planned moves, moves away from nodes that are down or leaving, owners that were
 // overtaken, takeovers that an admin forces. Each change is one entry in the log that raises the epoch.
 
-import { PeerUnreachableError } from '../../../ipc/errors.ts'
 import type { Epoch, NodeId, TenantId } from '../../../lib/brand.ts'
 import { type Clock, sleep } from '../../../lib/clock.ts'
 import { errorMessage, OverloadedError } from '../../../lib/errors.ts'
@@ -23,6 +22,7 @@ import type { Propose } from '../proposer.ts'
 import type { TenantRefusal } from '../refusals.ts'
 import { findTenant } from '../routing/table.ts'
 import type { TenantOrders } from '../tenant-orders.ts'
+import type { PlannedChanges } from './planned-changes.ts'
 import type { StandbyKeeper } from './standby-keeper.ts'
 import { type Choice, choosePlace } from './strategy.ts'
 import type { Transit } from './transit.ts'
@@ -37,6 +37,7 @@ export interface MovesDeps {
   readonly standbys: Pick<StandbyKeeper, 'chooseFor' | 'askBeforeLettingGo'>
   readonly warm: Pick<WarmKeeper, 'successorOf'>
   readonly transit: Transit
+  readonly changes: Pick<PlannedChanges, 'begin'>
   readonly audit: AuditLog
   readonly clock: Clock
   readonly rng: Rng
@@ -198,51 +199,20 @@ export class TenantMoves {
     /** null: the old node is not asked to let go. Else so long may a copy take before it is. */
     { copyMs, record }: { readonly copyMs: number | null; readonly record: AuditFacts | null },
   ): Promise<Result<null, RejectReason | 'no_room'>> {
-    const { propose, standbys, tenantOrders, transit, clock, log } = this.#deps
+    const { propose, standbys, transit, changes, log } = this.#deps
     if (transit.isBusy(id)) throw new OverloadedError(`tenant ${id} is moving already`)
-    if (copyMs !== null && (await this.#copyAhead(id, to, copyMs)) === 'no_room') return err('no_room')
-    const isReleased = copyMs !== null
-    const forget = isReleased && (await standbys.askBeforeLettingGo(from))
-    const startedMs = clock.monotonic()
-    // Gateways hold its requests from here on.
-    return transit.whileMoving(id, async () => {
-      let [mustStay, isShipped] = [isReleased, false]
-      try {
-        if (isReleased) await tenantOrders.release(from)
-        isShipped = isReleased
-        const chosen = standbys.chooseFor(id, to.nodeId)
-        const outcome = await propose(
-          { type: 'tenant.place', id, ...to, expected: from.epoch, seen: from.epoch, standbys: chosen, forget },
-          record,
-        )
-        if (outcome.ok) {
-          mustStay = false
-          log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId, ms: clock.monotonic() - startedMs })
-        }
-        return outcome
-      } catch (error) {
-        if (wasKept(error)) mustStay = false
-        throw error
-      } finally {
-        if (mustStay) await this.#stayAt(from, isShipped && forget)
-      }
-    })
-  }
-
-  /** The old node may have let go, and keeps closed what it let go under its epoch: under the next one it serves it again. */
-  async #stayAt(from: PlacementRow, forget: boolean): Promise<void> {
-    const { state, propose, log } = this.#deps
-    const { tenantId: id, nodeId, worker, epoch } = from
-    const standbys = standbysOf(from).filter((each) => state.nodes.get(each) !== undefined)
-    const place = { nodeId, worker, expected: epoch, seen: epoch, standbys, forget }
-    try {
-      const outcome = await propose({ type: 'tenant.place', id, ...place })
-      if (outcome.ok) log.warn('tenant stays where it is', { tenant: id, node: nodeId })
-      // Somebody else has placed or deleted it meanwhile: then there is nothing to mend.
-      else log.info('tenant does not stay where it is', { tenant: id, node: nodeId, reason: outcome.error })
-    } catch (error) {
-      log.error('tenant may be closed where it is', { tenant: id, node: nodeId, error: errorMessage(error) })
+    const chosen = () => standbys.chooseFor(id, to.nodeId)
+    const { epoch } = from
+    if (copyMs === null) {
+      // Nobody is asked to let go.
+      const place = { ...to, expected: epoch, seen: epoch, standbys: chosen(), forget: false }
+      const outcome = await transit.whileMoving(id, () => propose({ type: 'tenant.place', id, ...place }, record))
+      if (outcome.ok) log.info('tenant moved', { tenant: id, from: from.nodeId, to: to.nodeId })
+      return outcome
     }
+    if ((await this.#copyAhead(id, to, copyMs)) === 'no_room') return err('no_room')
+    const forget = await standbys.askBeforeLettingGo(from)
+    return changes.begin(from, { tenantId: id, epoch, ...to, standbys: chosen(), forget, audit: record })
   }
 
   /**
@@ -288,10 +258,4 @@ export class TenantMoves {
       await sleep(clock, pauseMs)
     }
   }
-}
-
-/** Whether a node that failed to let go surely has the tenant as before. */
-function wasKept(error: unknown): boolean {
-  const isUnheard = (cause: unknown) => cause instanceof PeerUnreachableError && cause.delivered === 'no'
-  return isTailKept(error) || (error instanceof NodeOrderError && isUnheard(error.cause))
 }

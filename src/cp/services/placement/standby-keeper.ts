@@ -10,6 +10,7 @@ import type { Tenant } from '../../state/tenants.ts'
 import type { NodeService } from '../nodes.ts'
 import type { Propose } from '../proposer.ts'
 import type { TenantOrders } from '../tenant-orders.ts'
+import type { PlannedChanges } from './planned-changes.ts'
 import { chooseStandbys } from './standbys.ts'
 import type { Transit } from './transit.ts'
 
@@ -19,6 +20,7 @@ export interface StandbyKeeperDeps {
   readonly nodes: Pick<NodeService, 'stateOf' | 'isDraining' | 'candidates' | 'view'>
   readonly tenantOrders: TenantOrders
   readonly transit: Transit
+  readonly changes: Pick<PlannedChanges, 'begin'>
   readonly log: Logger
 }
 
@@ -60,7 +62,7 @@ export class StandbyKeeper {
    * in the store: then nobody has to ask the standbys that are gone.
    */
   async renew(id: TenantId): Promise<void> {
-    const { state, propose, tenantOrders, transit, log } = this.#deps
+    const { state, changes, transit, log } = this.#deps
     const tenant = state.tenants.get(id)
     const placement = state.placements.get(id)
     if (tenant === undefined || placement === undefined || !this.lacks(tenant, placement)) return
@@ -69,12 +71,16 @@ export class StandbyKeeper {
     const standbys = this.chooseFor(id, nodeId)
     const forget = await this.askBeforeLettingGo(placement)
     if (transit.isBusy(id)) return
-    await transit.whileMoving(id, async () => {
-      await tenantOrders.release(placement)
-      const place = { nodeId, worker, expected: epoch, seen: epoch, standbys, forget } as const
-      const outcome = await propose({ type: 'tenant.place', id, ...place })
-      if (outcome.ok) log.info('standbys changed', { tenant: id, owner: nodeId, standbys })
+    const outcome = await changes.begin(placement, {
+      tenantId: id,
+      epoch,
+      nodeId,
+      worker,
+      standbys,
+      forget,
+      audit: null,
     })
+    if (outcome.ok) log.info('standbys changed', { tenant: id, owner: nodeId, standbys })
   }
 
   /**
