@@ -1,6 +1,7 @@
 // The verbs, and how their errors reach a person: one line on standard error that names the thing.
 
 import { Command, CommanderError } from 'commander'
+import { reachOwnHostsDirectly } from '../lib/config/direct-hosts.ts'
 import { AppError, ConfigError, errorCode, errorMessage } from '../lib/errors.ts'
 import { version } from '../version.ts'
 import { registerAdmin } from './admin.ts'
@@ -22,6 +23,7 @@ import { registerWorker } from './worker.ts'
 /** Runs one command line; returns the exit code. Never throws. */
 export async function runProgram(args: readonly string[]): Promise<number> {
   let code = exitOk
+  reachOwnHostsDirectly(process.env)
   const program = new Command('pocketfleet')
     .description(
       'Hosts very many PocketBase-compatible backends: control plane, tenant nodes and gateways in one binary.',
