@@ -199,9 +199,10 @@ export class TenantService {
     const keepEveryMs = retentions.get(before.id)?.keepEveryMs ?? null
     const warmStandby = warmStandbys.get(before.id) !== undefined
     const changes = changesOf({ ...before, keepEveryMs, warmStandby }, patch)
+    // One entry: a crash leaves all of it or nothing.
     const outcome = await this.#deps.propose(
       {
-        type: 'tenant.update',
+        type: 'tenant.change',
         id: before.id,
         slug: (patch.slug as Slug | undefined) ?? null,
         domains: patch.domains ?? null,
@@ -210,29 +211,15 @@ export class TenantService {
         ackMode: patch.ackMode ?? null,
         limits: patch.plan === undefined && patch.limits === undefined ? null : { ...base, ...patch.limits },
         metadata: patch.metadata ?? null,
+        lossBoundMs: patch.lossBoundMs ?? null,
+        onStoreOutage: patch.onStoreOutage ?? null,
+        retention: patch.keepEveryMs === undefined ? null : { keepEveryMs: patch.keepEveryMs },
+        standby: patch.warmStandby === undefined ? null : warm.wishOf(before, patch.warmStandby),
         atMs: this.#deps.clock.now(),
       },
       Object.keys(changes).length === 0 ? null : audit.facts(by, { ...act, details: changes }),
     )
     if (!outcome.ok) return err(outcome.error)
-    if (patch.lossBoundMs !== undefined || patch.onStoreOutage !== undefined) {
-      const kept = await this.#deps.propose({
-        type: 'tenant.durability',
-        id: before.id,
-        lossBoundMs: patch.lossBoundMs ?? null,
-        onStoreOutage: patch.onStoreOutage ?? null,
-        atMs: this.#deps.clock.now(),
-      })
-      if (!kept.ok) return err(kept.error)
-    }
-    if (patch.keepEveryMs !== undefined) {
-      const kept = await this.#deps.propose({ type: 'tenant.retention', id: before.id, keepEveryMs: patch.keepEveryMs })
-      if (!kept.ok) return err(kept.error)
-    }
-    if (patch.warmStandby !== undefined) {
-      const kept = await warm.set(before, patch.warmStandby)
-      if (!kept.ok) return err(kept.error)
-    }
     const after = this.find(before.id)
     if (after === null) return err('not_found')
     await tenantOrders.tell(before.id)

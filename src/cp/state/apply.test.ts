@@ -73,6 +73,101 @@ test('names are unique, freed by renaming and deletion; ids are never used again
   machine.checkRows()
 })
 
+test('a change is all of it or nothing', () => {
+  const machine = new Machine()
+  for (const name of ['n1', 'n2']) machine.run(node(name))
+  const [one, two] = [tenant(1, 'one'), tenant(2, 'two')]
+  for (const each of [one, two]) machine.run(create(each))
+  const { id } = one
+  machine.run({ type: 'tenant.activate', id, atMs: 2 })
+  const change = {
+    type: 'tenant.change',
+    id,
+    slug: 'first' as Slug,
+    domains: ['a.example'],
+    status: 'suspended',
+    plan: 'large',
+    ackMode: 'quorum',
+    limits: null,
+    metadata: { k: 'w' },
+    lossBoundMs: 900,
+    onStoreOutage: 'refuse',
+    retention: { keepEveryMs: 7_200_000 },
+    standby: { warm: { place: { nodeId: 'n2' as NodeId, worker: 1 } } },
+    atMs: 3,
+  } as const
+  const rows = () => JSON.stringify([...machine.rows].map(([key, value]) => [key, Buffer.from(value).toString('hex')]))
+  const before = rows()
+  expect(machine.run({ ...change, slug: 'two' as Slug })).toBe('slug_taken')
+  expect(machine.run({ ...change, id: tenant(9).id })).toBe('not_found')
+  expect(rows()).toBe(before)
+  expect(machine.run(change)).toBe('ok')
+  const { domains, plan, ackMode, metadata, lossBoundMs, onStoreOutage } = change
+  const changed = {
+    slug: change.slug,
+    status: change.status,
+    domains,
+    plan,
+    ackMode,
+    metadata,
+    lossBoundMs,
+    onStoreOutage,
+  }
+  expect(machine.state.tenants.get(id)).toMatchObject({ ...changed, limits: one.limits, updatedAtMs: 3 })
+  expect(machine.state.retentions.get(id)?.keepEveryMs).toBe(7_200_000)
+  expect(machine.state.warmStandbys.get(id)?.place?.nodeId as string).toBe('n2')
+  const nothing = { slug: null, domains: null, status: null, plan: null, ackMode: null, limits: null, metadata: null }
+  const rest = { lossBoundMs: null, onStoreOutage: null, retention: null, standby: null, atMs: 4 }
+  expect(machine.run({ type: 'tenant.change', id, ...nothing, ...rest })).toBe('ok')
+  expect(machine.state.tenants.get(id)).toMatchObject({ ...changed, updatedAtMs: 4 })
+  expect(machine.state.retentions.get(id)?.keepEveryMs).toBe(7_200_000)
+  // A node that went meanwhile is no reason to refuse the rest.
+  const gone = { warm: { place: { nodeId: 'n9' as NodeId, worker: 0 } } }
+  expect(machine.run({ ...change, retention: { keepEveryMs: null }, standby: gone, atMs: 5 })).toBe('ok')
+  expect(machine.state.retentions.get(id)).toBeUndefined()
+  expect(machine.state.warmStandbys.get(id)).toEqual({ tenantId: id, place: null })
+  expect(machine.run({ ...change, standby: { warm: null }, atMs: 6 })).toBe('ok')
+  expect(machine.state.warmStandbys.get(id)).toBeUndefined()
+  machine.checkRows()
+})
+
+test('a planned change of owner: of the placement of now, to a node that may have it; the next placement ends it', () => {
+  const machine = new Machine()
+  for (const name of ['n1', 'n2']) machine.run(node(name))
+  machine.run(create(tenant(1)))
+  const { id } = tenant(1)
+  const change = {
+    tenantId: id,
+    epoch: 1 as Epoch,
+    nodeId: 'n2' as NodeId,
+    worker: 3,
+    standbys: ['n1' as NodeId],
+    forget: true,
+    audit: null,
+  }
+  const begin = (over: Partial<typeof change> = {}) =>
+    machine.run({ type: 'change.begin', change: { ...change, ...over } })
+  expect(begin({ epoch: 2 as Epoch })).toBe('stale_epoch')
+  expect(begin({ nodeId: 'n9' as NodeId })).toBe('node_not_found')
+  expect(begin({ tenantId: tenant(9).id })).toBe('not_found')
+  expect(begin()).toBe('ok')
+  machine.checkRows()
+  expect(machine.state.plannedChanges.get(id)).toEqual(change)
+  const end = (epoch: number) => machine.run({ type: 'change.end', id, epoch: epoch as Epoch })
+  expect(end(2)).toBe('ok')
+  expect(machine.state.plannedChanges.get(id)).toBeDefined() // another one's end
+  expect(end(1)).toBe('ok')
+  expect(machine.state.plannedChanges.get(id)).toBeUndefined()
+  begin()
+  const place = { expected: 1 as Epoch, seen: 1 as Epoch, standbys: [], forget: false }
+  expect(machine.run({ type: 'tenant.place', id, nodeId: 'n2' as NodeId, worker: 0, ...place })).toBe('ok')
+  expect(machine.state.plannedChanges.get(id)).toBeUndefined()
+  machine.checkRows()
+  expect(Buffer.from(commands.encode({ type: 'change.begin', change })).toString('hex')).toBe(
+    '012e' + '0f74656e616e74303030303030303031' + '01' + '026e32' + '03' + '01026e31' + '01' + '00',
+  )
+})
+
 test('how long every point stays: set, taken back, gone with the tenant', () => {
   const machine = new Machine()
   machine.run(node('n1'))

@@ -11,6 +11,7 @@ import { tenantsMaxDefault } from './config.ts'
 import { epochMax, prunedSets, withSet } from './placements.ts'
 import type { StateBatch, StateReader } from './state.ts'
 import type { Tenant } from './tenants.ts'
+import type { WarmPlace } from './warm-standbys.ts'
 
 export type Outcome = Result<null, RejectReason>
 
@@ -121,7 +122,19 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       return accepted
     }
     case 'tenant.update':
-      return applyUpdate(state, batch, command)
+      return applyUpdate(state, batch, { ...command, lossBoundMs: null, onStoreOutage: null })
+    case 'tenant.change': {
+      const outcome = applyUpdate(state, batch, command)
+      const { id: tenantId, retention, standby } = command
+      if (!outcome.ok) return outcome
+      if (retention !== null) putRetention(state, batch, { tenantId, ...retention })
+      if (standby !== null) {
+        const place = standby.warm?.place ?? null
+        const isThere = place !== null && state.nodes.get(place.nodeId) !== undefined
+        putWarm(state, batch, tenantId, standby.warm && { place: isThere ? place : null })
+      }
+      return accepted
+    }
     case 'tenant.delete': {
       const tenant = state.tenants.get(command.id)
       if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
@@ -138,20 +151,16 @@ export function apply(state: StateReader, batch: StateBatch, command: Command): 
       const { id, keepEveryMs } = command
       const status = state.tenants.get(id)?.status
       if (status === undefined || status === 'deleted') return reject('not_found')
-      if (keepEveryMs !== null) batch.putRetention({ tenantId: id, keepEveryMs })
-      else if (state.retentions.get(id) !== undefined) batch.removeRetention(id)
+      putRetention(state, batch, { tenantId: id, keepEveryMs })
       return accepted
     }
     case 'tenant.warm': {
       const { id, warm } = command
       const status = state.tenants.get(id)?.status
       if (status === undefined || status === 'deleted') return reject('not_found')
-      if (warm === null) {
-        if (state.warmStandbys.get(id) !== undefined) batch.removeWarmStandby(id)
-        return accepted
-      }
-      if (warm.place !== null && state.nodes.get(warm.place.nodeId) === undefined) return reject('node_not_found')
-      batch.putWarmStandby({ tenantId: id, place: warm.place })
+      const place = warm?.place ?? null
+      if (place !== null && state.nodes.get(place.nodeId) === undefined) return reject('node_not_found')
+      putWarm(state, batch, id, warm)
       return accepted
     }
     case 'tenant.durability': {
@@ -335,6 +344,25 @@ function applySweep(
   return accepted
 }
 
+function putRetention(
+  state: StateReader,
+  batch: StateBatch,
+  { tenantId, keepEveryMs }: { readonly tenantId: TenantId; readonly keepEveryMs: number | null },
+): void {
+  if (keepEveryMs !== null) batch.putRetention({ tenantId, keepEveryMs })
+  else if (state.retentions.get(tenantId) !== undefined) batch.removeRetention(tenantId)
+}
+
+function putWarm(
+  state: StateReader,
+  batch: StateBatch,
+  tenantId: TenantId,
+  warm: { readonly place: WarmPlace | null } | null,
+): void {
+  if (warm !== null) batch.putWarmStandby({ tenantId, place: warm.place })
+  else if (state.warmStandbys.get(tenantId) !== undefined) batch.removeWarmStandby(tenantId)
+}
+
 /** By the times of the proposers, so that every member removes the same rows. */
 function appendAudit(state: StateReader, batch: StateBatch, facts: AuditFacts): void {
   batch.putAudit({ number: state.audit.last + 1, ...facts })
@@ -393,7 +421,7 @@ function nodeRefusal(state: StateReader, id: Parameters<StateReader['nodes']['ge
 function applyUpdate(
   state: StateReader,
   batch: StateBatch,
-  command: Extract<Command, { readonly type: 'tenant.update' }>,
+  command: Omit<Extract<Command, { readonly type: 'tenant.change' }>, 'type' | 'retention' | 'standby'>,
 ): Outcome {
   const tenant = state.tenants.get(command.id)
   if (tenant === undefined || tenant.status === 'deleted') return reject('not_found')
@@ -415,6 +443,8 @@ function applyUpdate(
     ackMode: command.ackMode ?? tenant.ackMode,
     limits: command.limits ?? tenant.limits,
     metadata: command.metadata ?? tenant.metadata,
+    lossBoundMs: command.lossBoundMs ?? tenant.lossBoundMs,
+    onStoreOutage: command.onStoreOutage ?? tenant.onStoreOutage,
     updatedAtMs: command.atMs,
   })
   return accepted

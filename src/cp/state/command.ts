@@ -49,6 +49,25 @@ export type Command =
       readonly metadata: Readonly<Record<string, string>> | null
       readonly atMs: number
     }
+  /** All that an admin changes at once; null leaves it as it is. `tenant.update` is the older form of the half of it. */
+  | {
+      readonly type: 'tenant.change'
+      readonly id: TenantId
+      readonly slug: Slug | null
+      readonly domains: readonly string[] | null
+      readonly status: 'active' | 'suspended' | null
+      readonly plan: string | null
+      readonly ackMode: AckMode | null
+      readonly limits: TenantLimits | null
+      readonly metadata: Readonly<Record<string, string>> | null
+      readonly lossBoundMs: number | null
+      readonly onStoreOutage: 'spool' | 'refuse' | null
+      /** As `tenant.retention`. */
+      readonly retention: { readonly keepEveryMs: number | null } | null
+      /** As `tenant.warm`; a node that is gone by now is no place. */
+      readonly standby: { readonly warm: { readonly place: WarmPlace | null } | null } | null
+      readonly atMs: number
+    }
   /** When its writes are acknowledged; null leaves it as it is. */
   | {
       readonly type: 'tenant.durability'
@@ -194,6 +213,8 @@ const tenantId = branded<TenantId>()
 const nodeId = branded<NodeId>()
 const epoch = brandedNumber<Epoch>()
 
+const warmWish = nullable(struct<{ readonly place: WarmPlace | null }>({ place: nullable(warmPlaceCodec) }))
+
 export const commands = versioned<Command>(
   1,
   union<Command>({
@@ -211,6 +232,24 @@ export const commands = versioned<Command>(
         ackMode: nullable(oneOf(ackModes)),
         limits: nullable(limitsCodec),
         metadata: nullable(mapOf(text)),
+        atMs: varint,
+      }),
+    ],
+    'tenant.change': [
+      48,
+      struct<Of<'tenant.change'>>({
+        id: tenantId,
+        slug: nullable(branded<Slug>()),
+        domains: nullable(list(text)),
+        status: nullable(oneOf(['active', 'suspended'])),
+        plan: nullable(text),
+        ackMode: nullable(oneOf(ackModes)),
+        limits: nullable(limitsCodec),
+        metadata: nullable(mapOf(text)),
+        lossBoundMs: nullable(varint),
+        onStoreOutage: nullable(oneOf(outageModes)),
+        retention: nullable(struct<{ readonly keepEveryMs: number | null }>({ keepEveryMs: nullable(varint) })),
+        standby: nullable(struct<{ readonly warm: { readonly place: WarmPlace | null } | null }>({ warm: warmWish })),
         atMs: varint,
       }),
     ],
@@ -289,7 +328,7 @@ export const commands = versioned<Command>(
       33,
       struct<Of<'tenant.warm'>>({
         id: tenantId,
-        warm: nullable(struct<{ readonly place: WarmPlace | null }>({ place: nullable(warmPlaceCodec) })),
+        warm: warmWish,
       }),
     ],
     'replica.begin': [27, struct<Of<'replica.begin'>>({ id: tenantId, epoch: varint })],

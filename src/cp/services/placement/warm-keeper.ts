@@ -1,8 +1,6 @@
 // Which second node keeps a tenant warm: chosen when an admin wishes it, anew when that node goes or becomes the owner, and
 // the first choice when the tenant moves. Only a kindness: safety and completeness of a takeover do not depend on it.
 
-import { ok, type Result } from '../../../lib/result.ts'
-import type { RejectReason } from '../../state/command.ts'
 import { type PlacementRow, standbysOf } from '../../state/placements.ts'
 import type { StateReader } from '../../state/state.ts'
 import type { Tenant } from '../../state/tenants.ts'
@@ -41,23 +39,20 @@ export class WarmKeeper {
 
   /** Chooses a node, where one is lacking, and tells the owner. */
   async renew(tenant: Tenant, placement: PlacementRow): Promise<void> {
-    if (this.lacks(tenant, placement)) await this.#put(tenant, { place: this.#choose(tenant, placement) })
+    if (!this.lacks(tenant, placement)) return
+    const { propose, tenantOrders } = this.#deps
+    const warm = { place: this.#choose(tenant, placement) }
+    const outcome = await propose({ type: 'tenant.warm', id: tenant.id, warm })
+    if (outcome.ok) await tenantOrders.tell(tenant.id)
   }
 
-  /** An admin wishes it, or no longer does. */
-  async set(tenant: Tenant, isWanted: boolean): Promise<Result<null, RejectReason>> {
+  /** What to decide when an admin wishes it, or no longer does; null where that is so already. */
+  wishOf(tenant: Tenant, isWanted: boolean): { readonly warm: { readonly place: WarmPlace | null } | null } | null {
     const { state } = this.#deps
-    if (isWanted === (state.warmStandbys.get(tenant.id) !== undefined)) return ok(null)
+    if (isWanted === (state.warmStandbys.get(tenant.id) !== undefined)) return null
     const placement = state.placements.get(tenant.id)
     const place = placement === undefined ? null : this.#choose(tenant, placement)
-    return this.#put(tenant, isWanted ? { place } : null)
-  }
-
-  async #put({ id }: Tenant, warm: { readonly place: WarmPlace | null } | null): Promise<Result<null, RejectReason>> {
-    const outcome = await this.#deps.propose({ type: 'tenant.warm', id, warm })
-    if (!outcome.ok) return outcome
-    await this.#deps.tenantOrders.tell(id)
-    return ok(null)
+    return { warm: isWanted ? { place } : null }
   }
 
   /** A standby that holds its last commits anyway, else whoever would get the tenant now; null: there is nobody. */
