@@ -30,7 +30,7 @@ export interface Difference {
 }
 
 /** How long the last events of a world may take, ms: only differences wait so long, and a busy machine is none. */
-const eventsMs = 15_000
+const eventsMs = 60_000
 /** Reads that are under way at once. */
 const readsAtOnce = 8
 

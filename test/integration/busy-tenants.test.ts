@@ -16,7 +16,7 @@ import { processTree } from '../support/processes.ts'
 import { S3Double } from '../support/s3-double.ts'
 import { until } from '../support/wait.ts'
 
-setDefaultTimeout(120_000) // a busy machine is no failure
+setDefaultTimeout(360_000) // a busy machine is no failure
 Object.assign(globalThis, { EventSource })
 
 const superuser = { email: 'root@example.com', password: 'a-long-password' }

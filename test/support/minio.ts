@@ -52,7 +52,7 @@ export async function startMinio(path: string, dir: string, bucket = 'pocketflee
       forcePathStyle: true,
       credentials: { accessKeyId: accessKey, secretAccessKey: secretKey },
     })
-    await until('the bucket', async () => await client.send(new CreateBucketCommand({ Bucket: bucket })), 15_000)
+    await until('the bucket', async () => await client.send(new CreateBucketCommand({ Bucket: bucket })))
     client.destroy()
   } catch (error) {
     await stop()

@@ -9,8 +9,6 @@ import { programCommand, runCli } from './fleet.ts'
 import { killTree } from './processes.ts'
 import { until } from './wait.ts'
 
-const startMs = 30_000
-
 class Part {
   readonly child: Bun.Subprocess<'ignore', 'pipe', 'pipe'>
   output = ''
@@ -22,14 +20,10 @@ class Part {
   }
 
   async says(text: string): Promise<this> {
-    await until(
-      `"${text}"`,
-      () => {
-        if (this.child.exitCode !== null) throw new Error(`ended with ${this.child.exitCode}: ${this.output}`)
-        return this.output.includes(text)
-      },
-      startMs,
-    )
+    await until(`"${text}"`, () => {
+      if (this.child.exitCode !== null) throw new Error(`ended with ${this.child.exitCode}: ${this.output}`)
+      return this.output.includes(text)
+    })
     return this
   }
 
@@ -97,7 +91,7 @@ export class NodeFleet implements AsyncDisposable {
         `--public-port=${port}`,
         objects,
       ).says('Control plane on')
-      const token = (await until('the token', () => /(admin_\w{32})/.exec(first.output)?.[1] ?? null, startMs))!
+      const token = (await until('the token', () => /(admin_\w{32})/.exec(first.output)?.[1] ?? null))!
       await Promise.all([
         add('--mode=gateway', `--http=127.0.0.1:${port}`, `--control-plane=${cp}`).says('Gateway on'),
         ...nodeIds.map(async (id) => {
@@ -117,7 +111,7 @@ export class NodeFleet implements AsyncDisposable {
         }),
       ])
       const fleet = new NodeFleet(dir, { token, port, controlPlane: cp, parts, nodes })
-      await until('all nodes', async () => (await fleet.healthyNodes()).length === nodeIds.length, startMs)
+      await until('all nodes', async () => (await fleet.healthyNodes()).length === nodeIds.length)
       return fleet
     } catch (error) {
       for (const part of parts) await part.kill()

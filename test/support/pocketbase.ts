@@ -10,7 +10,6 @@ export interface PeerServer {
   stop(): Promise<void>
 }
 
-const startMs = 20_000
 const attemptsMax = 5
 
 /**
@@ -37,11 +36,7 @@ async function tryStart(command: (address: string) => string[]): Promise<PeerSer
     await child.exited
   }
   try {
-    await until(
-      'the server to answer',
-      async () => child.exitCode !== null || (await fetch(`${url}/api/health`)).ok,
-      startMs,
-    )
+    await until('the server to answer', async () => child.exitCode !== null || (await fetch(`${url}/api/health`)).ok)
   } catch (error) {
     await stop('SIGKILL')
     throw error
