@@ -37,7 +37,7 @@ function setUp() {
     const outcome = apply(state, new StateBatch(state), commands.decode(commands.encode(command)))
     return outcome.ok ? 'ok' : outcome.error
   }
-  const control = { crashAfter: Number.POSITIVE_INFINITY, steps: 0, nodesAlive: 1, onJob: async () => {} }
+  const control = { crashAfter: Number.POSITIVE_INFINITY, steps: 0, nodesAlive: 1, onJob: async (_: TenantId) => {} }
   /** A crash of the control plane between any two things that it does. */
   const step = () => {
     if (++control.steps > control.crashAfter) throw new Crash('the control plane is gone')
@@ -45,10 +45,10 @@ function setUp() {
   const rng = seededRng(1)
   const orders = playedOrders(async (_, order) => {
     if (order.type !== 'job.run' || order.job.type !== 'sweep') throw new Error('another order')
-    await control.onJob()
     const signal = new AbortController().signal
     const context = { store, objectPrefix: '', clock, rng, scratchDir: '/nowhere', signal, report: () => {} }
     try {
+      await control.onJob(order.tenantId)
       return { state: 'done', report: await sweepTenant(order.tenantId, order.job, context) }
     } catch (error) {
       return { state: 'failed', code: errorCode(error) ?? 'internal', message: errorMessage(error) }
@@ -311,4 +311,34 @@ test('paths of earlier epochs of a tenant that is served', async () => {
   const requests = store.requestCount
   expect(await round(service)).toEqual([])
   expect(store.requestCount).toBe(requests)
+})
+
+test('tenants whose sweep always fails hold up nobody, and come to their turn again', async () => {
+  const { clock, open, round, make, put, remove, phase, control } = setUp()
+  const [failing, healthy] = [200, 5] // a round takes 200
+  for (let at = 1; at <= failing + healthy; at++) {
+    await put(make(at).id, 'manifest.json')
+    remove(tenantIdOf(at))
+  }
+  await clock.advance(38 * dayMs)
+  const asked: TenantId[] = []
+  let isHealed = false
+  control.onJob = async (of) => {
+    asked.push(of)
+    if (!isHealed && Number(of.slice(6)) <= failing) throw new Error('its listing always fails')
+  }
+  const service = open()
+  expect(await round(service)).toEqual([])
+  const others = Array.from({ length: healthy }, (_, at) => tenantIdOf(failing + 1 + at))
+  expect(others.map((of) => phase(of))).toEqual(others.map(() => 'released'))
+  const first = asked.splice(0)
+  await round(service)
+  expect(others.map((of) => phase(of))).toEqual(others.map(() => 'named'))
+  expect(asked.slice(0, healthy)).toEqual(others)
+  isHealed = true
+  asked.length = 0
+  await round(service)
+  expect(asked).toHaveLength(failing)
+  expect(asked.slice(0, healthy)).toEqual(first.slice(-healthy)) // for whom the round before had no room
+  for (let at = 1; at <= failing; at++) expect(phase(tenantIdOf(at))).toBe('named')
 })

@@ -97,6 +97,8 @@ export class SweepService {
   readonly #deps: SweepDeps
   readonly #closing = new AbortController()
   readonly #lookedAtMs = new Map<TenantId, number>()
+  /** Whose last step failed, those that have waited for their turn longest first: they go behind all others. */
+  readonly #failed = new Set<TenantId>()
   #uploadsAtMs = Number.NEGATIVE_INFINITY
   #cancel: Cancel = () => {}
   #running: Promise<void> | null = null
@@ -178,8 +180,11 @@ export class SweepService {
       try {
         const step = await this.#step(due, isDryRun, AbortSignal.any([deadline.signal, this.#closing.signal]))
         this.#last = { ...this.#last!, steps: [...this.#last!.steps, step] }
+        if (!isDryRun) this.#failed.delete(due.tenantId)
       } catch (error) {
         if (this.#closing.signal.aborted) return
+        this.#failed.delete(due.tenantId)
+        this.#failed.add(due.tenantId)
         log.warn('leftovers will be swept later', { tenant: due.tenantId, error: errorMessage(error) })
       } finally {
         cancel()
@@ -188,7 +193,7 @@ export class SweepService {
     if (!isDryRun) await this.#endUploads()
   }
 
-  /** What a round works on; those that are in the middle of it first. */
+  /** What a round works on: those that are in the middle of it first, those that failed last. */
   #due(): Due[] {
     const { state, policy, clock } = this.#deps
     const nowMs = clock.now()
@@ -217,8 +222,11 @@ export class SweepService {
       const belowEpoch = isFresh ? epoch : row.epoch
       found.push({ tenantId, slug, kind: 'old paths', row, belowEpoch, knownEpoch: 0 })
     }
-    const isBegun = ({ row }: Due) => Number(row?.phase === 'deleting')
-    return found.sort((a, b) => isBegun(b) - isBegun(a)).slice(0, stepsMax)
+    const dueNow = new Set(found.map(({ tenantId }) => tenantId))
+    for (const id of this.#failed) if (!dueNow.has(id)) this.#failed.delete(id)
+    const turns = new Map([...this.#failed].map((id, at) => [id, at + 1]))
+    const turnOf = ({ tenantId, row }: Due) => turns.get(tenantId) ?? (row?.phase === 'deleting' ? -1 : 0)
+    return found.sort((a, b) => turnOf(a) - turnOf(b)).slice(0, stepsMax)
   }
 
   async #step(due: Due, isDryRun: boolean, signal: AbortSignal): Promise<SweepStep> {
