@@ -330,3 +330,10 @@ test('JSON lists topics, and a schedule names what is no number', async () => {
   const { json } = await ask('PATCH', '/api/settings', { backups: { cron: '* * * jan *' } })
   expect(json.data.backups.cron.message).toBe('Strconv.Atoi: parsing "jan": invalid syntax.')
 })
+
+test('whether something is set is a truth value in comparisons with texts', async () => {
+  for (const title of ['', '5 apples']) await ask('POST', '/api/collections/notes/records', { title, data: 'isset' })
+  const filter = encodeURIComponent('data = "isset" && title != @request.query.missing:isset')
+  const { json } = await ask('GET', `/api/collections/notes/records?fields=title&filter=${filter}`)
+  expect(json.items).toEqual([{ title: '5 apples' }])
+})

@@ -5,13 +5,23 @@ import { formatFloat } from '../fields/cast.ts'
 import type { Parameters, SqlOperand } from './operand.ts'
 import type { Comparison } from './parser.ts'
 
+const isBlank = (value: SqlValue) => value === null || value === ''
+
+function literalsOf({ literal, argumentLiterals }: SqlOperand): readonly SqlValue[] {
+  return argumentLiterals ?? (literal === undefined ? [] : [literal])
+}
+
 function isEmpty(operand: SqlOperand): boolean {
   if (operand.sql === 'NULL' || operand.sql === "''") return true
-  return operand.nulls === 'auto' && (operand.literal === null || operand.literal === '')
+  const literals = literalsOf(operand)
+  return operand.nulls === 'auto' && literals.length === 1 && isBlank(literals[0]!)
 }
 
 function isKnownNonEmpty(operand: SqlOperand): boolean {
-  return operand.sql === '1' || operand.sql === '0' || (operand.literal !== undefined && !isEmpty(operand))
+  if (operand.nulls === 'enforced') return false
+  if (operand.sql === '1' || operand.sql === '0') return true
+  const literals = literalsOf(operand)
+  return literals.length > 0 && !literals.some(isBlank) && !isEmpty(operand)
 }
 
 function equality(isEqual: boolean, left: SqlOperand, right: SqlOperand): string {
@@ -38,8 +48,10 @@ function likePattern(value: SqlValue): string {
 
 function like(isLike: boolean, left: SqlOperand, right: SqlOperand, params: Parameters): string {
   const sign = isLike ? 'LIKE' : 'NOT LIKE'
+  const pattern = (value: SqlValue) => params.add(likePattern(value))
+  if (right.likeSql) return `${left.sql} ${sign} ${right.likeSql(pattern)} ESCAPE '\\'`
   if (right.literal === undefined) return `${left.sql} ${sign} ('%' || ${right.sql} || '%') ESCAPE '\\'`
-  return `${left.sql} ${sign} ${params.add(likePattern(right.literal))} ESCAPE '\\'`
+  return `${left.sql} ${sign} ${pattern(right.literal)} ESCAPE '\\'`
 }
 
 /** One comparison of two plain values. */

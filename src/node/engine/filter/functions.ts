@@ -19,14 +19,35 @@ export function callFunction(name: string, args: readonly Operand[], resolve: Re
 /** Haversine distance in km between (lonA, latA) and (lonB, latB). */
 function geoDistance(args: readonly Operand[], resolve: Resolve): SqlOperand {
   if (args.length !== 4) throw new FilterError(`[geoDistance] expected 4 arguments, got ${args.length}`)
-  const [lonA, latA, lonB, latB] = args.map((arg, index) => {
+  const resolved = args.map((arg, index) => {
     if (arg.kind !== 'identifier' && arg.kind !== 'number')
       throw new FilterError(`[geoDistance] argument ${index} must be an identifier or number`)
-    return resolveArgument(`[geoDistance] failed to resolve argument ${index}`, arg, resolve).sql
+    return resolveArgument(`[geoDistance] failed to resolve argument ${index}`, arg, resolve)
   })
-  const cosines = `cos(radians(${latA})) * cos(radians(${latB})) * cos(radians(${lonB}) - radians(${lonA}))`
-  const sines = `sin(radians(${latA})) * sin(radians(${latB}))`
-  return { sql: `(6371 * acos(${cosines} + ${sines}))`, nulls: 'disabled', multi: null }
+  const build = ([lonA, latA, lonB, latB]: readonly string[]) => {
+    const cosines = `cos(radians(${latA})) * cos(radians(${latB})) * cos(radians(${lonB}) - radians(${lonA}))`
+    const sines = `sin(radians(${latA})) * sin(radians(${latB}))`
+    return `(6371 * acos(${cosines} + ${sines}))`
+  }
+  return { ...called(resolved, build), nulls: 'disabled', multi: null }
+}
+
+/**
+ * The SQL of a call. On the right of `~`, as in PocketBase, it is not the outcome that becomes a pattern but each
+ * parameter of the call.
+ */
+function called(
+  args: readonly SqlOperand[],
+  build: (texts: readonly string[]) => string,
+): Pick<SqlOperand, 'sql' | 'argumentLiterals' | 'likeSql'> {
+  const sql = build(args.map((each) => each.sql))
+  const argumentLiterals = args.flatMap(({ literal }) => (literal === undefined ? [] : [literal]))
+  if (argumentLiterals.length === 0) return { sql }
+  return {
+    sql,
+    argumentLiterals,
+    likeSql: (pattern) => build(args.map(({ sql, literal }) => (literal === undefined ? sql : pattern(literal)))),
+  }
 }
 
 /** SQLite's strftime, with NULL as the empty string. */
@@ -47,7 +68,7 @@ function strftime(args: readonly Operand[], resolve: Resolve): SqlOperand {
   const texts = resolved.map((each) => each.sql)
   const multi = resolved[1]?.multi ?? null
   return {
-    sql: `strftime(${texts.join(',')})`,
+    ...called(resolved, (each) => `strftime(${each.join(',')})`),
     nulls: 'enforced',
     multi:
       multi === null ? null : { ...multi, value: `strftime(${[texts[0], multi.value, ...texts.slice(2)].join(',')})` },

@@ -42,6 +42,13 @@ export interface SqlOperand {
   readonly sql: string
   /** Its value when it is a parameter, or a function of one. */
   readonly literal?: SqlValue
+  /** The values of the parameters that a function was called with. */
+  readonly argumentLiterals?: readonly SqlValue[]
+  /**
+   * How it is matched on the right of `~`, where another text than the one of the literal counts: its SQL with each
+   * parameter through `pattern`, which makes one of the value it gets.
+   */
+  readonly likeSql?: (pattern: (value: SqlValue) => string) => string
   /** Whether NULL and the empty string are one: where needed, never, or always by COALESCE. */
   readonly nulls: 'auto' | 'disabled' | 'enforced'
   readonly multi: MultiMatch | null

@@ -265,12 +265,16 @@ export class Resolver {
       value = isSet ? (value as Record<string, unknown>)[key] : undefined
       if (!isSet) break
     }
-    if (modifier === 'isset') return { sql: isSet ? '1' : '0', literal: isSet ? 1 : 0, nulls: 'auto', multi: null }
+    // The words, for SQLite reads `x IS NOT TRUE` in another way than `x IS NOT 1`.
+    if (modifier === 'isset')
+      return { sql: isSet ? 'TRUE' : 'FALSE', literal: isSet ? 1 : 0, nulls: 'auto', multi: null }
     if (modifier !== '' && modifier !== 'lower') throw new FilterError(`invalid modifier sequence ${last}:${modifier}`)
     const literal = toSqlValue(value, base.field(last)?.type === 'number')
     if (literal === null) return nullOperand
     if (modifier === 'lower') return { sql: `LOWER(${params.add(literal)})`, literal, nulls: 'auto', multi: null }
-    return { sql: params.add(literal), literal, nulls: 'auto', multi: null }
+    const plain: SqlOperand = { sql: params.add(literal), literal, nulls: 'auto', multi: null }
+    // The words are what a truth value matches, not the number that it is stored as.
+    return typeof value === 'boolean' ? { ...plain, likeSql: (pattern) => pattern(String(value)) } : plain
   }
 
   #follow(step: Step, parts: readonly string[]): SqlOperand {
