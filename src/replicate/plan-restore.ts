@@ -36,7 +36,9 @@ const writeThroughBytes = 64 << 20
 /** Requests of one restore at the same time. */
 const getsInFlight = 16
 /** Bytes that all restores of this process hold between store and disk. */
-const budget = new ByteBudget(128 << 20)
+const sharedBudget = new ByteBudget(128 << 20)
+/** Files up to this size do not wait for it: {@link getsInFlight} of them are less than one range. */
+const unbudgetedBytesMax = 64 << 10
 /** No page takes fewer bytes in a file; bounds what a hostile size of the database makes us allocate. */
 const frameBytesMin = 12
 
@@ -58,6 +60,8 @@ export interface RestoreSettings {
   /** Called for each file with the checksum that it claims, before that is compared. */
   readonly onFile?: (file: LtxFile, checksum: bigint) => void
   readonly onProgress?: (progress: RestoreProgress) => void
+  /** Of bytes between store and disk; by default that of the process. */
+  readonly budget?: ByteBudget
   readonly signal?: AbortSignal
 }
 
@@ -79,6 +83,12 @@ export interface Restored {
   readonly isProven: boolean
   /** The check of SQLite that the result passed. */
   readonly checked: FileCheck | 'none'
+}
+
+/** A small file; its bytes count until they are let go. */
+interface WholeFile {
+  readonly bytes: Uint8Array
+  readonly letGo: () => void
 }
 
 /** The two ends of a large file. */
@@ -111,6 +121,9 @@ export class PlanRestore implements AsyncDisposable {
   readonly #options: RestoreSettings
   readonly #stop = new AbortController()
   readonly #signal: AbortSignal
+  readonly #budget: ByteBudget
+  /** Gives back what small files hold that were not expanded. */
+  readonly #held = new Set<() => void>()
   #threads: RestoreThreads | null = null
   #newest: { readonly header: LtxHeader; readonly checksum: bigint; readonly pages: PageSet } | null = null
   #isProven = true
@@ -135,7 +148,8 @@ export class PlanRestore implements AsyncDisposable {
     this.#target = target
     this.#file = file
     this.#options = options
-    const { signal } = options
+    const { signal, budget = sharedBudget } = options
+    this.#budget = budget
     this.#signal = signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal])
     this.#bytesTotal = files.reduce((sum, each) => sum + each.sizeBytes, 0)
     this.#spareBytes = this.#bytesTotal * spareShare
@@ -181,6 +195,7 @@ export class PlanRestore implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Error('the restore has ended'))
     this.#threads?.[Symbol.dispose]()
+    for (const letGo of this.#held) letGo()
     await this.#syncing?.catch(() => undefined) // run() told of it; the descriptor must stay open until then
     await this.#file.close()
   }
@@ -191,7 +206,7 @@ export class PlanRestore implements AsyncDisposable {
     const isNeeded = (file: LtxFile, at: number) => at === 0 || this.#options.readsWhole || !isSeal(file)
     const newestFirst = [...this.#files].reverse().filter(isNeeded)
     const jobs: RangeJob[] = []
-    const loads: Promise<Uint8Array | FileEnds>[] = []
+    const loads: (Promise<WholeFile | FileEnds> | null)[] = []
     for (const [index, file] of newestFirst.entries()) {
       while (loads.length < Math.min(newestFirst.length, index + getsInFlight)) {
         const ahead = newestFirst[loads.length]!
@@ -199,21 +214,36 @@ export class PlanRestore implements AsyncDisposable {
         load.catch(() => undefined) // awaited below; one that fails earlier must not count as unhandled
         loads.push(load)
       }
-      const loaded = await loads[index]!
-      loads[index] = Promise.resolve(new Uint8Array(0)) // its bytes may go
-      if (loaded instanceof Uint8Array) await this.#expand(file, loaded)
-      else jobs.push(...this.#rangesOf(file, loaded))
+      const loaded = (await loads[index])!
+      loads[index] = null // its bytes may go
+      if ('letGo' in loaded) {
+        await this.#expand(file, loaded.bytes)
+        loaded.letGo()
+      } else jobs.push(...this.#rangesOf(file, loaded))
     }
     return jobs
   }
 
-  async #getWhole(file: LtxFile): Promise<Uint8Array> {
+  /** Files take their turn in the order in which they are expanded, so one that waits never waits for a later one. */
+  async #getWhole(file: LtxFile): Promise<WholeFile> {
     const key = ltxKey(this.#at, file)
     const known = this.#options.bodies?.get(key)
-    if (known !== undefined) return known
-    const bytes = await this.#at.store.get(key, { signal: this.#signal })
-    this.#bytesRead += bytes.length
-    return bytes
+    if (known !== undefined) return { bytes: known, letGo: () => {} }
+    const giveBack = file.sizeBytes <= unbudgetedBytesMax ? () => {} : await this.#budget.take(file.sizeBytes)
+    const letGo = () => {
+      this.#held.delete(letGo)
+      giveBack()
+    }
+    this.#held.add(letGo)
+    try {
+      this.#signal.throwIfAborted() // the restore may have ended while this waited
+      const bytes = await this.#at.store.get(key, { signal: this.#signal })
+      this.#bytesRead += bytes.length
+      return { bytes, letGo }
+    } catch (error) {
+      letGo()
+      throw error
+    }
   }
 
   async #getEnds(file: LtxFile): Promise<FileEnds> {
@@ -315,7 +345,7 @@ export class PlanRestore implements AsyncDisposable {
       try {
         while (next < jobs.length) {
           const job = jobs[next++]!
-          const giveBack = await budget.take(job.range.to - job.range.from)
+          const giveBack = await this.#budget.take(job.range.to - job.range.from)
           try {
             await this.#readRange(job)
           } finally {
