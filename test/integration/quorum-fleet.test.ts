@@ -68,7 +68,8 @@ function openMember(port: number): Promise<ControlPlane> {
       isCreateOnlyAtomic: true,
       archive: { infrequentAfterDays: 0, archiveAfterDays: 0, infrequentClass: null, archiveClass: null },
       createAdmin: 'root@fleet.test',
-      timings: { heartbeatMs: 100, degradedAfterMs: 600, downAfterMs: 1_500, reconcileMs: 200, orderMs: 10_000 },
+      // A node that a busy machine holds up for a second is as good a standby as any.
+      timings: { heartbeatMs: 100, degradedAfterMs: 2_000, downAfterMs: 3_500, reconcileMs: 200, orderMs: 10_000 },
     },
     { clock, rng, log, metrics: new Metrics(), objectStore },
   )
