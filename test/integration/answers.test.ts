@@ -209,8 +209,8 @@ test('an import names the collection that failed, and takes no collection twice'
   }
   const failed = 'Failed to import the collections configuration. Raw error:\n'
   const taken = 'constraint failed: UNIQUE constraint failed: _collections'
-  expect(await failureOf([{ name: 'aa' }, { name: 'aa' }])).toStartWith(
-    `${failed}failed to save collection "aa": ${taken}`,
+  expect(await failureOf([{ name: 'aa' }, { name: 'aa' }])).toBe(
+    `${failed}failed to save collection "aa": ${taken}.name (2067).`,
   )
   expect(
     await failureOf([
@@ -233,6 +233,15 @@ test('an import names the collection that failed, and takes no collection twice'
   const provider = await failureOf([{ name: 'aa', type: 'auth', oauth2: { enabled: true, providers } }])
   expect(provider.indexOf('clientId')).toBeLessThan(provider.indexOf('"name"'))
   expect((await ask('GET', '/api/collections/aa')).status).toBe(404)
+})
+
+test('an import takes names in any case, and tells what a collection of another type would lack', async () => {
+  const body = { Collections: [{ Name: 'cased', Fields: [{ TYPE: 'text', Name: 'title' }] }] }
+  expect((await ask('PUT', '/api/collections/import', body)).status).toBe(204)
+  const { json } = await ask('GET', '/api/collections/cased')
+  expect((json.fields as { name: string }[]).map((field) => field.name)).toEqual(['id', 'title'])
+  const refused = await ask('PUT', '/api/collections/import', { collections: [{ name: 'cased', type: 'auth' }] })
+  expect(refused.json.data.collections.message).toContain('"type": "Collection type cannot be changed."')
 })
 
 test('the SQL console has nothing to say of an empty query but that', async () => {

@@ -225,14 +225,16 @@ function isObject(value: unknown): value is Json {
 
 async function importAll(event: RequestEvent): Promise<Response> {
   requireSuperuser(event)
-  const { collections = null, deleteMissing = false } = await readBody(event)
+  const body = await readBody(event)
+  const [collections, deleteMissing] = [memberOf(body, 'collections') ?? null, memberOf(body, 'deleteMissing') ?? false]
   if ((collections !== null && !Array.isArray(collections)) || typeof deleteMissing !== 'boolean')
     throw badRequest('An error occurred while loading the submitted data.')
   // A null among them is a collection without anything.
   const list: unknown[] = (collections ?? []).map((each: unknown) => each ?? {})
   if (!list.every(isObject)) throw badRequest('An error occurred while loading the submitted data.')
   check({ collections: [list, required] })
-  const facts = { requestEvent: event, collectionsData: list, deleteMissing }
+  const collectionsData = list.map((each) => withCollectionNames(each, zeroAuthOptions))
+  const facts = { requestEvent: event, collectionsData, deleteMissing }
   return hooked(event.engine.chains.onCollectionsImportRequest, facts, (e) =>
     importList(event, e.collectionsData, e.deleteMissing),
   )

@@ -148,7 +148,8 @@ export class CollectionStore {
     const created = old === null ? now : given.created
     const next = withSuperuserLimits(this.normalize({ ...given, created, updated: now }))
     if (next.view !== null) return { ...next, fields: this.viewFields(next.view.viewQuery) }
-    if (next.auth === null || old === null || (old.auth.authRule ?? '') === (next.auth.authRule ?? '')) return next
+    const oldAuth = old?.data.auth ?? null
+    if (next.auth === null || oldAuth === null || (oldAuth.authRule ?? '') === (next.auth.authRule ?? '')) return next
     // Tokens given out under another rule end with it.
     return { ...next, auth: { ...next.auth, authToken: { ...next.auth.authToken, secret: randomText(this.#rng, 50) } } }
   }

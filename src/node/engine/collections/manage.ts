@@ -334,7 +334,7 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
       try {
         // A list may name a new collection twice; the second one is no change of the first.
         if (!before.has(data.id) && collections.find(data.id)?.id === data.id)
-          throw new RefusedError('constraint failed: UNIQUE constraint failed: _collections.id (1555)')
+          throw new RefusedError(`constraint failed: UNIQUE constraint failed: _collections.${doubled(data)}`)
         await changeCollection(engine, chains, new Collection(data), save)
       } catch (error) {
         if (!(error instanceof RefusedError || error instanceof SQLiteError)) throw error
@@ -353,6 +353,11 @@ export async function importCollections(engine: Engine, list: readonly Json[], d
       throw ValidationFailed.of('collections', { code: 'validation_collections_import_failure', message })
     }
   })
+}
+
+/** What two new collections of a list have in common: where the id was made of the name, a free one is found for both. */
+function doubled({ id, type, name }: CollectionData): string {
+  return id === defaultCollectionId(type, name) ? 'name (2067)' : 'id (1555)'
 }
 
 /** Errors with their words only, as they are shown inside a message. */
