@@ -29,9 +29,10 @@ export class Seat {
     )
   }
 
-  /** Calls `listener` once when the stream is over, whoever ended it. */
+  /** Calls `listener` once when the stream is over, whoever ended it; at once when it is. */
   onOver(listener: () => void): void {
-    this.#onOver = listener
+    if (this.#isOver) listener()
+    else this.#onOver = listener
   }
 
   /** @param head what each message begins with. */

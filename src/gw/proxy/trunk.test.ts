@@ -151,6 +151,11 @@ test('who is ended by the worker still reads what is left', async () => {
   const over = new Promise<void>((resolve) => seat.onOver(resolve))
   send(frameKind.end, [seat.number])
   await over
+  let isHeard = false
+  seat.onOver(() => {
+    isHeard = true
+  })
+  expect(isHeard).toBe(true) // who asks late hears it too
   expect(await textOf(seat)).toBe('last')
 })
 
