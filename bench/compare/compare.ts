@@ -93,7 +93,7 @@ export interface Comparison {
 const connectionsDefault = 32
 const realtimeName = 'realtime, fan-out'
 const realtimeWhy =
-  'a delivery is one write to a socket, 4 to 5 us of system time on one thread; through the fleet it is two, and a read'
+  'a delivery is one write to a socket, 4 to 5 us of system time on one thread; through the fleet it is the gateway’s'
 /** Answers that are compared between the contestants before a scenario is measured. */
 const comparedAnswers = 3
 
